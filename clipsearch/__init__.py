@@ -1,0 +1,1 @@
+"""Find photos by what is in them."""

@@ -1,0 +1,69 @@
+"""Every error that clipsearch raises on purpose.
+
+ClipsearchError
+├── InvalidInput            a query, path or option that can't be used
+│   └── UnreadableImage     a picture that can't be opened, with the true reason
+├── ModelError              a model that can't be used
+│   ├── UnknownModel        no such name, tag or folder
+│   └── WeightsUnavailable  the weights are not on this machine and can't be fetched
+└── LibraryError            a library that can't be used
+    ├── LibraryNotFound     nothing there yet, or nothing in it
+    ├── LibraryIncompatible made by a newer clipsearch, or no library at all
+    ├── LibraryDamaged      the catalog can't be read
+    ├── LibraryLocked       another process is writing
+    └── LibraryReadOnly     writing was asked for where it is not possible
+
+`exit_code` is what the command line ends with.
+"""
+
+
+class ClipsearchError(Exception):
+    """Base of all errors raised by clipsearch; the message is one line for the user."""
+
+    exit_code = 2
+
+
+class InvalidInput(ClipsearchError):
+    """A query, path or option can't be used."""
+
+
+class UnreadableImage(InvalidInput):
+    """A picture can't be opened upright and whole; the message says why."""
+
+
+class ModelError(ClipsearchError):
+    """A model can't be used."""
+
+
+class UnknownModel(ModelError):
+    """No model has this name."""
+
+
+class WeightsUnavailable(ModelError):
+    """The weights are not on this machine and can't be fetched."""
+
+
+class LibraryError(ClipsearchError):
+    """A library can't be used."""
+
+    exit_code = 3
+
+
+class LibraryNotFound(LibraryError):
+    """There is no library there, or it holds no photos yet."""
+
+
+class LibraryIncompatible(LibraryError):
+    """The library was made by a newer clipsearch, or the file is no library."""
+
+
+class LibraryDamaged(LibraryError):
+    """The catalog can't be read."""
+
+
+class LibraryLocked(LibraryError):
+    """Another process is writing to the library."""
+
+
+class LibraryReadOnly(LibraryError):
+    """The library can't be written to."""

@@ -1,0 +1,1 @@
+"""The catalog of photos (SQLite) and their vectors (FAISS)."""
