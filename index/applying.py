@@ -1,0 +1,153 @@
+"""Writing a batch of changes to the catalog.
+
+Every change of a batch speaks of the catalog as it was before the batch: files that were swapped,
+or renamed in a chain, come out right in whatever order they are listed. A change to a photo that
+is no longer in the catalog is passed over; the next run finds its file as a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipsearch.index.changes import (
+    Change,
+    Copied,
+    Embedded,
+    Failed,
+    ForgetFailure,
+    Gone,
+    Moved,
+    Touched,
+)
+from clipsearch.index.database import Database
+from clipsearch.index.embeddings import to_blob
+from clipsearch.index.paths import to_text
+from clipsearch.index.records import FileState, utc_now
+
+_CONTENT = (
+    *("content_hash", "width", "height", "format", "orientation", "taken_at", "camera", "lens"),
+    *("latitude", "longitude"),
+)
+_PUT = (
+    "INSERT INTO photos (path, size, mtime_ns, indexed_at, {columns}) VALUES ({values}) "
+    "ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, "
+    "indexed_at = excluded.indexed_at, {updates} RETURNING id"
+).format(
+    columns=", ".join(_CONTENT),
+    values=", ".join("?" * (4 + len(_CONTENT))),
+    updates=", ".join(f"{name} = excluded.{name}" for name in _CONTENT),
+)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What files with the same bytes share."""
+
+    columns: tuple[Any, ...]  # the values of _CONTENT
+    vectors: dict[int, bytes]  # by model
+
+
+def apply_changes(db: Database, changes: Sequence[Change], model_id: int | None) -> None:
+    """Write changes in the transaction that is open; new embeddings belong to `model_id`."""
+    contents = [_content(db, change, model_id) for change in changes]  # before any is changed
+    for change in changes:
+        if isinstance(change, Moved):  # out of the way of each other; no real path is like this
+            passing = f"moving {change.photo_id}"
+            db.write("UPDATE photos SET path = ? WHERE id = ?", (passing, change.photo_id))
+    for change, content in zip(changes, contents, strict=True):
+        _apply(db, change, content)
+
+
+def _apply(db: Database, change: Change, content: _Content | None) -> None:
+    match change:
+        case Embedded() | Copied():
+            if content is not None:
+                _put(db, change.file, content)
+        case Moved() | Touched():
+            _point(db, change.photo_id, change.file)
+        case Failed():
+            _record_failure(db, change)
+        case Gone():
+            db.write("DELETE FROM photos WHERE id = ?", (change.photo_id,))
+        case ForgetFailure():
+            _forget_failure(db, change.path)
+
+
+def _content(db: Database, change: Change, model_id: int | None) -> _Content | None:
+    """Return the content that a change gives to its path, if it gives any."""
+    if isinstance(change, Embedded):
+        return _embedded_content(db, change, model_id)
+    if isinstance(change, Copied):
+        return _content_of(db, change.source_id)
+    return None
+
+
+def _embedded_content(db: Database, change: Embedded, model_id: int | None) -> _Content:
+    width = db.value("SELECT width FROM models WHERE id = ?", (model_id,))
+    if change.embedding.shape != (width,) or not np.isfinite(change.embedding).all():
+        raise ValueError(f"{change.file.path}: not an embedding of model {model_id}")
+    assert model_id is not None  # it has a width
+    metadata = change.metadata
+    columns = (
+        *(change.content_hash, metadata.width, metadata.height, metadata.format),
+        *(metadata.orientation, metadata.taken_at, metadata.camera, metadata.lens),
+        *(metadata.latitude, metadata.longitude),
+    )
+    return _Content(columns, {model_id: to_blob(change.embedding)})
+
+
+def _content_of(db: Database, photo_id: int) -> _Content | None:
+    columns = db.rows(f"SELECT {', '.join(_CONTENT)} FROM photos WHERE id = ?", (photo_id,))
+    vectors = db.rows("SELECT model_id, vector FROM embeddings WHERE photo_id = ?", (photo_id,))
+    return _Content(columns[0], dict(vectors)) if columns else None
+
+
+def _put(db: Database, file: FileState, content: _Content) -> None:
+    """Give the photo at a path this content; embeddings of other content go."""
+    text = to_text(file.path)
+    db.write(
+        "DELETE FROM embeddings WHERE photo_id IN "
+        "(SELECT id FROM photos WHERE path = ? AND content_hash <> ?)",
+        (text, content.columns[0]),
+    )
+    photo_id = db.value(_PUT, (text, file.size, file.mtime_ns, utc_now(), *content.columns))
+    for model_id, vector in content.vectors.items():
+        db.write(
+            "DELETE FROM embeddings WHERE photo_id = ? AND model_id = ? AND vector <> ?",
+            (photo_id, model_id, vector),
+        )
+        db.write(
+            "INSERT INTO embeddings (photo_id, model_id, vector) VALUES (?, ?, ?) "
+            "ON CONFLICT (photo_id, model_id) DO NOTHING",
+            (photo_id, model_id, vector),
+        )
+    _forget_failure(db, file.path)
+
+
+def _point(db: Database, photo_id: int, file: FileState) -> None:
+    """Let a photo's row stand for this file, in place of any other row that did."""
+    text = to_text(file.path)
+    db.write("DELETE FROM photos WHERE path = ? AND id <> ?", (text, photo_id))
+    db.write(
+        "UPDATE photos SET path = ?, size = ?, mtime_ns = ? WHERE id = ?",
+        (text, file.size, file.mtime_ns, photo_id),
+    )
+    _forget_failure(db, file.path)
+
+
+def _record_failure(db: Database, change: Failed) -> None:
+    file = change.file
+    db.write(
+        "INSERT OR REPLACE INTO failures (path, size, mtime_ns, reason, failed_at) "
+        "VALUES (?, ?, ?, ?, ?)",
+        (to_text(file.path), file.size, file.mtime_ns, change.reason, utc_now()),
+    )
+
+
+def _forget_failure(db: Database, path: Path) -> None:
+    db.write("DELETE FROM failures WHERE path = ?", (to_text(path),))

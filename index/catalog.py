@@ -1,0 +1,192 @@
+"""Typed rows in and out of the catalog.
+
+Changes to photos go through `Store.apply`; this is all the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from clipsearch.index.changes import KnownFile
+from clipsearch.index.database import Database
+from clipsearch.index.paths import text_range_below, to_path, to_text
+from clipsearch.index.records import (
+    Counts,
+    Failure,
+    FileState,
+    Folder,
+    ModelIdentity,
+    ModelRow,
+    PhotoMetadata,
+    PhotoRecord,
+    utc_now,
+)
+
+__all__ = ["Catalog", "Counts", "Failure", "Folder", "ModelRow"]
+
+_PHOTO = (
+    "SELECT id, path, size, mtime_ns, content_hash, width, height, format, orientation, "
+    "taken_at, camera, lens, latitude, longitude, indexed_at FROM photos "
+)
+_MODEL = (
+    "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
+    "(SELECT count(*) FROM embeddings WHERE model_id = models.id), "
+    "id IS (SELECT current_model FROM library) FROM models "
+)
+
+
+class Catalog:
+    """What a library knows; paths as `Path`, times as ISO 8601 in UTC."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # The library
+
+    def created_at(self) -> str:
+        """Return when the library was made."""
+        return str(self._db.value("SELECT created_at FROM library"))
+
+    def schema_version(self) -> int:
+        """Return the version of the schema."""
+        return int(self._db.value("PRAGMA user_version"))
+
+    def counts(self, model_id: int | None) -> Counts:
+        """Count photos, those embedded by a model, and failures."""
+        sql = (
+            "SELECT (SELECT count(*) FROM photos), "
+            "(SELECT count(*) FROM embeddings WHERE model_id = ?), "
+            "(SELECT count(*) FROM failures)"
+        )
+        return Counts(*self._db.rows(sql, (model_id,))[0])
+
+    # Folders
+
+    def folders(self) -> list[Folder]:
+        """Return the folders and single files that the library keeps up to date, by path."""
+        rows = self._db.rows("SELECT path, kind, added_at, scanned_at FROM folders ORDER BY path")
+        return [Folder(to_path(path), *rest) for path, *rest in rows]
+
+    def add_folder(self, path: Path, kind: Literal["folder", "file"]) -> None:
+        """Add a folder or single file; one that is known stays as it is."""
+        self._db.write(
+            "INSERT INTO folders (path, kind, added_at) VALUES (?, ?, ?) "
+            "ON CONFLICT (path) DO UPDATE SET kind = excluded.kind",
+            (to_text(path), kind, utc_now()),
+        )
+
+    def remove_folder(self, path: Path) -> None:
+        """Forget a folder; its photos stay."""
+        self._db.write("DELETE FROM folders WHERE path = ?", (to_text(path),))
+
+    def mark_scanned(self, path: Path) -> None:
+        """Record that a folder was scanned to its end just now."""
+        sql = "UPDATE folders SET scanned_at = ? WHERE path = ?"
+        self._db.write(sql, (utc_now(), to_text(path)))
+
+    # Photos
+
+    def known_files(
+        self, model_id: int | None, roots: Sequence[Path] | None = None
+    ) -> dict[Path, KnownFile]:
+        """Return the photos at or below the roots (None: all), by path."""
+        where, parameters = _at_or_below(roots)
+        sql = (
+            "SELECT id, path, size, mtime_ns, content_hash, EXISTS (SELECT 1 FROM embeddings "
+            f"WHERE photo_id = photos.id AND model_id = ?) FROM photos {where}"
+        )
+        known = {}
+        for id_, text, size, mtime_ns, content_hash, embedded in self._db.rows(
+            sql, (model_id, *parameters)
+        ):
+            file = FileState(to_path(text), size, mtime_ns)
+            known[file.path] = KnownFile(id_, file, content_hash, bool(embedded))
+        return known
+
+    def photos(self, ids: Sequence[int]) -> dict[int, PhotoRecord]:
+        """Return photos by id; an id that is not in the catalog is left out."""
+        sql = _PHOTO + "WHERE id IN (SELECT value FROM json_each(?))"
+        rows = self._db.rows(sql, (json.dumps([int(id_) for id_ in ids]),))
+        return {row[0]: _photo(row) for row in rows}
+
+    def photo_at(self, path: Path) -> PhotoRecord | None:
+        """Return the photo with this path."""
+        rows = self._db.rows(_PHOTO + "WHERE path = ?", (to_text(path),))
+        return _photo(rows[0]) if rows else None
+
+    def photos_by_hash(self, content_hash: str) -> list[PhotoRecord]:
+        """Return the photos with this content, by id."""
+        rows = self._db.rows(_PHOTO + "WHERE content_hash = ? ORDER BY id", (content_hash,))
+        return [_photo(row) for row in rows]
+
+    def has_embedding(self, photo_id: int, model_id: int) -> bool:
+        """Tell whether a model has embedded a photo."""
+        sql = "SELECT 1 FROM embeddings WHERE photo_id = ? AND model_id = ?"
+        return bool(self._db.rows(sql, (photo_id, model_id)))
+
+    def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
+        """Return the files at or below the roots (None: all) that failed, by path."""
+        where, parameters = _at_or_below(roots)
+        rows = self._db.rows(
+            f"SELECT path, size, mtime_ns, reason, failed_at FROM failures {where} ORDER BY path",
+            parameters,
+        )
+        return [
+            Failure(FileState(to_path(text), size, mtime_ns), reason, failed_at)
+            for text, size, mtime_ns, reason, failed_at in rows
+        ]
+
+    # Models
+
+    def add_model(self, identity: ModelIdentity) -> int:
+        """Return the id of the model with this fingerprint, made if missing.
+
+        Its name becomes the one given now: a model folder may have moved.
+        """
+        return int(
+            self._db.value(
+                "INSERT INTO models (name, architecture, weights_sha256, preprocessing, width, "
+                "fingerprint, added_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name RETURNING id",
+                (
+                    *(identity.name, identity.architecture, identity.weights_sha256),
+                    *(identity.preprocessing, identity.width, identity.fingerprint, utc_now()),
+                ),
+            )
+        )
+
+    def models(self) -> list[ModelRow]:
+        """Return all models, by id."""
+        return [_model(row) for row in self._db.rows(_MODEL + "ORDER BY id")]
+
+    def current_model(self) -> ModelRow | None:
+        """Return the model that queries use."""
+        rows = self._db.rows(_MODEL + "WHERE id = (SELECT current_model FROM library)")
+        return _model(rows[0]) if rows else None
+
+    def set_current_model(self, model_id: int) -> None:
+        """Let queries use this model."""
+        self._db.write("UPDATE library SET current_model = ?", (model_id,))
+
+
+def _at_or_below(roots: Sequence[Path] | None) -> tuple[str, list[str]]:
+    """Return a WHERE clause on the column `path`, and its parameters."""
+    if roots is None:
+        return "", []
+    parameters = [text for root in roots for text in (to_text(root), *text_range_below(root))]
+    clauses = ["path = ? OR path >= ? AND path < ?"] * len(roots)
+    return f"WHERE {' OR '.join(clauses) or 'FALSE'}", parameters
+
+
+def _photo(row: tuple[Any, ...]) -> PhotoRecord:
+    id_, text, size, mtime_ns, content_hash, *metadata, indexed_at = row
+    file = FileState(to_path(text), size, mtime_ns)
+    return PhotoRecord(id_, file, content_hash, PhotoMetadata(*metadata), indexed_at)
+
+
+def _model(row: tuple[Any, ...]) -> ModelRow:
+    id_, *identity, photos, is_current = row
+    return ModelRow(id_, ModelIdentity(*identity), photos, bool(is_current))

@@ -1,0 +1,156 @@
+"""What can happen to the catalog, and the rules that decide it; pure, no disk.
+
+A run goes: `compare` the files seen with the rows known; hash each file to open; `recognise`
+content that the catalog already has; embed the rest; hand the changes to `Store.apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A photo is new, edited, or seen by another model for the first time."""
+
+    file: FileState
+    content_hash: str
+    metadata: PhotoMetadata
+    embedding: NDArray[np.float32]  # [width], unit length
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A photo has the content it had; its size or time stamp was recorded anew."""
+
+    photo_id: int
+    file: FileState
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A photo goes on under a new path; a row that stood there is replaced."""
+
+    photo_id: int
+    file: FileState
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A file has the content of a photo in the catalog: its metadata and all its embeddings."""
+
+    source_id: int
+    file: FileState
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file could not be indexed; a photo known under its path stays as it was."""
+
+    file: FileState
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A photo's file is no longer there: its row and embeddings go."""
+
+    photo_id: int
+
+
+@dataclass(frozen=True)
+class ForgetFailure:
+    """A failure recorded for this path no longer holds."""
+
+    path: Path
+
+
+Change: TypeAlias = Embedded | Touched | Moved | Copied | Failed | Gone | ForgetFailure
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as the catalog has it."""
+
+    photo_id: int
+    file: FileState
+    content_hash: str
+    embedded: bool  # under the model in question
+
+
+@dataclass(frozen=True)
+class ToOpen:
+    """A file whose content must be looked at; `known` is the row under its path, if any."""
+
+    file: FileState
+    known: KnownFile | None
+
+
+@dataclass
+class Comparison:
+    """The files seen, sorted by what has to be done about them."""
+
+    to_open: list[ToOpen] = field(default_factory=list)
+    same: list[KnownFile] = field(default_factory=list)
+    gone: list[KnownFile] = field(default_factory=list)
+    failed_still: list[FileState] = field(default_factory=list)
+    failures_gone: list[Path] = field(default_factory=list)
+
+
+def compare(
+    seen: Iterable[FileState],
+    known: Mapping[Path, KnownFile],
+    failed: Mapping[Path, FileState],
+    *,
+    retry_failed: bool = False,
+) -> Comparison:
+    """Sort the files seen, the rows known and the failures recorded below the same roots.
+
+    A file is opened when it is new, its size or time differs, or this model has not embedded it;
+    one that failed in exactly this state is opened only with `retry_failed`. A file seen twice
+    counts once.
+    """
+    result = Comparison()
+    met: set[Path] = set()
+    for file in seen:
+        if file.path in met:
+            continue
+        met.add(file.path)
+        row, failure = known.get(file.path), failed.get(file.path)
+        if row is not None and row.embedded and row.file == file:
+            result.same.append(row)
+            if failure is not None and failure != file:  # mended since, by putting it back
+                result.failures_gone.append(file.path)
+        elif failure == file and not retry_failed:
+            result.failed_still.append(file)
+        else:
+            result.to_open.append(ToOpen(file, row))
+    result.gone = [row for path, row in known.items() if path not in met]
+    result.failures_gone += [path for path in failed if path not in met]
+    return result
+
+
+def recognise(
+    opened: ToOpen, content_hash: str, twins: Sequence[PhotoRecord], gone: Collection[int]
+) -> Touched | Moved | Copied | None:
+    """Decide what a file is whose content the catalog may have; None: it must be embedded.
+
+    `twins` are the photos with this content that have an embedding of the model in question,
+    `gone` the ids of photos whose files are no longer there. A caller takes the id of a `Moved`
+    out of `gone`, so that a second file with this content counts as a copy.
+    """
+    known = opened.known
+    if known is not None and known.embedded and known.content_hash == content_hash:
+        return Touched(known.photo_id, opened.file)
+    for twin in twins:
+        if twin.id in gone:
+            return Moved(twin.id, opened.file)
+    return Copied(twins[0].id, opened.file) if twins else None

@@ -1,0 +1,234 @@
+"""Opening catalog.sqlite, and the few ways in which the rest of the index talks to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database as SqliteUtils
+
+from clipsearch.errors import (
+    LibraryDamaged,
+    LibraryError,
+    LibraryIncompatible,
+    LibraryLocked,
+    LibraryNotFound,
+    LibraryReadOnly,
+)
+from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
+
+BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
+PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
+
+# SQLite's words -> our error. The words, because Python 3.10 does not give the codes.
+_MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
+    ("malformed", LibraryDamaged, "the catalog is damaged"),
+    ("not a database", LibraryDamaged, "the catalog is damaged"),
+    ("readonly", LibraryReadOnly, "the library can't be written to"),
+    ("full", LibraryError, "no space left on the disk of the library"),
+    ("locked", LibraryLocked, "another program holds the catalog; try again when it is done"),
+    ("unable to open", LibraryError, "the catalog can't be opened"),
+    ("disk I/O", LibraryError, "the disk of the library can't be read or written"),
+)
+
+
+class Database:
+    """A connection to the catalog; every SQLite error leaves it as a LibraryError.
+
+    It belongs to the thread that opened it.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        with self._errors_translated():
+            # No plugins: what a user installed for the sqlite-utils command is none of ours.
+            self._db = SqliteUtils(connection, execute_plugins=False)
+            self._db.execute("PRAGMA foreign_keys = ON")
+
+    @classmethod
+    def create(cls, path: Path) -> None:
+        """Put an empty catalog at `path`, whole or not at all; the writer lock must be held."""
+        aside = path.with_name(path.name + ".new")
+        for leftover in (aside, *_beside(aside), *_beside(path)):
+            leftover.unlink(missing_ok=True)
+        db = cls(aside, _connect(aside, "rwc"))
+        try:
+            with db._errors_translated():
+                db._db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+                migrate(db._db)
+                db._db.execute("PRAGMA journal_mode = WAL")
+        finally:
+            db.close()
+        aside.replace(path)
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool) -> Database:
+        """Open a catalog that exists; a file that is not ours to touch is not touched.
+
+        Raises LibraryNotFound, LibraryIncompatible, LibraryReadOnly or LibraryDamaged.
+        """
+        _check_header(path)
+        if not read_only and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            raise LibraryReadOnly(f"{path.parent}: the library can't be written to")
+        db = cls(path, _connect_read_only(path) if read_only else _connect(path, "rw"))
+        try:
+            db._check_schema(read_only=read_only)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self._errors_translated():
+            return self._db.execute(sql, parameters).fetchall()
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first column of the first row, or None."""
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
+
+    def batches(
+        self, sql: str, parameters: Sequence[Any], size: int
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query in lists of up to `size`."""
+        with self._errors_translated():
+            cursor = self._db.execute(sql, parameters)
+            while rows := cursor.fetchmany(size):
+                yield rows
+
+    def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement that writes; return the id of the row it inserted."""
+        with self._errors_translated():
+            return self._db.execute(sql, parameters).lastrowid or 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Make the block one transaction: all of it is committed, or nothing."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            yield
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Show the block one committed state, whatever others commit; may be nested."""
+        if self._db.conn.in_transaction:
+            yield
+        else:
+            with self._transaction("BEGIN"):
+                yield
+
+    def state(self) -> tuple[int, int]:
+        """Return a value that differs whenever anything was committed since, here or elsewhere."""
+        return self.value("PRAGMA data_version"), self._db.conn.total_changes
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        self.write(begin)
+        try:
+            yield
+        except BaseException:
+            self._db.rollback()
+            raise
+        with self._errors_translated():
+            try:
+                self._db.commit()
+            except BaseException:
+                self._db.rollback()
+                raise
+
+    @contextmanager
+    def _errors_translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # our mistake, not the library's state
+        except sqlite3.DatabaseError as error:
+            raise _translated(error, self.path) from error
+
+    def _check_schema(self, *, read_only: bool) -> None:
+        version = self.value("PRAGMA user_version")
+        _check_version(self.path, version)
+        if version == SCHEMA_VERSION:
+            return
+        if read_only:
+            raise LibraryIncompatible(
+                f"{self.path.parent}: made by an older clipsearch; "
+                "run `clipsearch index` once to bring it up to date"
+            )
+        with self._errors_translated():
+            migrate(self._db)
+
+
+def _translated(error: sqlite3.DatabaseError, path: Path) -> LibraryError:
+    for words, kind, meaning in _MEANINGS:
+        if words in str(error):
+            return kind(f"{path.parent}: {meaning} ({error})")
+    return LibraryError(f"{path.parent}: the catalog can't be used ({error})")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect without implicit transactions: each one is begun and ended by name."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    try:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise _translated(error, path) from error
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """Connect for reading, also on media where SQLite can't make its files beside the catalog."""
+    connection = _connect(path, "ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").close()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "unable to open" not in str(error) or any(file.exists() for file in _beside(path)):
+            raise _translated(error, path) from error
+        # Nobody is writing, and all is in the one file: read it as the constant it is.
+        return _connect(path, "ro&immutable=1")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _translated(error, path) from error
+    return connection
+
+
+def _check_header(path: Path) -> None:
+    """Tell from the first 100 bytes, without SQLite touching the file, whether it is ours."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _not_found(path) from error
+    except OSError as error:
+        raise LibraryError(f"{path}: {error.strerror}") from error
+    if not header:
+        raise _not_found(path)
+    foreign = not header.startswith(b"SQLite format 3\0") or len(header) < 100
+    if foreign or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise LibraryIncompatible(f"{path}: not the catalog of a clipsearch library")
+    _check_version(path, int.from_bytes(header[60:64], "big"))
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise LibraryIncompatible(
+            f"{path.parent}: made by a newer clipsearch (schema {version}, "
+            f"this one knows up to {SCHEMA_VERSION}); upgrade clipsearch"
+        )
+
+
+def _not_found(path: Path) -> LibraryNotFound:
+    return LibraryNotFound(f"{path.parent}: no library here; make one with `clipsearch index PATH`")
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return the files that SQLite may keep beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]

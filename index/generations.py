@@ -1,0 +1,149 @@
+"""Index files in vectors/, made from the catalog: which one is current, and making the next.
+
+A file is written under a passing name, put in place, and only then recorded in the catalog;
+files that the catalog does not name are litter. So a crash at any step leaves the former file in
+use, and at worst there is none: the catalog alone answers every search, only slower.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsearch.index.database import Database
+from clipsearch.index.embeddings import embeddings_after, removed_after
+from clipsearch.index.records import utc_now
+from clipsearch.index.vector_index import KIND, FileStamp, UnusableFile, VectorIndex
+
+# A library up to this many vectors gets a new file after every change (a fraction of a second).
+ALWAYS_REBUILT = 20_000
+# A larger one when this share of its file is outdated: what is newer is read at every start.
+OUTDATED_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An index file as the catalog records it."""
+
+    file: str  # its name in vectors/
+    stamp: FileStamp
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How an index file compares with the catalog."""
+
+    delta: int  # embeddings newer than the file
+    removed: int  # embeddings in the file that are no longer in the catalog
+    consistent: bool  # file and catalog can have come from each other
+
+
+def current_generation(db: Database, model_id: int) -> Generation | None:
+    """Return the index file recorded for a model."""
+    rows = db.rows(
+        "SELECT file, vectors, width, watermark, bytes, checksum FROM vector_indexes "
+        "JOIN models ON models.id = model_id WHERE model_id = ?",
+        (model_id,),
+    )
+    return Generation(rows[0][0], FileStamp(*rows[0][1:])) if rows else None
+
+
+def coverage(db: Database, model_id: int, generation: Generation | None) -> Coverage:
+    """Compare an index file's record with the catalog."""
+    watermark = generation.stamp.watermark if generation else 0
+    count = "SELECT count(*) FROM embeddings WHERE model_id = ? AND id"
+    delta = db.value(f"{count} > ?", (model_id, watermark))
+    covered = db.value(f"{count} <= ?", (model_id, watermark))
+    removed = db.value(
+        "SELECT count(*) FROM removed_embeddings WHERE model_id = ? AND embedding_id <= ?",
+        (model_id, watermark),
+    )
+    vectors = generation.stamp.vectors if generation else 0
+    return Coverage(delta, removed, consistent=covered + removed == vectors)
+
+
+def needs_building(db: Database, folder: Path, model_id: int) -> bool:
+    """Tell whether the next index file is worth its making, or the current one is no good."""
+    generation = current_generation(db, model_id)
+    found = coverage(db, model_id, generation)
+    if generation is None:
+        return found.delta > 0
+    outdated = found.delta + found.removed
+    size = generation.stamp.vectors + found.delta
+    if not found.consistent or outdated > OUTDATED_SHARE * size:
+        return True
+    if outdated and size <= ALWAYS_REBUILT:
+        return True
+    try:
+        VectorIndex.open(folder / generation.file, generation.stamp, verify=True)
+    except UnusableFile:
+        return True
+    return False
+
+
+def build_generation(db: Database, folder: Path, model_id: int, width: int) -> None:
+    """Make the next index file of a model from the catalog; the writer lock must be held."""
+    folder.mkdir(exist_ok=True)
+    index = VectorIndex.empty(width)
+    with db.reading():
+        _, last_removed = removed_after(db, model_id, 0)
+        for vectors, ids in embeddings_after(db, model_id, width, 0):
+            index.add(vectors, ids)
+    generation = _put_in_place(index, folder, model_id) if len(index) else None
+    _record(db, model_id, generation, last_removed)
+    _remove_litter(db, folder)
+
+
+def _put_in_place(index: VectorIndex, folder: Path, model_id: int) -> Generation:
+    aside = folder / f"model-{model_id}.new"
+    try:
+        stamp = index.save(aside)
+        # The checksum in the name: other content never comes under the name of a file in use.
+        file = f"model-{model_id}-{stamp.watermark}-{stamp.checksum}.faiss"
+        aside.replace(folder / file)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync_folder(folder)
+    return Generation(file, stamp)
+
+
+def _record(db: Database, model_id: int, generation: Generation | None, last_removed: int) -> None:
+    """Make a generation the current one; it holds none of the removals up to `last_removed`."""
+    with db.writing():
+        db.write("DELETE FROM vector_indexes WHERE model_id = ?", (model_id,))
+        db.write(
+            "DELETE FROM removed_embeddings WHERE model_id = ? AND id <= ?",
+            (model_id, last_removed),
+        )
+        if generation is not None:
+            stamp = generation.stamp
+            db.write(
+                "INSERT INTO vector_indexes (model_id, file, watermark, vectors, kind, bytes, "
+                "checksum, built_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(model_id, generation.file, stamp.watermark, stamp.vectors, KIND),
+                    *(stamp.bytes, stamp.checksum),
+                    utc_now(),
+                ),
+            )
+
+
+def _remove_litter(db: Database, folder: Path) -> None:
+    in_use = {row[0] for row in db.rows("SELECT file FROM vector_indexes")}
+    for file in folder.iterdir():
+        if file.name not in in_use:
+            with suppress(OSError):  # Windows keeps a file that a reader has mapped
+                file.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder durable, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

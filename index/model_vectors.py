@@ -1,0 +1,90 @@
+"""The vectors of one model as a reader searches them: the index file, and what is newer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.index.database import Database
+from clipsearch.index.embeddings import embeddings_after, removed_after
+from clipsearch.index.generations import Generation, current_generation
+from clipsearch.index.vector_index import UnusableFile, VectorIndex, best, gpu_available, no_hits
+
+VERIFIED_BYTES = (
+    64 << 20
+)  # a larger file is verified by writers only: it would delay a first search
+GPU_VECTORS = 100_000  # fewer are searched on the CPU before a GPU is even set up
+
+
+class ModelVectors:
+    """All vectors of a model in the catalog's latest committed state.
+
+    An index file that is missing or damaged is left aside, and its vectors read from the catalog.
+    """
+
+    def __init__(self, folder: Path, model_id: int, width: int) -> None:
+        self._folder = folder
+        self._model_id = model_id
+        self._width = width
+        self._state: tuple[int, int] | None = None
+        self._start_from(None)
+
+    @property
+    def note(self) -> str | None:
+        """Why the index file or a GPU is not used though it is there."""
+        return self._note or (self._base.note if self._base else None)
+
+    def update(self, db: Database) -> None:
+        """Follow the catalog: read what was added and removed since the last time."""
+        with db.reading():  # file, additions and removals of one and the same state
+            state = db.state()
+            if state == self._state:
+                return
+            generation = current_generation(db, self._model_id)
+            if self._state is None or generation != self._generation:
+                self._start_from(generation)
+            self._read_newer(db)
+        self._state = state
+
+    def search(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return (scores, photo ids) as `VectorIndex.search` does."""
+        found = [part.search(queries, k) for part in (self._base, self._delta) if part]
+        if not found:
+            return no_hits(len(queries), k)
+        scores = np.concatenate([scores for scores, _ in found], axis=1)
+        return best(scores, np.concatenate([ids for _, ids in found], axis=1), k)
+
+    def _start_from(self, generation: Generation | None) -> None:
+        self._generation = generation
+        self._base: VectorIndex | None = None
+        self._delta: VectorIndex | None = None
+        self._note: str | None = None
+        self._last_embedding = self._last_removed = 0
+        if generation is None:
+            return
+        verify = generation.stamp.bytes <= VERIFIED_BYTES
+        try:
+            base = VectorIndex.open(self._folder / generation.file, generation.stamp, verify=verify)
+        except UnusableFile as error:
+            self._note = f"the index file {error}; searched from the catalog"
+            return
+        if len(base) >= GPU_VECTORS and gpu_available():
+            base.move_to_gpu()
+        self._base = base
+        self._last_embedding = generation.stamp.watermark
+
+    def _read_newer(self, db: Database) -> None:
+        after = self._last_embedding
+        for vectors, ids in embeddings_after(db, self._model_id, self._width, after):
+            if self._delta is None:
+                self._delta = VectorIndex.empty(self._width)
+            self._delta.add(vectors, ids)
+            self._last_embedding = int(ids[-1, 0])
+        removed, self._last_removed = removed_after(db, self._model_id, self._last_removed)
+        for part in (self._base, self._delta):
+            if part is not None:
+                part.remove(removed)

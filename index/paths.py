@@ -1,0 +1,44 @@
+"""Paths as text that SQLite can hold, and back.
+
+SQLite wants UTF-8; a file name is bytes. Each byte 0xNN that is not UTF-8 is written as the
+private-use character U+EFNN. A name that really contains such a character has its UTF-8 bytes
+written in the same way, so no two paths share a text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_TO_ESCAPE = re.compile("[\udc80-\udcff\uef80-\uefff]")  # surrogateescape, and our own range
+_ESCAPED = re.compile("[\uef80-\uefff]+")
+
+
+def to_text(path: Path) -> str:
+    """Return the text under which `path` stands in the catalog."""
+    text = str(path)
+    return text if text.isascii() else _TO_ESCAPE.sub(_escape, text)
+
+
+def to_path(text: str) -> Path:
+    """Return the path that `to_text` wrote as `text`."""
+    if text.isascii() or not _ESCAPED.search(text):
+        return Path(text)
+    raw = _ESCAPED.sub(_unescape, text)  # escaped bytes are surrogates now
+    return Path(raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))
+
+
+def text_range_below(folder: Path) -> tuple[str, str]:
+    """Return (first, end): the texts of all paths below `folder` are >= first and < end."""
+    first = to_text(folder).rstrip(os.sep) + os.sep
+    return first, first[:-1] + chr(ord(os.sep) + 1)
+
+
+def _escape(match: re.Match[str]) -> str:
+    raw = match.group().encode("utf-8", "surrogateescape")
+    return "".join(chr(0xEF00 + byte) for byte in raw)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return "".join(chr(ord(character) - 0xEF00 + 0xDC00) for character in match.group())

@@ -1,0 +1,117 @@
+"""The values that cross the borders between files, encoder, catalog and results."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as the file system shows it without opening it."""
+
+    path: Path
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class PhotoMetadata:
+    """What a photo says about itself; None where it says nothing."""
+
+    width: int  # pixels, upright, at full size
+    height: int
+    format: str  # as Pillow names it: JPEG, PNG, HEIF, ...
+    orientation: int = 1  # EXIF 1 to 8
+    taken_at: str | None = None  # ISO 8601, local time unless the photo gives an offset
+    camera: str | None = None
+    lens: str | None = None
+    latitude: float | None = None  # degrees, north positive
+    longitude: float | None = None  # degrees, east positive
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """A photo in the catalog."""
+
+    id: int
+    file: FileState
+    content_hash: str
+    metadata: PhotoMetadata
+    indexed_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What makes two embeddings comparable."""
+
+    name: str  # as the user asked for it; not part of the identity
+    architecture: str
+    weights_sha256: str
+    preprocessing: str  # canonical JSON
+    width: int  # length of an embedding
+
+    @property
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that differ whenever embeddings must not be mixed."""
+        parts = (self.architecture, self.weights_sha256, self.preprocessing, str(self.width))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder or single file that the library keeps up to date."""
+
+    path: Path
+    kind: Literal["folder", "file"]
+    added_at: str  # ISO 8601, UTC
+    scanned_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be indexed, and why."""
+
+    file: FileState
+    reason: str
+    failed_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model that has embeddings in the library."""
+
+    id: int
+    identity: ModelIdentity
+    photos: int  # with an embedding of this model
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much a library holds."""
+
+    photos: int
+    embedded: int  # under the model asked for
+    failures: int
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """How the vectors of one model are searched."""
+
+    kind: str
+    vectors: int  # in the index file
+    delta: int  # newer than the file, searched beside it
+    removed: int  # in the file, left out of results
+    bytes: int  # of the file
+    path: Path | None  # of the file; None where there is none to use
+    note: str | None = None  # why something is other than expected
+
+
+def utc_now() -> str:
+    """Return the time as the catalog writes it: ISO 8601, UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,177 @@
+"""A library's catalog and vectors, kept in step.
+
+    catalog.sqlite   the one source of truth
+    vectors/         index files derived from it
+    lock             held by the process that writes
+
+A store belongs to the thread that opened it. Any number of processes may read while one writes:
+each search sees the last committed batch, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import InvalidInput, LibraryError, LibraryIncompatible, LibraryReadOnly
+from clipsearch.index.applying import apply_changes
+from clipsearch.index.catalog import Catalog
+from clipsearch.index.changes import Change
+from clipsearch.index.database import Database
+from clipsearch.index.embeddings import embeddings_of
+from clipsearch.index.generations import (
+    build_generation,
+    coverage,
+    current_generation,
+    needs_building,
+)
+from clipsearch.index.lock import writer_lock
+from clipsearch.index.model_vectors import ModelVectors
+from clipsearch.index.records import IndexInfo
+from clipsearch.index.vector_index import KIND
+
+__all__ = ["IndexInfo", "Store"]
+
+
+class Store:
+    """An open library folder."""
+
+    def __init__(self, folder: Path, db: Database, *, read_only: bool) -> None:
+        self.folder = folder
+        self.catalog = Catalog(db)
+        self._db = db
+        self._read_only = read_only
+        self._locked = False
+        self._vectors: dict[int, ModelVectors] = {}
+
+    @classmethod
+    def open(cls, folder: Path, *, create: bool = False, read_only: bool = False) -> Store:
+        """Open a library, or with `create` make one where there is none.
+
+        Raises LibraryNotFound, LibraryIncompatible (made by a newer clipsearch, or no library:
+        it is left untouched), LibraryDamaged, LibraryReadOnly, or LibraryLocked if another
+        process is making a library in the same place.
+        """
+        catalog = folder / "catalog.sqlite"
+        if create and not read_only and _is_vacant(catalog):
+            _make_folder(folder)
+            with writer_lock(folder / "lock"):
+                if _is_vacant(catalog):
+                    Database.create(catalog)
+        return cls(folder, Database.open(catalog, read_only=read_only), read_only=read_only)
+
+    def close(self) -> None:
+        """Close the catalog and let go of the vectors."""
+        self._vectors.clear()
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Show the block one committed state of the library, whatever others commit meanwhile."""
+        return self._db.reading()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer for the block; LibraryLocked says which process is, if another is."""
+        if self._read_only:
+            raise LibraryReadOnly(f"{self.folder}: the library was opened for reading only")
+        with writer_lock(self.folder / "lock"):
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+
+    def apply(self, changes: Sequence[Change], model_id: int | None) -> None:
+        """Write a batch of changes: all of them are committed, or none.
+
+        They all speak of the catalog as it is before this call; new embeddings belong to
+        `model_id`.
+        """
+        self._check_writing()
+        with self._db.writing():
+            apply_changes(self._db, changes, model_id)
+
+    def search(
+        self, model_id: int, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return (cosines float32, photo ids int64), both [n, k], for unit vectors [n, width].
+
+        Exact over the stored float16; best first, ties by photo id; padded with -inf and -1 where
+        the library holds fewer than k. Every batch that was committed before the call is seen.
+        """
+        width = self._width(model_id)
+        if queries.ndim != 2 or queries.shape[1] != width or not np.isfinite(queries).all():
+            raise InvalidInput(f"query vectors must be finite numbers of shape [n, {width}]")
+        vectors = self._vectors.get(model_id)
+        if vectors is None:
+            vectors = ModelVectors(self.folder / "vectors", model_id, width)
+            self._vectors[model_id] = vectors
+        vectors.update(self._db)
+        return vectors.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+
+    def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the embeddings [n, width] of photos, as stored; LibraryError if one has none."""
+        stored = embeddings_of(self._db, model_id, self._width(model_id), photo_ids)
+        return stored.astype(np.float32)
+
+    def refresh_vectors(self, model_id: int) -> None:
+        """Make the next index file of a model if it is worth it, or the present one is no good."""
+        self._check_writing()
+        if needs_building(self._db, self.folder / "vectors", model_id):
+            build_generation(self._db, self.folder / "vectors", model_id, self._width(model_id))
+
+    def index_info(self, model_id: int) -> IndexInfo:
+        """Describe how the vectors of a model are searched, without loading any."""
+        with self._db.reading():
+            generation = current_generation(self._db, model_id)
+            found = coverage(self._db, model_id, generation)
+        path = self.folder / "vectors" / generation.file if generation else None
+        note = self._vectors[model_id].note if model_id in self._vectors else None
+        if path is not None and not path.is_file():
+            path, note = None, "the index file is missing; the next index run makes it anew"
+        if generation is None or path is None:
+            return IndexInfo(KIND, 0, found.delta, 0, 0, None, note)
+        stamp = generation.stamp
+        return IndexInfo(KIND, stamp.vectors, found.delta, found.removed, stamp.bytes, path, note)
+
+    def _width(self, model_id: int) -> int:
+        width = self._db.value("SELECT width FROM models WHERE id = ?", (model_id,))
+        if width is None:
+            raise LibraryError(f"{self.folder}: there is no model {model_id} in this library")
+        return int(width)
+
+    def _check_writing(self) -> None:
+        if not self._locked:
+            raise RuntimeError("the library is changed only inside `with store.writing():`")
+
+
+def _is_vacant(catalog: Path) -> bool:
+    try:
+        return catalog.stat().st_size == 0
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError as error:
+        raise LibraryIncompatible(f"{catalog.parent}: a file, not a library folder") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LibraryReadOnly(f"{folder}: can't be made ({error.strerror})") from error

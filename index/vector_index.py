@@ -1,0 +1,231 @@
+"""Exact search over the vectors of one model: FAISS, in memory, in a mapped file or on a GPU.
+
+Vectors are float16 and of unit length, so that their inner product is the cosine. Each has the id
+of its embedding and of its photo. A file is FAISS's own format with the ids after it: int64
+[n, 2], embedding and photo; it is never changed once it is in place.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import LibraryError
+
+KIND = "exact float16"
+
+_SPARE = 16  # neighbours fetched beyond k, for removed vectors and ties
+_GPU_MAX_K = 2048  # of FAISS
+_ID_BYTES = 16
+_CHUNK = 1 << 20
+
+
+class UnusableFile(Exception):
+    """An index file is missing or damaged; never leaves the index: the catalog has it all."""
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What an index file must be, as the catalog recorded it when the file was made."""
+
+    vectors: int
+    width: int
+    watermark: int  # the highest embedding id in it
+    bytes: int
+    checksum: str
+
+
+class VectorIndex:
+    """Vectors with the ids of their embeddings and photos; some may be marked as removed."""
+
+    def __init__(self, faiss_index: Any, ids: NDArray[np.int64]) -> None:
+        self._index = faiss_index
+        self._gpu_index: Any = None
+        self._ids = ids  # [n, 2], sorted by embedding id
+        self._removed = np.zeros(len(ids), dtype=bool)
+        self.note: str | None = None  # why a GPU that is there is not used
+
+    @classmethod
+    def empty(cls, width: int) -> VectorIndex:
+        """Return an index in memory to which vectors of this width can be added."""
+        import faiss
+
+        kind = faiss.ScalarQuantizer.QT_fp16
+        index = faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
+        return cls(index, np.empty((0, 2), dtype=np.int64))
+
+    @classmethod
+    def open(cls, path: Path, stamp: FileStamp, *, verify: bool) -> VectorIndex:
+        """Map an index file; raise UnusableFile unless it is what the stamp says.
+
+        With `verify` all of it is read and compared with the checksum, else its length is.
+        """
+        import faiss
+
+        try:
+            if path.stat().st_size != stamp.bytes:
+                raise UnusableFile("has another length than recorded")
+            if verify and checksum(path) != stamp.checksum:
+                raise UnusableFile("does not match its checksum")
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            ids_start = stamp.bytes - stamp.vectors * _ID_BYTES
+            ids = np.fromfile(path, dtype="<i8", offset=ids_start).reshape(-1, 2)
+        except FileNotFoundError as error:
+            raise UnusableFile("is missing") from error
+        except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError
+            raise UnusableFile(f"can't be read: {error}") from error
+        opened = cls(index, ids.astype(np.int64, copy=False))
+        if not _is_exact_float16(index, stamp) or opened.watermark != stamp.watermark:
+            raise UnusableFile("holds something else than recorded")
+        return opened
+
+    def save(self, path: Path) -> FileStamp:
+        """Write the index to a new file, safely on disk when this returns."""
+        import faiss
+
+        try:
+            faiss.write_index(self._index, str(path))
+            with path.open("ab") as file:
+                file.write(self._ids.astype("<i8", copy=False).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            size = path.stat().st_size
+            return FileStamp(len(self), self.width, self.watermark, size, checksum(path))
+        except (OSError, RuntimeError) as error:
+            raise LibraryError(f"{path}: the vector index can't be written: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def width(self) -> int:
+        """The length of a vector."""
+        return int(self._index.d)
+
+    @property
+    def watermark(self) -> int:
+        """The highest embedding id; 0 where there is none."""
+        return int(self._ids[-1, 0]) if len(self) else 0
+
+    @property
+    def removed(self) -> int:
+        """The number of vectors marked as removed."""
+        return int(self._removed.sum())
+
+    def add(self, vectors: NDArray[np.float16], ids: NDArray[np.int64]) -> None:
+        """Add vectors [n, width] with ids [n, 2]: embedding (greater than all before), photo."""
+        self._index.add(vectors.astype(np.float32))  # FAISS rounds back, to the same float16
+        self._ids = np.concatenate([self._ids, ids])
+        self._removed = np.concatenate([self._removed, np.zeros(len(ids), dtype=bool)])
+
+    def remove(self, embedding_ids: NDArray[np.int64]) -> None:
+        """Leave embeddings out of all results from now on; unknown ids do nothing."""
+        if len(self):
+            known = self._ids[:, 0]
+            positions = np.searchsorted(known, embedding_ids).clip(max=len(known) - 1)
+            self._removed[positions[known[positions] == embedding_ids]] = True
+
+    def move_to_gpu(self) -> None:
+        """Search on the first GPU from now on; if that can't be, say why in `note`."""
+        import faiss
+
+        try:
+            settings = faiss.GpuIndexFlatConfig()
+            settings.useFloat16 = True
+            resources = faiss.StandardGpuResources()
+            gpu_index = faiss.GpuIndexFlatIP(resources, self.width, settings)
+            for start in range(0, len(self), _CHUNK):
+                count = min(_CHUNK, len(self) - start)
+                gpu_index.add(self._index.reconstruct_n(start, count))
+        except RuntimeError as error:
+            self.note = (
+                f"searched on the CPU, because the GPU refused: {str(error).splitlines()[0]}"
+            )
+        else:
+            self._gpu_index = gpu_index
+
+    def search(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return (scores, photo ids), both [n, k], best first, ties by photo id.
+
+        Padded with -inf and -1 where fewer than k vectors are left.
+        """
+        scores, photo_ids = no_hits(len(queries), k)
+        open_rows = np.arange(len(queries) if len(self) and k else 0)
+        fetch = k + _SPARE
+        while len(open_rows):
+            fetch = min(fetch, len(self))
+            found, ids, lowest = self._fetch(queries[open_rows], fetch)
+            found, ids = best(found, ids, k)
+            scores[open_rows, : found.shape[1]] = found
+            photo_ids[open_rows, : found.shape[1]] = ids
+            if fetch == len(self):
+                break
+            # What was not fetched scores at most `lowest`: it may still tie, or take the place of
+            # one that was removed, where the last hit does not score more.
+            open_rows = open_rows[scores[open_rows, k - 1] <= lowest]
+            fetch *= 4
+        return scores, photo_ids
+
+    def _fetch(
+        self, queries: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the `count` nearest, removed ones as no hits, and the lowest score of each row."""
+        on_gpu = self._gpu_index is not None and count <= _GPU_MAX_K
+        found, positions = (self._gpu_index if on_gpu else self._index).search(queries, count)
+        gone = self._removed[positions]
+        ids = np.where(gone, -1, self._ids[positions, 1])
+        return np.where(gone, -np.inf, found).astype(np.float32), ids, found[:, -1]
+
+
+def no_hits(rows: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return scores and photo ids [rows, k] that stand for nothing found."""
+    return np.full((rows, k), -np.inf, np.float32), np.full((rows, k), -1, np.int64)
+
+
+def best(
+    scores: NDArray[np.float32], photo_ids: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Sort each row by falling score, then photo id, and keep the first k."""
+    order = np.lexsort((photo_ids, -scores))[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(photo_ids, order, axis=1)
+
+
+def gpu_available() -> bool:
+    """Tell whether FAISS sees a GPU."""
+    import faiss
+
+    return bool(faiss.get_num_gpus() > 0)
+
+
+def checksum(path: Path) -> str:
+    """Return the CRC-32 of a file as eight hex digits; it guards against accidents only."""
+    crc = 0
+    for chunk in _chunks(path):
+        crc = zlib.crc32(chunk, crc)
+    return f"{crc:08x}"
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _is_exact_float16(index: Any, stamp: FileStamp) -> bool:
+    import faiss
+
+    return (
+        isinstance(index, faiss.IndexScalarQuantizer)
+        and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+        and index.metric_type == faiss.METRIC_INNER_PRODUCT
+        and (index.ntotal, index.d) == (stamp.vectors, stamp.width)
+    )

@@ -1,0 +1,178 @@
+"""A catalog is made whole, and a file that is not ours to touch is not touched."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database as SqliteUtils
+
+from clipsearch.errors import (
+    LibraryDamaged,
+    LibraryError,
+    LibraryIncompatible,
+    LibraryNotFound,
+)
+from clipsearch.index import migrations
+from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
+from clipsearch.index.store import Store
+
+MODES = [{"create": True}, {}, {"read_only": True}]
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def make_library(folder: Path) -> Path:
+    Store.open(folder, create=True).close()
+    return folder / "catalog.sqlite"
+
+
+def test_a_new_catalog_says_whose_it_is_and_which_version(tmp_path: Path) -> None:
+    connection = sqlite3.connect(make_library(tmp_path / "deep" / "library"))
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_schema_version_is_the_number_of_steps(tmp_path: Path) -> None:
+    db = SqliteUtils(make_library(tmp_path))
+    steps = [row["name"] for row in db["_sqlite_migrations"].rows]
+    assert [step[:4] for step in steps] == [f"m{n:03}" for n in range(1, SCHEMA_VERSION + 1)]
+
+
+def test_every_table_is_strict(tmp_path: Path) -> None:
+    db = SqliteUtils(make_library(tmp_path))
+    ours = [table for table in db.tables if not table.name.startswith(("sqlite_", "_"))]
+    assert len(ours) == 8
+    assert all(table.strict for table in ours)
+
+
+def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
+    catalog = make_library(tmp_path)
+    before = catalog.read_bytes()
+    db = SqliteUtils(catalog)
+    migrate(db)
+    db.close()
+    assert catalog.read_bytes() == before
+
+
+def test_a_step_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def m002_fails(db: SqliteUtils) -> None:
+        db.execute("CREATE TABLE half_done (id INTEGER)")
+        db.execute("PRAGMA user_version = 2")
+        raise RuntimeError("the power went")
+
+    catalog = make_library(tmp_path)
+    steps = list(migrations._steps._migrations)
+    monkeypatch.setattr(migrations._steps, "_migrations", steps)
+    migrations._steps()(m002_fails)
+    db = SqliteUtils(catalog)
+    with pytest.raises(RuntimeError, match="the power went"):
+        migrate(db)
+    assert not db["half_done"].exists()
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert [row["name"][:4] for row in db["_sqlite_migrations"].rows] == ["m001"]
+
+
+def test_a_catalog_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "catalog.sqlite.new").write_bytes(b"SQLite format 3\0 and then nothing")
+    (tmp_path / "catalog.sqlite").touch()
+    with Store.open(tmp_path, create=True) as store:
+        assert store.catalog.folders() == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["catalog.sqlite", "lock"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_library_of_a_newer_clipsearch_is_left_untouched(
+    tmp_path: Path, mode: dict[str, bool]
+) -> None:
+    connection = sqlite3.connect(make_library(tmp_path))
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    before = all_files(tmp_path)
+    with pytest.raises(LibraryIncompatible, match="made by a newer clipsearch"):
+        Store.open(tmp_path, **mode)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_another_programs_database_is_left_untouched(tmp_path: Path, mode: dict[str, bool]) -> None:
+    connection = sqlite3.connect(tmp_path / "catalog.sqlite")
+    connection.execute("CREATE TABLE photos (id INTEGER)")
+    connection.close()
+    before = all_files(tmp_path)
+    with pytest.raises(LibraryIncompatible, match="not the catalog of a clipsearch library"):
+        Store.open(tmp_path, **mode)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("content", [b"a shopping list\n", b"x" * 5000, b"SQLite format 3\0"])
+def test_a_file_that_is_no_database_is_left_untouched(
+    tmp_path: Path, mode: dict[str, bool], content: bytes
+) -> None:
+    (tmp_path / "catalog.sqlite").write_bytes(content)
+    with pytest.raises(LibraryIncompatible, match="not the catalog of a clipsearch library"):
+        Store.open(tmp_path, **mode)
+    assert all_files(tmp_path) == {"catalog.sqlite": content}
+
+
+@pytest.mark.parametrize("mode", [{}, {"read_only": True}])
+@pytest.mark.parametrize("what", ["nothing", "an empty folder", "an empty file", "a file"])
+def test_where_there_is_no_library_none_is_made_unasked(
+    tmp_path: Path, mode: dict[str, bool], what: str
+) -> None:
+    folder = tmp_path / "library"
+    if what == "a file":
+        folder.touch()
+    elif what != "nothing":
+        folder.mkdir()
+    if what == "an empty file":
+        (folder / "catalog.sqlite").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(LibraryNotFound, match="no library here; make one with"):
+        Store.open(folder, **mode)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_library_is_not_made_in_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "library").write_text("mine")
+    with pytest.raises(LibraryIncompatible, match="a file, not a library folder"):
+        Store.open(tmp_path / "library", create=True)
+    assert (tmp_path / "library").read_text() == "mine"
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9])
+def test_a_truncated_catalog_is_called_damaged(tmp_path: Path, keep: float) -> None:
+    catalog = make_library(tmp_path)
+    data = catalog.read_bytes()
+    catalog.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(LibraryDamaged, match="the catalog is damaged"):
+        check_every_table(tmp_path)
+
+
+def test_an_overwritten_catalog_is_called_damaged(tmp_path: Path) -> None:
+    catalog = make_library(tmp_path)
+    data = catalog.read_bytes()
+    catalog.write_bytes(data[:100] + b"\xa5" * (len(data) - 100))
+    with pytest.raises(LibraryDamaged, match="the catalog is damaged"):
+        check_every_table(tmp_path)
+
+
+def check_every_table(folder: Path) -> None:
+    with Store.open(folder) as store:
+        store.catalog.counts(None)
+        store.catalog.folders()
+        store.catalog.models()
+        store.catalog.known_files(None)
+
+
+def test_no_sqlite_error_leaves_the_library_untranslated(tmp_path: Path) -> None:
+    with Store.open(make_library(tmp_path).parent) as store:
+        store._db.write("DROP TABLE failures")
+        with pytest.raises(LibraryError, match="no such table: failures"):
+            store.catalog.failures()
