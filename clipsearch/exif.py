@@ -1,0 +1,149 @@
+"""What a photo's EXIF says: when, with which camera, where."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from PIL import Image
+
+_MAKE, _MODEL, _ORIENTATION, _DATE_TIME = 0x010F, 0x0110, 0x0112, 0x0132
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_LENS_MODEL = 0xA434
+_GPS_LATITUDE_REF, _GPS_LATITUDE, _GPS_LONGITUDE_REF, _GPS_LONGITUDE = 1, 2, 3, 4
+# Moments in order of trust, each with its offset from UTC: taken, digitized, file changed.
+_MOMENTS = ((0x9003, 0x9011), (0x9004, 0x9012), (_DATE_TIME, 0x9010))
+
+_DATE = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
+
+# What Pillow raises on damaged EXIF. None of it may cost a good picture.
+_DAMAGED = (
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    OSError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class ExifFacts:
+    """What a photo's EXIF says; None where it says nothing that can be true."""
+
+    orientation: int = 1  # 1 to 8
+    taken_at: str | None = None  # ISO 8601
+    camera: str | None = None
+    lens: str | None = None
+    latitude: float | None = None  # degrees, north positive
+    longitude: float | None = None  # degrees, east positive
+
+
+def read_exif(image: Image.Image) -> ExifFacts:
+    """Read what the picture says about itself; damaged EXIF says nothing and never raises."""
+    try:
+        exif = image.getexif()
+    except _DAMAGED:
+        return ExifFacts()
+    main = {tag: _tolerant(lambda tag=tag: exif.get(tag)) for tag in (_MAKE, _MODEL, _ORIENTATION)}
+    main[_DATE_TIME] = _tolerant(lambda: exif.get(_DATE_TIME))
+    details = _tolerant(lambda: exif.get_ifd(_EXIF_IFD)) or {}
+    gps = _tolerant(lambda: exif.get_ifd(_GPS_IFD)) or {}
+    latitude, longitude = _position(gps)
+    return ExifFacts(
+        orientation=_orientation(main[_ORIENTATION]),
+        taken_at=_taken_at({**main, **details}),
+        camera=_camera(_text(main[_MAKE]), _text(main[_MODEL])),
+        lens=_text(details.get(_LENS_MODEL)),
+        latitude=latitude,
+        longitude=longitude,
+    )
+
+
+def _tolerant(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except _DAMAGED:
+        return None
+
+
+def _orientation(value: object) -> int:
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _taken_at(tags: Mapping[int, object]) -> str | None:
+    for moment_tag, offset_tag in _MOMENTS:
+        moment = _moment(_text(tags.get(moment_tag)))
+        if moment is not None:
+            offset = _OFFSET.fullmatch(_text(tags.get(offset_tag)) or "")
+            return moment + (offset.group() if offset else "")
+    return None
+
+
+def _moment(text: str | None) -> str | None:
+    match = _DATE.match(text or "")
+    if match is None:
+        return None
+    try:
+        return datetime(*(int(part) for part in match.groups())).isoformat()  # type: ignore[arg-type]
+    except ValueError:  # 0000:00:00 and the like: the clock was never set
+        return None
+
+
+def _camera(make: str | None, model: str | None) -> str | None:
+    if make is None or model is None:
+        return model or make
+    # "Canon" + "Canon EOS 5D", "NIKON CORPORATION" + "NIKON D90": the model already names the maker.
+    if model.split()[0].casefold() == make.split()[0].casefold():
+        return model
+    return f"{make} {model}"
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if not isinstance(value, str):
+        return None
+    value = value.split("\0", 1)[0]
+    try:  # EXIF text is ASCII by the book, UTF-8 in practice; Pillow reads Latin-1
+        value = value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        pass
+    cleaned = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    return cleaned if any(c.isalnum() for c in cleaned) else None
+
+
+def _position(gps: Mapping[int, object]) -> tuple[float | None, float | None]:
+    latitude = _degrees(gps.get(_GPS_LATITUDE), gps.get(_GPS_LATITUDE_REF), "NS", 90)
+    longitude = _degrees(gps.get(_GPS_LONGITUDE), gps.get(_GPS_LONGITUDE_REF), "EW", 180)
+    if latitude is None or longitude is None or latitude == longitude == 0:
+        return None, None  # exactly 0, 0 is what receivers without a fix write
+    return latitude, longitude
+
+
+def _degrees(value: object, reference: object, signs: str, limit: int) -> float | None:
+    sign = (_text(reference) or "").upper()[:1]
+    if not isinstance(value, tuple) or not 1 <= len(value) <= 3 or sign not in tuple(signs):
+        return None
+    try:
+        parts = [float(part) for part in value]
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    degrees = sum(part / 60**place for place, part in enumerate(parts))
+    if not math.isfinite(degrees) or min(parts) < 0 or degrees > limit:
+        return None
+    return round(-degrees if sign == signs[1] else degrees, 7)

@@ -1,0 +1,150 @@
+"""Which files below a folder are photos."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsearch.image_opening import is_image_name
+from clipsearch.index.records import FileState
+
+# Folders that hold no photos of their own, in lower case. Names with a leading dot (.git, .Trash-1000,
+# .thumbnails, .@__thumb) are hidden and need no entry here.
+_SKIPPED_FOLDERS = frozenset(
+    {
+        "@eadir",  # Synology's thumbnails
+        "node_modules",
+        "$recycle.bin",
+        "#recycle",
+        "@recycle",
+        "recycler",
+        "trash",
+        "system volume information",
+        "lost+found",
+        "thumbnails",
+        "thumbs",
+        "__macosx",  # shadows of the real files, left by macOS in zip archives
+    }
+)
+_SKIPPED_FOLDER_SUFFIXES = (".lrdata",)  # Lightroom's previews
+
+# Photo libraries of macOS keep the originals in one of these folders; the rest is derived from them.
+_MAC_LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
+_MAC_ORIGINALS = frozenset({"originals", "masters"})
+
+
+@dataclass(frozen=True)
+class ScanProblem:
+    """A file or folder that can't be looked at; what lies below a folder was not seen."""
+
+    path: Path
+    reason: str
+
+
+def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[FileState | ScanProblem]:
+    """Yield each photo at or below `root`, and each entry that can't be looked at.
+
+    A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash and
+    thumbnail folders are left out unless `include_hidden`. Links are followed, but each folder is seen
+    once, under its real path if that lies below `root`. Paths are absolute, with links in `root` kept
+    as named; the order depends on the names alone.
+    """
+    # Path.resolve() would follow links, Path.absolute() would keep "..".
+    absolute = os.path.abspath(root)  # noqa: PTH100
+    try:
+        state = os.stat(absolute)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        yield ScanProblem(Path(absolute), _reason(error))
+        return
+    if stat.S_ISDIR(state.st_mode):
+        yield from _walk(absolute, include_hidden)
+    elif stat.S_ISREG(state.st_mode):
+        yield FileState(Path(absolute), state.st_size, state.st_mtime_ns)
+    else:
+        yield ScanProblem(Path(absolute), _special(state.st_mode))
+
+
+def _walk(root: str, include_hidden: bool) -> Iterator[FileState | ScanProblem]:
+    """Walk with an own stack, since folders can be nested deeper than Python calls."""
+    folders = [root]
+    linked: deque[str] = deque()  # after all real folders, so that a real path wins over a link
+    seen: set[tuple[int, int]] = set()
+    while folders or linked:
+        folder = folders.pop() if folders else linked.popleft()
+        try:
+            state = os.stat(folder)  # noqa: PTH116
+            if (state.st_dev, state.st_ino) in seen:
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield ScanProblem(Path(folder), _reason(error))
+            continue
+        below: list[str] = []
+        for entry in entries if include_hidden else _wanted(folder, entries):
+            if _is_folder(entry):
+                (linked if entry.is_symlink() else below).append(entry.path)
+            elif (found := _look_at(entry)) is not None:
+                yield found
+        folders.extend(reversed(below))
+
+
+def _wanted(folder: str, entries: list[os.DirEntry[str]]) -> Iterable[os.DirEntry[str]]:
+    only_originals = folder.lower().endswith(_MAC_LIBRARY_SUFFIXES)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        name = entry.name.lower()
+        if only_originals and name not in _MAC_ORIGINALS:
+            continue
+        if name in _SKIPPED_FOLDERS or name.endswith(_SKIPPED_FOLDER_SUFFIXES):
+            continue
+        yield entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle of links; _look_at says so
+        return False
+
+
+def _look_at(entry: os.DirEntry[str]) -> FileState | ScanProblem | None:
+    is_photo = is_image_name(entry.name)
+    if not is_photo and not (entry.is_symlink() and "." not in entry.name):
+        return None
+    try:
+        state = entry.stat()
+    except OSError as error:
+        reason = "broken link" if entry.is_symlink() else _reason(error)
+        return ScanProblem(Path(entry.path), reason)
+    if not is_photo:
+        return None
+    if not stat.S_ISREG(state.st_mode):
+        return ScanProblem(Path(entry.path), _special(state.st_mode))
+    return FileState(Path(entry.path), state.st_size, state.st_mtime_ns)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file or folder"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
+
+
+def _special(mode: int) -> str:
+    kinds = {
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return f"not a regular file but {kinds.get(stat.S_IFMT(mode), 'something else')}"

@@ -1,0 +1,469 @@
+"""A file's bytes become an upright RGB picture with its metadata, or UnreadableImage says why not.
+
+Nothing process-wide is changed (no Pillow limits, registry or warning filters), so pictures may be
+opened in several threads at once, also inside a program that uses Pillow itself.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import stat
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import UnreadableImage
+from clipsearch.exif import ExifFacts, read_exif
+from clipsearch.index.records import PhotoMetadata
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageCms, ImageFile
+
+# The formats that are opened, and the names by which a scan finds them. Pillow knows many more; they
+# are left out because they run other programs (EPS), have no signature (TGA) or hold no photos.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "ICO": (".ico",),
+    "AVIF": (
+        ".avif",
+    ),  # before HEIF: both accept files that are marked with the general brand mif1
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+_IMAGE_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+_HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
+
+# Pictures are reduced before the model resizes them, but never below this many times the model's side:
+# the share of the final pixels that a coarse filter can then spoil is too small to move an embedding.
+_MARGIN = 2
+
+# Everything that Pillow's and libheif's decoders raise on damaged files.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    Warning,  # where the program around us makes warnings errors
+    struct.error,
+    zlib.error,
+)
+
+
+def _megapixels_that_fit() -> float:
+    """Return how large a picture may be so that four at once, decoded, take half the memory."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not POSIX
+        memory = 8 << 30
+    bytes_per_pixel = 12  # as decoded, with alpha on white, and turned
+    return float(min(max(memory / 2 / 4 / bytes_per_pixel / 1e6, 64), 256)) // 1
+
+
+DEFAULT_MAX_MEGAPIXELS: float = _megapixels_that_fit()
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """A picture ready to be embedded."""
+
+    image: Image.Image  # upright RGB, perhaps at reduced scale
+    metadata: PhotoMetadata  # width and height are those of the upright picture at full size
+
+
+def is_image_name(name: str) -> bool:
+    """Say whether a file of this name is taken for a photo."""
+    return PurePath(name).suffix.lower() in _IMAGE_SUFFIXES
+
+
+def open_image(
+    source: Path | bytes,
+    *,
+    shrink_to: int | None = None,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+) -> OpenedImage:
+    """Open a picture as upright RGB; of several frames or pictures in one file, the first.
+
+    `shrink_to` is the side in pixels that the model wants: larger pictures may then come reduced, with
+    both sides at least twice that. Raises UnreadableImage with the reason in plain words.
+    """
+    data = source if isinstance(source, bytes) else _read(source)
+    picture = _identify(data, max_megapixels)
+    with _translated_errors(str(picture.format), max_megapixels):
+        return _decode(picture, shrink_to, max_megapixels)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture in memory upright and as RGB, by the same rules as one from a file."""
+    with _translated_errors(image.format or "picture", math.inf):
+        image.load()
+        return _turned(_to_rgb(image), read_exif(image).orientation)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
+            raise UnreadableImage(
+                "a folder, not a picture" if path.is_dir() else "not a regular file"
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnreadableImage("no such file: it may have been moved or deleted") from error
+    except PermissionError as error:
+        raise UnreadableImage("permission denied") from error
+    except (OSError, ValueError, MemoryError) as error:
+        raise UnreadableImage(f"the file can't be read: {_one_line(error)}") from error
+
+
+# Which decoder, and why not
+
+
+@lru_cache(maxsize=1)
+def _decoders() -> dict[str, tuple[Callable[[bytes], object], Callable[..., ImageFile.ImageFile]]]:
+    """Return for each format what recognises it by 16 bytes, and what opens it."""
+    from PIL import (  # noqa: F401  (each registers itself in Image.OPEN)
+        AvifImagePlugin,
+        BmpImagePlugin,
+        GifImagePlugin,
+        IcoImagePlugin,
+        Image,
+        Jpeg2KImagePlugin,
+        JpegImagePlugin,
+        PngImagePlugin,
+        PpmImagePlugin,
+        TiffImagePlugin,
+        WebPImagePlugin,
+    )
+    from pillow_heif import HeifImageFile
+
+    decoders: dict[str, tuple[Callable[[bytes], object], Callable[..., ImageFile.ImageFile]]] = {}
+    for name in _SUFFIXES.keys() & Image.OPEN.keys():
+        factory, accept = Image.OPEN[name]
+        assert accept is not None
+        decoders[name] = (accept, factory)
+    decoders["HEIF"] = (_is_heif, HeifImageFile)
+    return {name: decoders[name] for name in _SUFFIXES if name in decoders}
+
+
+def _is_heif(prefix: bytes) -> bool:
+    return prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS
+
+
+def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
+    """Open a picture without decoding it.
+
+    Image.open() is passed by: it refuses above a limit of its own, whatever the user allows, and
+    warns above half of that; both can only be changed for the whole process.
+    """
+    failure: UnreadableImage | None = None
+    for name, (accept, factory) in _decoders().items():
+        if accept(data[:16]) is not True:  # a text says that Pillow was built without the format
+            continue
+        try:
+            with _translated_errors(name, max_megapixels):
+                return factory(io.BytesIO(data), "")
+        except UnreadableImage as error:
+            failure = error
+    reason = _what_else(data)
+    if failure is not None and reason is None:
+        raise failure
+    raise UnreadableImage(reason or "not a picture in a known format")
+
+
+@contextmanager
+def _translated_errors(format_name: str, max_megapixels: float) -> Iterator[None]:
+    from PIL import Image
+
+    try:
+        yield
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\((\d+) pixels\)", str(error))
+        megapixels = int(found.group(1)) / 1e6 if found else math.inf
+        raise UnreadableImage(_too_large(megapixels, max_megapixels)) from error
+    except MemoryError as error:
+        raise UnreadableImage("too large for the memory of this machine") from error
+    except _DECODER_ERRORS as error:
+        raise UnreadableImage(_why_damaged(format_name, _one_line(error))) from error
+
+
+def _why_damaged(format_name: str, message: str) -> str:
+    lower = message.lower()
+    if re.search(r"truncated|end of file|not enough|only got|too small|premature", lower):
+        return f"truncated {format_name}: the picture data ends early"
+    if re.search(r"unsupported|not supported|unknown|not configured", lower):
+        return f"unsupported kind of {format_name}: {message}"
+    return f"damaged {format_name}: {message}"
+
+
+def _one_line(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _too_large(megapixels: float, limit: float) -> str:
+    size = f"too large: {math.ceil(megapixels * 10) / 10:g} megapixels"
+    if megapixels > limit:
+        return f"{size}, limit {limit:g} (see --max-megapixels)"
+    return f"{size}, more than the decoder of this format takes"
+
+
+# How files begin that are often named like pictures, or are pictures that can't be opened.
+_OTHER_KINDS = (
+    (b"\x00\x00\x00\x0cJXL ", "unsupported format: JPEG XL"),
+    (b"\xff\x0a", "unsupported format: JPEG XL"),
+    (b"8BPS", "unsupported format: Photoshop document"),
+    (b"%!PS", "unsupported format: PostScript"),
+    (b"qoif", "unsupported format: QOI"),
+    (b"DDS ", "unsupported format: DirectDraw surface"),
+    (b"FUJIFILMCCD-RAW", "unsupported format: raw camera file"),
+    (b"%PDF", "not a picture (looks like a PDF document)"),
+    (b"PK\x03\x04", "not a picture (looks like a zip archive)"),
+    (b"\x1f\x8b", "not a picture (looks like a gzip archive)"),
+    (b"\x1aE\xdf\xa3", "not a picture (looks like a video)"),
+    (b"ID3", "not a picture (looks like sound)"),
+    (b"OggS", "not a picture (looks like sound)"),
+)
+
+
+def _what_else(data: bytes) -> str | None:
+    """Say what a file is that no decoder opens, or None."""
+    if not data:
+        return "the file is empty"
+    if not any(data):
+        return "not a picture (nothing but zero bytes)"
+    for start, reason in _OTHER_KINDS:
+        if data.startswith(start):
+            return reason
+    if data[4:8] == b"ftyp" and data[8:12] not in _HEIF_BRANDS | {b"avif", b"avis"}:
+        return "not a picture (looks like a video)"
+    text = _as_text(data[:4096])
+    if text is None or (text[:1] == "P" and text[1:2].isdigit()):  # PNM pictures may be text
+        return None
+    if re.match(r"\s*(<\?xml.*?>)?\s*(<!--.*?-->\s*)*<(svg|!doctype svg)", text, re.I | re.S):
+        return "unsupported format: SVG drawing"
+    if re.match(r"\s*<(!doctype html|html)", text, re.I):
+        return "not a picture (looks like a web page)"
+    return "not a picture (looks like text)"
+
+
+def _as_text(start: bytes) -> str | None:
+    for cut in range(4):  # the start may end inside a character
+        try:
+            text = start[: len(start) - cut].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        return text if all(c.isprintable() or c in "\t\r\n\f\ufeff" for c in text) else None
+    return None
+
+
+# From a decoder to upright RGB
+
+
+def _decode(
+    picture: ImageFile.ImageFile, shrink_to: int | None, max_megapixels: float
+) -> OpenedImage:
+    _check_size(picture.size, max_megapixels)
+    # Loading a TIFF turns it upright and forgets the tag; a PNG's EXIF may come after its pixels.
+    facts = read_exif(picture) if picture.format == "TIFF" else None
+    full_size = _load(picture, shrink_to)
+    _check_size(full_size, max_megapixels)  # some files give another size in their header
+    turn = 1
+    if facts is None:
+        facts = read_exif(picture)
+        turn = facts.orientation
+    if picture.format == "HEIF":  # libheif has turned it; EXIF only repeats what was done
+        facts = replace(facts, orientation=picture.info.get("original_orientation") or 1)
+        turn = 1
+    image = _to_rgb(_shrunk(picture, shrink_to))
+    image = _turned(_shrunk(image, shrink_to), turn)
+    if turn >= 5:
+        full_size = full_size[::-1]
+    return OpenedImage(image, _metadata(facts, full_size, str(picture.format)))
+
+
+def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
+    if min(size) < 1:
+        raise UnreadableImage("the picture has no pixels")
+    megapixels = size[0] * size[1] / 1e6
+    if megapixels > max_megapixels:
+        raise UnreadableImage(_too_large(megapixels, max_megapixels))
+
+
+def _load(picture: ImageFile.ImageFile, shrink_to: int | None) -> tuple[int, int]:
+    """Decode the first picture, a large JPEG at a half, quarter or eighth; return the full size."""
+    size = picture.size
+    if shrink_to is not None and picture.format in ("JPEG", "MPO"):
+        picture.draft(None, (_MARGIN * shrink_to, _MARGIN * shrink_to))
+        picture.load()
+        return size
+    picture.load()
+    return picture.size
+
+
+def _shrunk(image: Image.Image, shrink_to: int | None) -> Image.Image:
+    """Average whole blocks of pixels, where the mode allows it, so that later steps take less memory."""
+    if shrink_to is None or "transparency" in image.info:
+        return image
+    factor = min(image.size) // (_MARGIN * shrink_to)
+    if factor < 2 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        return image
+    return image.reduce(factor)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _metadata(facts: ExifFacts, size: tuple[int, int], format_name: str) -> PhotoMetadata:
+    return PhotoMetadata(
+        width=size[0],
+        height=size[1],
+        format=format_name,
+        orientation=facts.orientation,
+        taken_at=facts.taken_at,
+        camera=facts.camera,
+        lens=facts.lens,
+        latitude=facts.latitude,
+        longitude=facts.longitude,
+    )
+
+
+# Colours
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return plain RGB: alpha on white, deep gray scaled, other colour spaces converted."""
+    icc = image.info.get("icc_profile")
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image).convert("RGB")
+    if image.mode == "LAB":
+        return _from_lab(image)
+    if image.mode == "CMYK":
+        return _in_srgb(image, icc) or image.convert("RGB")
+    if image.has_transparency_data:
+        rgb = _on_white(image)
+    else:
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return _in_srgb(rgb, icc) or rgb
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    straight = {"La": "LA", "RGBa": "RGBA"}  # premultiplied by alpha
+    if image.mode in straight:
+        image = image.convert(straight[image.mode])
+    rgba = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(rgba, mask=rgba)
+    return white
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Bring gray of 16 or 32 bits or floating point to 8 bits, black to black and white to white."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    black, white = _black_and_white(values)
+    scaled = (values.astype(np.float32) - black) * (255 / max(white - black, 1e-30))
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+
+
+def _black_and_white(values: NDArray[np.generic]) -> tuple[float, float]:
+    """Return the values that stand for black and white, which few files say.
+
+    Whole numbers fill 8, 10, 12, 14 or 16 bits, floating point 0 to 1 or 0 to 255; all else is
+    measurements, shown from their least to their greatest.
+    """
+    low, high = float(values.min()), float(values.max())
+    whites = (1.0, 255.0) if values.dtype.kind == "f" else (255, 1023, 4095, 16383, 65535)
+    for white in whites:
+        if low >= 0 and high <= white:
+            return 0, white
+    return low, high
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None  # only None where it works in place
+    return converted
+
+
+def _in_srgb(image: Image.Image, icc: object) -> Image.Image | None:
+    """Return the picture in sRGB if its colour profile means other colours, else None.
+
+    Models learn from web pictures, nearly all sRGB. Wide-gamut photos (phones, Adobe RGB) look dull
+    when their numbers are taken for sRGB, and CMYK without its profile looks garish.
+    """
+    from PIL import ImageCms
+
+    if not isinstance(icc, bytes) or not icc:
+        return None
+    transform = _transform_to_srgb(icc, image.mode)
+    if transform is None:
+        return None
+    try:
+        return ImageCms.applyTransform(image, transform)
+    except (ImageCms.PyCMSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=16)
+def _transform_to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return how to get from a profile to sRGB; None where it is damaged or changes nothing."""
+    from PIL import Image, ImageChops, ImageCms
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        srgb = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(profile, srgb, mode, "RGB")
+        if mode != "RGB":
+            return transform
+        levels = range(0, 256, 51)
+        samples = bytes(v for r in levels for g in levels for b in levels for v in (r, g, b))
+        probe = Image.frombytes("RGB", (36, 6), samples)
+        change = ImageChops.difference(probe, ImageCms.applyTransform(probe, transform))
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    return transform if max(high for _, high in change.getextrema()) > 2 else None
