@@ -1,0 +1,47 @@
+"""Which device encodes photos, and in which precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of this name; auto takes the fastest. Raises InvalidInput."""
+    import torch
+
+    if name not in DEVICES:
+        raise InvalidInput(f"no device is called {name!r}; choose {', '.join(DEVICES)}")
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((device for device, there in present.items() if there), "cpu")
+    if not present.get(name, True):
+        raise InvalidInput(f"this machine (or this build of torch) has no {name}; use --device cpu")
+    return torch.device(name)
+
+
+def image_precision(device: torch.device) -> torch.dtype:
+    """Return the fastest type that keeps embeddings the same: bf16 or fp16 where in hardware."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+    return torch.float16
+
+
+def _cpu_has_bf16() -> bool:
+    """Say whether the processor multiplies bf16 itself; emulated, it is slower than float32."""
+    import torch
+
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.8
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,135 @@
+"""Photos and texts to unit vectors, through an open_clip model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.devices import choose_device, image_precision
+from clipsearch.errors import ModelError
+from clipsearch.model_loading import LoadedModel, load_model
+from clipsearch.models import ModelSource
+from clipsearch.unit_length import unit_length
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+TEXT_BATCH = 256
+
+
+class Encoder:
+    """An open_clip model with the preprocessing and the tokenizer that belong to it.
+
+    `preprocess` may run in several threads at once, beside `encode_preprocessed`.
+    """
+
+    def __init__(self, loaded: LoadedModel, device: torch.device, precision: torch.dtype) -> None:
+        """Place a loaded model on a device; `load_encoder` does both."""
+        self.identity = loaded.identity
+        self.image_size = _longest_side(loaded.preprocessing["size"])
+        self.device = device
+        self.precision = precision
+        self._network: Any = loaded.network.to(device)
+        _lower_precision(self._network, precision)
+        self._transform = _image_transform(loaded.preprocessing)
+        self._tokenizer = loaded.tokenizer
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """Prepare one upright RGB picture: float32 (3, height, width), on the CPU."""
+        return self._transform(image)
+
+    def encode_preprocessed(self, batch: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+        """Return one unit vector a prepared picture, float32 (n, width)."""
+        import torch
+
+        if not batch:
+            return self._empty()
+        with torch.inference_mode():
+            pictures = torch.stack(list(batch)).to(self.device, self.precision)
+            return self._unit(self._network.encode_image(pictures))
+
+    def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Return one unit vector an upright RGB picture, float32 (n, width)."""
+        return self.encode_preprocessed([self.preprocess(image) for image in images])
+
+    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit vector a text, float32 (n, width)."""
+        import torch
+
+        if not texts:
+            return self._empty()
+        ids = torch.from_numpy(self._tokenizer(texts))
+        with torch.inference_mode():
+            batches = torch.split(ids, TEXT_BATCH)
+            parts = [self._network.encode_text(batch.to(self.device)) for batch in batches]
+            return self._unit(torch.cat(parts))
+
+    def export_text_encoder(self, folder: Path) -> None:
+        """Write the text tower for `TextEncoder.open`; the folder appears whole or not at all.
+
+        Raises ModelError if the model can't be exported or the export gives other vectors.
+        """
+        import copy
+
+        from clipsearch.text_export import export_text_tower
+
+        network = self._network
+        if self.device.type != "cpu":
+            network = copy.deepcopy(network).to("cpu")
+        export_text_tower(
+            network,
+            self._tokenizer,
+            folder,
+            fingerprint=self.identity.fingerprint,
+            width=self.identity.width,
+        )
+
+    def _unit(self, features: torch.Tensor) -> NDArray[np.float32]:
+        try:
+            return unit_length(features.float().cpu().numpy())
+        except ValueError as error:
+            raise ModelError(f"the model {self.identity.name} gives no vector: {error}") from error
+
+    def _empty(self) -> NDArray[np.float32]:
+        return np.zeros((0, self.identity.width), dtype=np.float32)
+
+
+def load_encoder(source: ModelSource, *, device: str = "auto") -> Encoder:
+    """Load a model with its weights onto a device (auto, cpu, cuda or mps).
+
+    Raises UnknownModel, WeightsUnavailable or ModelError, and InvalidInput for a device that is
+    not there; each in one line.
+    """
+    place = choose_device(device)
+    return Encoder(load_model(source), place, image_precision(place))
+
+
+def _longest_side(size: int | Sequence[int]) -> int:
+    return int(size) if isinstance(size, int) else max(int(side) for side in size)
+
+
+def _lower_precision(network: Any, precision: torch.dtype) -> None:
+    """Cast the image tower, but keep running statistics: halved, they shift every channel.
+
+    The text tower stays float32: it is exported from here.
+    """
+    import torch
+
+    network.visual.to(precision)
+    for module in network.visual.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.float()
+
+
+def _image_transform(preprocessing: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    transform: Callable[[Image.Image], torch.Tensor] = image_transform_v2(
+        PreprocessCfg(**preprocessing), is_train=False
+    )
+    return transform

@@ -1,0 +1,140 @@
+"""Text queries without torch: an exported text tower in ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import ModelError
+from clipsearch.model_files import one_line, read_json
+from clipsearch.text_cleaning import checked_cleaning
+from clipsearch.text_tokenizer import TextTokenizer, TokenizerSettings, open_tokenizer
+from clipsearch.unit_length import unit_length
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FORMAT = 1
+TOWER_NAME = "text.onnx"
+WEIGHTS_NAME = "text.onnx.data"
+SETTINGS_NAME = "text_encoder.json"
+TOKENS_INPUT = "ids"
+BATCH = 64  # texts per run: bounds memory, and no query is that long a list
+MAX_THREADS = 8
+
+
+@dataclass(frozen=True)
+class TextEncoderSettings:
+    """What text_encoder.json says of an exported text tower."""
+
+    format: int
+    fingerprint: str  # of the model it was exported from
+    width: int  # length of an embedding
+    shortens: bool  # takes ids cut behind the longest text's end token
+    tokenizer: TokenizerSettings
+
+
+class TextEncoder:
+    """Turns texts into unit vectors that match the model's image embeddings."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        tokenizer: TextTokenizer,
+        settings: TextEncoderSettings,
+    ) -> None:
+        """Take the parts; `TextEncoder.open` reads them from a folder."""
+        self.settings = settings
+        self._session = session
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def open(cls, folder: Path) -> TextEncoder:
+        """Open what `Encoder.export_text_encoder` wrote; raises ModelError if it can't be used."""
+        settings = _read_settings(folder)
+        return cls(
+            _open_session(folder / TOWER_NAME),
+            open_tokenizer(folder, settings.tokenizer),
+            settings,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the model that this tower belongs to."""
+        return self.settings.fingerprint
+
+    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit vector a text, float32 (n, width)."""
+        if not texts:
+            return np.zeros((0, self.settings.width), dtype=np.float32)
+        ids = self._tokenizer(texts)
+        batches = [self._run(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
+        return unit_length(np.concatenate(batches))
+
+    def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        if self.settings.shortens:
+            ids = ids[:, : int(ids.argmax(axis=1).max()) + 1]  # the end token has the highest id
+        features: NDArray[np.float32] = self._session.run(None, {TOKENS_INPUT: ids})[0]
+        return features
+
+
+def _read_settings(folder: Path) -> TextEncoderSettings:
+    content = read_json(folder / SETTINGS_NAME)
+    if content.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder} has format {content.get('format')!r}, not {FORMAT}: export it again"
+        )
+    try:
+        tokenizer = dict(content.pop("tokenizer"))
+        tokenizer["cleaning"] = checked_cleaning(tokenizer["cleaning"])
+        return TextEncoderSettings(tokenizer=TokenizerSettings(**tokenizer), **content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / SETTINGS_NAME} is incomplete: {one_line(error)}") from error
+
+
+def _open_session(path: Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = min(_processors(), MAX_THREADS)
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
+    options.log_severity_level = 3  # errors only: warnings would reach the user's terminal
+    # The graph was optimized when it was exported. Not packing the weights anew for each process
+    # leaves them memory-mapped: a single query then reads only what it uses.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except runtime_errors() as error:
+        raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises; its errors share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = (
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NoModel",
+        "NoSuchFile",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    return tuple(getattr(state, name) for name in names)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
