@@ -1,1 +1,80 @@
-"""Find photos by what is in them."""
+"""Find photos by what is in them: offline image-text semantic search.
+
+>>> from clipsearch import Library
+>>> with Library("~/photo-library") as library:     # doctest: +SKIP
+...     library.index(["~/photos"])
+...     library.query("a dog on a beach")[0].path
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import (
+    ClipsearchError,
+    InvalidInput,
+    LibraryDamaged,
+    LibraryError,
+    LibraryIncompatible,
+    LibraryLocked,
+    LibraryNotFound,
+    LibraryReadOnly,
+    ModelError,
+    UnknownModel,
+    UnreadableImage,
+    WeightsUnavailable,
+)
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
+    from clipsearch.results import (
+        FailedFile,
+        Hit,
+        IndexOptions,
+        IndexProgress,
+        IndexReport,
+        LibraryInfo,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClipsearchError",
+    "FailedFile",
+    "Hit",
+    "IndexOptions",
+    "IndexProgress",
+    "IndexReport",
+    "InvalidInput",
+    "Library",
+    "LibraryDamaged",
+    "LibraryError",
+    "LibraryIncompatible",
+    "LibraryInfo",
+    "LibraryLocked",
+    "LibraryNotFound",
+    "LibraryReadOnly",
+    "ModelError",
+    "UnknownModel",
+    "UnreadableImage",
+    "WeightsUnavailable",
+    "__version__",
+]
+
+_HOMES = {
+    "Library": "clipsearch.library",
+    "FailedFile": "clipsearch.results",
+    "Hit": "clipsearch.results",
+    "IndexOptions": "clipsearch.results",
+    "IndexProgress": "clipsearch.results",
+    "IndexReport": "clipsearch.results",
+    "LibraryInfo": "clipsearch.results",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the API on first use: `clipsearch --help` needs none of it."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'clipsearch' has no attribute {name!r}")

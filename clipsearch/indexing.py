@@ -1,0 +1,311 @@
+"""The path of photos into a library: changed files -> opened -> encoded -> stored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import UnreadableImage
+from clipsearch.image_files import ScanProblem, find_photos
+from clipsearch.image_opening import open_image
+from clipsearch.index.changes import (
+    Change,
+    Copied,
+    Embedded,
+    Failed,
+    ForgetFailure,
+    Gone,
+    Moved,
+    ToOpen,
+    Touched,
+    compare,
+    recognise,
+)
+from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
+from clipsearch.index.store import Store
+from clipsearch.results import FailedFile, IndexOptions, IndexProgress
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipsearch.encoder import Encoder
+
+BATCH_SIZE = 32  # photos an encoder pass; more gains nothing on a processor
+GPU_BATCH_SIZE = 256
+BYTES_IN_FLIGHT = 256 * 2**20  # of files read ahead, whatever their number
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A file's content, with the state it had when it was read."""
+
+    item: ToOpen
+    file: FileState
+    data: bytes
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """A photo ready for the encoder."""
+
+    metadata: PhotoMetadata
+    pixels: torch.Tensor  # (3, height, width), preprocessed
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a file's content means for the catalog."""
+
+    counted_as: str  # "added", "changed", "copied", "moved" or "unchanged"
+    change: Touched | Moved | Copied | None  # None: it must be embedded
+
+
+class IndexRun:
+    """One run over some folders, with one model; each finished batch is committed."""
+
+    def __init__(
+        self,
+        store: Store,
+        model_id: int | None,
+        load_encoder: Callable[[], tuple[Encoder, int]],
+        *,
+        options: IndexOptions,
+        progress: Callable[[IndexProgress], None],
+    ) -> None:
+        self.model_id = model_id
+        self.counts: Counter[str] = Counter()
+        self.failures: list[FailedFile] = []
+        self.problems: list[ScanProblem] = []
+        self.interrupted = False
+        self._store = store
+        self._load_encoder = load_encoder
+        self._encoder: Encoder | None = None
+        self._options = options
+        self._progress = progress
+        self._gone: set[int] = set()  # ids of photos whose files are no longer there
+        self._changes: list[Change] = []  # waiting for the next commit
+        self._ready: list[tuple[ReadFile, Placement, PreparedPhoto]] = []  # waiting for a batch
+        self._same_content: dict[str, list[ReadFile]] = {}  # hash being embedded -> other files
+        self._done = self._total = 0
+
+    def run(self, roots: Sequence[Path]) -> None:
+        """Bring the catalog in step with the files below the roots."""
+        seen = self._scan(roots)
+        catalog = self._store.catalog
+        failed = {failure.file.path: failure.file for failure in catalog.failures(roots)}
+        found = compare(
+            seen,
+            catalog.known_files(self.model_id, roots),
+            failed,
+            retry_failed=self._options.retry_failed,
+        )
+        self.counts["unchanged"] = len(found.same)
+        self.counts["known failures"] = len(found.failed_still)
+        self._gone = {k.photo_id for k in found.gone if not self._out_of_sight(k.file.path)}
+        forgotten = (path for path in found.failures_gone if not self._out_of_sight(path))
+        self._changes += map(ForgetFailure, forgotten)
+        self._total = len(found.to_open)
+        try:
+            self._take_in(found.to_open)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self._progress(IndexProgress("saving", self._done, self._total))
+        self._encode_and_commit()
+        if not self.interrupted:
+            self._remove_gone()
+
+    def _scan(self, roots: Sequence[Path]) -> list[FileState]:
+        seen: list[FileState] = []
+        for root in roots:
+            reason = why_away(root)
+            if reason and self._store.catalog.known_files(None, [root]):
+                self.problems.append(ScanProblem(root, f"{reason}: its photos are kept"))
+                continue
+            for entry in find_photos(root, include_hidden=self._options.include_hidden):
+                if isinstance(entry, ScanProblem):
+                    self.problems.append(entry)
+                    continue
+                seen.append(entry)
+                if len(seen) % 500 == 0:
+                    self._progress(IndexProgress("scanning", len(seen), 0))
+        return seen
+
+    def _out_of_sight(self, path: Path) -> bool:
+        """Return whether a file may be unseen only because its folder could not be read."""
+        return any(p.path == path or p.path in path.parents for p in self.problems)
+
+    def _take_in(self, to_open: Sequence[ToOpen]) -> None:
+        """Read, place, prepare and encode files; threads work ahead of the encoder."""
+        in_flight: deque[tuple[ReadFile, Placement, Future[PreparedPhoto]]] = deque()
+        size = 0
+        pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 2))
+        try:
+            for read in self._read_ahead(pool, to_open):
+                if isinstance(read, Failed):
+                    self._fail([read.file], read.reason)
+                elif (placement := self._placement(read)) is not None:
+                    future = pool.submit(prepare, read.data, self._the_encoder(), self._options)
+                    in_flight.append((read, placement, future))
+                    size += len(read.data)
+                while in_flight and (
+                    len(in_flight) > 2 * self._batch_size() or size > BYTES_IN_FLIGHT
+                ):
+                    size -= len(in_flight[0][0].data)
+                    self._collect(*in_flight.popleft())
+            while in_flight:
+                self._collect(*in_flight.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read_ahead(
+        self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]
+    ) -> Iterator[ReadFile | Failed]:
+        """Yield the files' contents in order, read by the pool some files ahead."""
+        reads: deque[tuple[int, Future[ReadFile | Failed]]] = deque()
+        size = 0
+        for item in to_open:
+            reads.append((item.file.size, pool.submit(read_file, item)))
+            size += item.file.size
+            while reads and (len(reads) > self._batch_size() or size > BYTES_IN_FLIGHT):
+                expected, read = reads.popleft()
+                size -= expected
+                yield read.result()
+        while reads:
+            yield reads.popleft()[1].result()
+
+    def _placement(self, read: ReadFile) -> Placement | None:
+        """Return the placement of content that needs the encoder; settle all other files here."""
+        if read.content_hash in self._same_content:
+            self._same_content[read.content_hash].append(read)
+            return None
+        placement = self._place(read)
+        if placement.change is None:
+            self._same_content[read.content_hash] = []
+            return placement
+        self._settle(placement)
+        return None
+
+    def _place(self, read: ReadFile) -> Placement:
+        """Decide what a file's content means: the same, moved, copied, or to be embedded."""
+        known = read.item.known
+        same_content = self._store.catalog.photos_by_hash(read.content_hash)
+        twins = [photo for photo in same_content if self._is_embedded(photo)]
+        change = recognise(ToOpen(read.file, known), read.content_hash, twins, self._gone)
+        if isinstance(change, Touched):
+            return Placement("unchanged", change)
+        if isinstance(change, Moved):
+            self._gone.discard(change.photo_id)
+            return Placement("moved", change)
+        return Placement("changed" if known else "copied" if change else "added", change)
+
+    def _is_embedded(self, photo: PhotoRecord) -> bool:
+        if self.model_id is None:
+            return False
+        return self._store.catalog.has_embedding(photo.id, self.model_id)
+
+    def _collect(
+        self, read: ReadFile, placement: Placement, prepared: Future[PreparedPhoto]
+    ) -> None:
+        try:
+            self._ready.append((read, placement, prepared.result()))
+        except UnreadableImage as error:
+            same = self._same_content.pop(read.content_hash)
+            self._fail([read.file, *(other.file for other in same)], str(error))
+        if len(self._ready) >= self._batch_size():
+            self._encode_and_commit()
+
+    def _encode_and_commit(self) -> None:
+        """Encode the photos that are ready and commit them with all other changes so far."""
+        ready, self._ready = self._ready, []
+        if ready:
+            pixels = [photo.pixels for _, _, photo in ready]
+            embeddings = self._the_encoder().encode_preprocessed(pixels)
+            self._changes += [
+                Embedded(read.file, read.content_hash, photo.metadata, embedding)
+                for (read, _, photo), embedding in zip(ready, embeddings, strict=True)
+            ]
+        self._commit()
+        self.counts["embedded"] += len(ready)
+        for read, placement, _ in ready:
+            self._settle(placement)
+            for other in self._same_content.pop(read.content_hash):
+                self._settle(self._place(other))
+        self._commit()
+
+    def _commit(self) -> None:
+        if self._changes:
+            self._store.apply(self._changes, self.model_id)
+            self._changes = []
+
+    def _remove_gone(self) -> None:
+        self._changes += map(Gone, sorted(self._gone))
+        self.counts["removed"] = len(self._gone)
+        self._commit()
+
+    def _fail(self, files: Iterable[FileState], reason: str) -> None:
+        for file in files:
+            self._changes.append(Failed(file, reason))
+            self.failures.append(FailedFile(file.path, reason))
+            self._advance()
+
+    def _settle(self, placement: Placement) -> None:
+        if placement.change:
+            self._changes.append(placement.change)
+        self.counts[placement.counted_as] += 1
+        self._advance()
+
+    def _advance(self) -> None:
+        self._done += 1
+        self._progress(IndexProgress("encoding", self._done, self._total))
+
+    def _the_encoder(self) -> Encoder:
+        if self._encoder is None:
+            self._progress(IndexProgress("loading model", self._done, self._total))
+            self._encoder, self.model_id = self._load_encoder()
+        return self._encoder
+
+    def _batch_size(self) -> int:
+        if self._options.batch_size:
+            return self._options.batch_size
+        on_processor = self._encoder is None or self._encoder.device.type == "cpu"
+        return BATCH_SIZE if on_processor else GPU_BATCH_SIZE
+
+
+def read_file(item: ToOpen) -> ReadFile | Failed:
+    """Read and hash a file; the state kept is that of the file that was really read."""
+    path = item.file.path
+    try:
+        with path.open("rb") as stream:
+            status = os.fstat(stream.fileno())
+            data = stream.read()
+    except OSError as error:
+        # A state that no file has, so that it is tried again when the disk or the rights are back.
+        return Failed(FileState(path, -1, -1), f"can't be read: {error.strerror or error}")
+    file = FileState(path, status.st_size, status.st_mtime_ns)
+    return ReadFile(item, file, data, hashlib.sha256(data).hexdigest())
+
+
+def prepare(data: bytes, encoder: Encoder, options: IndexOptions) -> PreparedPhoto:
+    """Open a photo and bring it into the form that the encoder takes; runs in threads."""
+    opened = open_image(data, shrink_to=encoder.image_size, max_megapixels=options.max_megapixels)
+    return PreparedPhoto(opened.metadata, encoder.preprocess(opened.image))
+
+
+def why_away(root: Path) -> str | None:
+    """Return why a folder seems to be away (its disk not mounted, say), or None if it is there."""
+    try:
+        if root.is_dir() and next(os.scandir(root), None) is None:
+            return "is empty now"
+        root.lstat()
+    except FileNotFoundError:
+        return "is not there now"
+    except OSError:
+        pass  # find_photos says what is wrong with it
+    return None

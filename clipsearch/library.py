@@ -1,0 +1,392 @@
+"""The library of photos: index, query, similar, remove, info. The program is a client of this."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import InvalidInput, LibraryNotFound, LibraryReadOnly, ModelError
+from clipsearch.index.changes import Change, ForgetFailure, Gone
+from clipsearch.index.records import Failure, ModelRow
+from clipsearch.index.store import Store
+from clipsearch.loaded_models import LoadedModels, other_weights
+from clipsearch.models import ModelSource, default_model, resolve_model
+from clipsearch.query import (
+    Picture,
+    Query,
+    checked_vectors,
+    content_hash,
+    encode_queries,
+    picture_bytes,
+)
+from clipsearch.results import Hit, IndexOptions, IndexProgress, IndexReport, LibraryInfo
+from clipsearch.settings import absolute, library_folder
+
+if TYPE_CHECKING:
+    from clipsearch.encoder import Encoder
+    from clipsearch.indexing import IndexRun
+
+
+class Library:
+    """A folder with a catalog of photos, their embeddings and what is needed to search them."""
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        device: str = "auto",
+    ) -> None:
+        """Open a library, by default the user's own; it is made if missing and `create` is true.
+
+        Args:
+            folder: where it lies; None for CLIPSEARCH_LIBRARY or the platform's user data folder.
+            create: make it if it is missing (never when `read_only`).
+            read_only: never write; safe beside a process that indexes.
+            device: where photos are encoded: auto, cpu, cuda or mps.
+
+        Raises:
+            LibraryError: it is missing, damaged, no library, or made by a newer clipsearch.
+        """
+        self.folder = library_folder(folder)
+        self.device = device
+        self._read_only = read_only
+        self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
+        self._models = LoadedModels(self.folder / "models", device)
+
+    def close(self) -> None:
+        """Close the catalog and let go of the models."""
+        self._models.clear()
+        self._store.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # indexing
+
+    def index(
+        self,
+        paths: Iterable[str | Path] | None = None,
+        *,
+        model: str | None = None,
+        options: IndexOptions | None = None,
+        progress: Callable[[IndexProgress], None] | None = None,
+    ) -> IndexReport:
+        """Add folders and files, or bring them up to date; None updates every folder known.
+
+        A `model` other than the library's embeds every known photo again, beside the old
+        embeddings; queries change over when that is complete.
+
+        Raises:
+            InvalidInput: a path is not there.
+            ModelError: the model can't be loaded; what was indexed stays.
+            LibraryLocked: another process is indexing into this library.
+        """
+        from clipsearch.indexing import IndexRun
+
+        if self._read_only:
+            raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
+        started = time.perf_counter()
+        notes: list[str] = []
+        given = [self._checked_root(path) for path in paths or ()]
+        with self._store.writing():
+            current = self._store.catalog.current_model()
+            source = self._source_for_indexing(model, current, notes.append)
+            # A model asked for by name is loaded at once: only its weights say if it is the same.
+            loaded = self._models.load(source) if model else None
+            run = IndexRun(
+                self._store,
+                self._model_id(loaded) if loaded else current.id if current else None,
+                lambda: self._load_for_run(source, current, changed_over=model is not None),
+                options=options or IndexOptions(),
+                progress=progress or (lambda _: None),
+            )
+            changes_model = bool(loaded and current and run.model_id != current.id)
+            roots = self._roots(given, everything=changes_model)
+            run.run(roots)
+            self._finish_run(run, roots, current)
+        return _report(run, source.name, notes, time.perf_counter() - started)
+
+    def _checked_root(self, path: str | Path) -> Path:
+        root = absolute(path)
+        if not root.exists() and not any(f.path == root for f in self._store.catalog.folders()):
+            raise InvalidInput(f"{path} does not exist")
+        if root == self.folder or self.folder in root.parents:
+            raise InvalidInput(f"{path} lies inside the library itself")
+        return root
+
+    def _source_for_indexing(
+        self, model: str | None, current: ModelRow | None, note: Callable[[str], None]
+    ) -> ModelSource:
+        if model and model != "auto":
+            return resolve_model(model)
+        return resolve_model(current.identity.name) if current else default_model(note)
+
+    def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
+        """Record the folders given; return the folders to scan, none inside another."""
+        catalog = self._store.catalog
+        for root in given:
+            known = [folder.path for folder in catalog.folders()]
+            if any(root == path or path in root.parents for path in known):
+                continue
+            for path in known:
+                if root in path.parents:
+                    catalog.remove_folder(path)
+            catalog.add_folder(root, "folder" if root.is_dir() else "file")
+        if everything or not given:
+            return [folder.path for folder in catalog.folders()]
+        return sorted({r for r in given if not any(o in r.parents for o in given)})
+
+    def _load_for_run(
+        self, source: ModelSource, current: ModelRow | None, *, changed_over: bool
+    ) -> tuple[Encoder, int]:
+        encoder = self._models.load(source)
+        if (
+            current
+            and not changed_over
+            and encoder.identity.fingerprint != current.identity.fingerprint
+        ):
+            raise other_weights(source.name)
+        return encoder, self._model_id(encoder)
+
+    def _model_id(self, encoder: Encoder) -> int:
+        """Return the model's row, made if missing, with its text tower beside the library."""
+        self._models.keep_text_encoder(encoder)
+        return self._store.catalog.add_model(encoder.identity)
+
+    def _finish_run(self, run: IndexRun, roots: Sequence[Path], current: ModelRow | None) -> None:
+        if not run.interrupted:
+            for root in roots:
+                self._store.catalog.mark_scanned(root)
+        if run.model_id is None:
+            return
+        if current is None or not run.interrupted:
+            self._store.catalog.set_current_model(run.model_id)
+        self._store.refresh_vectors(run.model_id)
+
+    def remove(self, paths: Iterable[str | Path]) -> int:
+        """Forget photos and folders (the files stay); returns the number of photos forgotten.
+
+        Raises:
+            InvalidInput: nothing in the library has this path.
+        """
+        if self._read_only:
+            raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
+        with self._store.writing():
+            forgotten = sum(self._forget(absolute(path)) for path in paths)
+            for row in self._store.catalog.models():
+                self._store.refresh_vectors(row.id)
+        return forgotten
+
+    def _forget(self, path: Path) -> int:
+        catalog = self._store.catalog
+        photos = catalog.known_files(None, [path])
+        failures = catalog.failures([path])
+        folders = [f.path for f in catalog.folders() if f.path == path or path in f.path.parents]
+        if not (photos or failures or folders):
+            raise InvalidInput(f"{path} is not in the library")
+        gone: list[Change] = [Gone(known.photo_id) for known in photos.values()]
+        gone += [ForgetFailure(failure.file.path) for failure in failures]
+        self._store.apply(gone, None)
+        for folder in folders:
+            catalog.remove_folder(folder)
+        return len(photos)
+
+    # searching
+
+    def query(
+        self,
+        query: Query,
+        *,
+        k: int = 10,
+        model: str | None = None,
+        min_score: float | None = None,
+    ) -> list[Hit]:
+        """Return the k photos nearest to a text or a picture, best first.
+
+        A `str` is text; a picture is a `Path`, the bytes of a file, a Pillow image or a uint8
+        array (height, width, 3). `min_score` is the least cosine that counts as found.
+
+        Raises:
+            InvalidInput: the query is empty or can't be read.
+            LibraryNotFound: the library holds no photos yet.
+        """
+        hits = self.query_batch([query], k=k, model=model)[0]
+        return [hit for hit in hits if min_score is None or hit.score >= min_score]
+
+    def query_batch(
+        self, queries: Sequence[Query], *, k: int = 10, model: str | None = None
+    ) -> list[list[Hit]]:
+        """Return the hits of many queries: one encoder pass a kind, one search for all."""
+        row = self._searchable_model(model)
+        if not queries:
+            return []
+        return self._hits(row, self._encode(row, queries), _checked_k(k))
+
+    def similar(
+        self,
+        image: str | Picture,
+        *,
+        k: int = 10,
+        model: str | None = None,
+        min_score: float | None = None,
+    ) -> list[Hit]:
+        """Return the k photos most like a picture, without the picture itself, wherever it lies.
+
+        A `str` is a path here. The picture itself is known by its content, so only one that comes
+        as a file or bytes can be left out.
+        """
+        row = self._searchable_model(model)
+        picture: Picture = Path(image) if isinstance(image, str) else image
+        data = picture_bytes(picture)
+        itself = content_hash(data) if data is not None else None
+        copies = len(self._store.catalog.photos_by_hash(itself)) if itself else 0
+        vectors = self._encode(row, [data if data is not None else picture])
+        found = self._hits(row, vectors, _checked_k(k) + copies)[0]
+        others = [hit for hit in found if hit.content_hash != itself][:k]
+        return [
+            _with_rank(hit, rank)
+            for rank, hit in enumerate(others, 1)
+            if min_score is None or hit.score >= min_score
+        ]
+
+    def search_vectors(
+        self,
+        queries: NDArray[np.float32],
+        *,
+        k: int = 10,
+        model: str | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search unit vectors, float32 (n, d); return cosines (n, k) and photo ids (n, k).
+
+        Rows with fewer than k photos end in -inf and -1.
+        """
+        row = self._searchable_model(model)
+        vectors = checked_vectors(queries, row.identity.width)
+        return self._store.search(row.id, vectors, _checked_k(k))
+
+    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the embeddings of texts by the library's model, float32 (n, d), unit length."""
+        return self._encode(self._model_row(None), texts)
+
+    def encode_images(self, images: Sequence[Picture]) -> NDArray[np.float32]:
+        """Return the embeddings of pictures by the library's model, float32 (n, d), unit length."""
+        return self._encode(self._model_row(None), images)
+
+    def _encode(self, row: ModelRow, queries: Sequence[Query]) -> NDArray[np.float32]:
+        return encode_queries(queries, row, self._models, self._store)
+
+    def _hits(self, row: ModelRow, vectors: NDArray[np.float32], k: int) -> list[list[Hit]]:
+        scores, ids = self._store.search(row.id, vectors, k)
+        photos = self._store.catalog.photos([int(i) for i in np.unique(ids) if i >= 0])
+        return [
+            [
+                Hit.from_record(rank, float(score), photos[int(photo_id)])
+                for rank, (score, photo_id) in enumerate(zip(*found, strict=True), 1)
+                if int(photo_id) in photos
+            ]
+            for found in zip(scores, ids, strict=True)
+        ]
+
+    def _model_row(self, model: str | None) -> ModelRow:
+        """Return the library's model, or another one it holds embeddings of."""
+        current = self._store.catalog.current_model()
+        if current is None:
+            raise self._empty()
+        if model is None or model == "auto":
+            return current
+        name = resolve_model(model).name
+        rows = [row for row in self._store.catalog.models() if row.identity.name == name]
+        if not rows:
+            raise ModelError(
+                f"this library was not indexed with {name!r} but with "
+                f"{current.identity.name!r}; `clipsearch index --model {name}` adds it"
+            )
+        return current if current in rows else rows[-1]
+
+    def _empty(self) -> LibraryNotFound:
+        hint = "`clipsearch index FOLDER` adds some"
+        return LibraryNotFound(f"the library {self.folder} holds no photos yet: {hint}")
+
+    def _searchable_model(self, model: str | None) -> ModelRow:
+        row = self._model_row(model)
+        if row.photos == 0:
+            raise self._empty()
+        return row
+
+    # looking at the library itself
+
+    def failures(self) -> list[Failure]:
+        """Return the files that could not be indexed, with reasons."""
+        return self._store.catalog.failures()
+
+    def info(self) -> LibraryInfo:
+        """Return the state of the library."""
+        catalog = self._store.catalog
+        current = catalog.current_model()
+        return LibraryInfo(
+            folder=self.folder,
+            folders=tuple(catalog.folders()),
+            photos=catalog.counts(current.id if current else None).photos,
+            failures=tuple(catalog.failures()),
+            model=current,
+            models=tuple(catalog.models()),
+            index=self._store.index_info(current.id) if current else None,
+            disk_bytes=_disk_bytes(self.folder),
+        )
+
+
+def _checked_k(k: int) -> int:
+    if k < 1:
+        raise InvalidInput(f"k must be at least 1, not {k}")
+    return k
+
+
+def _with_rank(hit: Hit, rank: int) -> Hit:
+    from dataclasses import replace
+
+    return replace(hit, rank=rank)
+
+
+def _disk_bytes(folder: Path) -> dict[str, int]:
+    """Return bytes on disk: the catalog (with its log), the FAISS files, the text towers."""
+    parts = {"catalog": "catalog.sqlite*", "vectors": "vectors/**/*", "models": "models/**/*"}
+    return {
+        part: sum(path.stat().st_size for path in folder.glob(pattern) if path.is_file())
+        for part, pattern in parts.items()
+    }
+
+
+def _report(run: IndexRun, model: str, notes: Sequence[str], seconds: float) -> IndexReport:
+    counts = run.counts
+    return IndexReport(
+        model=model,
+        added=counts["added"] + counts["copied"],
+        changed=counts["changed"],
+        moved=counts["moved"],
+        copied=counts["copied"],
+        removed=counts["removed"],
+        unchanged=counts["unchanged"],
+        embedded=counts["embedded"],
+        failures=tuple(run.failures),
+        known_failures=counts["known failures"],
+        problems=tuple(run.problems),
+        notes=tuple(notes),
+        seconds=seconds,
+        interrupted=run.interrupted,
+    )

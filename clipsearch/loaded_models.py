@@ -1,0 +1,71 @@
+"""The encoders in use by one library, each loaded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import ModelError
+from clipsearch.index.records import ModelRow
+from clipsearch.models import ModelSource, resolve_model
+
+if TYPE_CHECKING:
+    from clipsearch.encoder import Encoder
+    from clipsearch.text_encoder import TextEncoder
+
+
+class LoadedModels:
+    """Encoders by fingerprint; text towers lie exported beside the library, so need no torch."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder = folder
+        self._device = device
+        self._encoders: dict[str, Encoder] = {}
+        self._text_encoders: dict[str, TextEncoder] = {}
+
+    def clear(self) -> None:
+        """Let go of all models."""
+        self._encoders.clear()
+        self._text_encoders.clear()
+
+    def load(self, source: ModelSource) -> Encoder:
+        """Load a model, whatever its weights are now."""
+        from clipsearch.encoder import load_encoder
+
+        encoder = load_encoder(source, device=self._device)
+        return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
+
+    def encoder_of(self, row: ModelRow) -> Encoder:
+        """Return the encoder that this model's embeddings were made with."""
+        fingerprint = row.identity.fingerprint
+        if fingerprint not in self._encoders:
+            encoder = self.load(resolve_model(row.identity.name))
+            if encoder.identity.fingerprint != fingerprint:
+                raise other_weights(row.identity.name)
+        return self._encoders[fingerprint]
+
+    def text_encoder_of(self, row: ModelRow) -> TextEncoder | Encoder:
+        """Return what encodes text for this model: its exported tower, else the whole model."""
+        fingerprint = row.identity.fingerprint
+        folder = self._folder / fingerprint
+        if fingerprint not in self._text_encoders:
+            if not folder.exists():
+                return self.encoder_of(row)
+            from clipsearch.text_encoder import TextEncoder
+
+            self._text_encoders[fingerprint] = TextEncoder.open(folder)
+        return self._text_encoders[fingerprint]
+
+    def keep_text_encoder(self, encoder: Encoder) -> None:
+        """Export the text tower beside the library, once a model."""
+        folder = self._folder / encoder.identity.fingerprint
+        if not folder.exists():
+            encoder.export_text_encoder(folder)
+
+
+def other_weights(name: str) -> ModelError:
+    """Return the error for a name that now stands for other weights than it did."""
+    return ModelError(
+        f"the weights of {name!r} are not those that this library was indexed with; "
+        f"`clipsearch index --model {name}` embeds every photo anew with the present ones"
+    )

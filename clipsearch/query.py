@@ -1,0 +1,113 @@
+"""What a person asks -> one unit vector."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import InvalidInput
+from clipsearch.image_opening import open_image, upright_rgb
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from clipsearch.index.records import ModelRow
+    from clipsearch.index.store import Store
+    from clipsearch.loaded_models import LoadedModels
+
+# Text is a str; a picture is a path, a file's bytes, a Pillow image or uint8 (height, width, 3).
+Picture: TypeAlias = Union[Path, bytes, "PIL.Image.Image", NDArray[np.uint8]]
+Query: TypeAlias = str | Picture
+
+
+def checked_text(text: str) -> str:
+    """Return the text of a query; raises InvalidInput when there is nothing in it."""
+    if not text.strip():
+        raise InvalidInput("the query is empty: say what the photo shows")
+    return text
+
+
+def picture_bytes(picture: Picture) -> bytes | None:
+    """Return the bytes of a picture that comes as a file or bytes, None for one in memory."""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, Path):
+        try:
+            return picture.expanduser().read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"can't read {picture}: {error.strerror or error}") from error
+    return None
+
+
+def content_hash(data: bytes) -> str:
+    """Return the SHA-256 that the catalog keeps of a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def opened_picture(picture: Picture, shrink_to: int | None) -> PIL.Image.Image:
+    """Return a query picture as upright RGB; raises InvalidInput or UnreadableImage."""
+    data = picture_bytes(picture)
+    if data is not None:
+        return open_image(data, shrink_to=shrink_to).image
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    import PIL.Image
+
+    if isinstance(picture, PIL.Image.Image):
+        return upright_rgb(picture)
+    raise InvalidInput(f"a query is text, a path, bytes or a picture, not {type(picture).__name__}")
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> PIL.Image.Image:
+    import PIL.Image
+
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        shape = "x".join(map(str, pixels.shape))
+        raise InvalidInput(f"an array must be uint8 height x width x 3, not {pixels.dtype} {shape}")
+    return PIL.Image.fromarray(pixels)
+
+
+def checked_vectors(
+    queries: NDArray[np.float32] | Sequence[Sequence[float]], width: int
+) -> NDArray[np.float32]:
+    """Return query vectors as float32 (n, width); raises InvalidInput when they don't fit."""
+    vectors = np.ascontiguousarray(queries, dtype=np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != width or not np.isfinite(vectors).all():
+        raise InvalidInput(
+            f"query vectors must be finite and of shape (n, {width}), not {vectors.shape}"
+        )
+    return vectors
+
+
+def encode_queries(
+    queries: Sequence[Query], model: ModelRow, models: LoadedModels, store: Store
+) -> NDArray[np.float32]:
+    """Return unit vectors, float32 (n, d): one pass for all texts, one for all pictures."""
+    vectors = np.empty((len(queries), model.identity.width), dtype=np.float32)
+    texts = {i: checked_text(query) for i, query in enumerate(queries) if isinstance(query, str)}
+    if texts:
+        vectors[list(texts)] = models.text_encoder_of(model).encode_text(list(texts.values()))
+    pictures = {i: query for i, query in enumerate(queries) if not isinstance(query, str)}
+    for i, picture in list(pictures.items()):
+        known = _known_photo(picture, model, store)
+        if known is not None:  # its content is in the library: no encoder needed
+            vectors[i] = store.vectors(model.id, [known])[0]
+            del pictures[i]
+    if pictures:
+        encoder = models.encoder_of(model)
+        opened = [opened_picture(picture, encoder.image_size) for picture in pictures.values()]
+        vectors[list(pictures)] = encoder.encode_images(opened)
+    return vectors
+
+
+def _known_photo(picture: Picture, model: ModelRow, store: Store) -> int | None:
+    data = picture_bytes(picture)
+    if data is None:
+        return None
+    same = store.catalog.photos_by_hash(content_hash(data))
+    return next((p.id for p in same if store.catalog.has_embedding(p.id, model.id)), None)
