@@ -1,0 +1,20 @@
+"""The program `clipsearch`: parse, make one call of the Python API, show the answer."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the program and end the process with its exit code."""
+    from clipsearch.cli.ending import end_with_error
+    from clipsearch.errors import ClipsearchError
+
+    try:
+        from clipsearch.cli.app import app
+
+        app(prog_name="clipsearch")
+    except ClipsearchError as error:
+        end_with_error(error)
+    except KeyboardInterrupt:  # before the app could see it
+        sys.exit(130)

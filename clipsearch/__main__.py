@@ -1,0 +1,5 @@
+"""`python -m clipsearch` is `clipsearch`."""
+
+from clipsearch.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""`clipsearch index`: add photos to the library, or bring it up to date."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.ending import INTERRUPTED, say
+from clipsearch.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    VerboseOption,
+)
+from clipsearch.cli.printable import shown_count
+from clipsearch.errors import InvalidInput, LibraryNotFound
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
+    from clipsearch.results import IndexOptions, IndexReport
+
+REASONS_SHOWN = 5
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            show_default=False,
+            help="Folders (with all below them) and photos.  [default: every folder known]",
+        ),
+    ] = None,
+    library: LibraryOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            show_default=False,
+            help="The model to index with; `clipsearch models` lists them. "
+            " [default: the library's own; for a new library base if it can be had, else builtin]",
+        ),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            show_default=False,
+            help="Try files again that failed before and have not changed.  [default: off]",
+        ),
+    ] = False,
+    include_hidden: Annotated[
+        bool,
+        typer.Option(
+            "--include-hidden",
+            show_default=False,
+            help="Take hidden files, trash and thumbnail folders too.  [default: off]",
+        ),
+    ] = False,
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            "--max-megapixels",
+            metavar="N",
+            min=0.001,
+            show_default=False,
+            help="Refuse larger pictures.  [default: what fits the memory]",
+        ),
+    ] = None,
+    json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Add folders and photos to the library, or bring them up to date.
+
+    Unchanged photos are not opened again; moved and copied ones keep their embedding; deleted
+    ones are forgotten. The library is made if it is missing.
+    """
+    from clipsearch.cli.progress import showing_progress
+
+    options = _options(retry_failed, include_hidden, max_megapixels)
+    with _open(library, paths or [], device) as lib, showing_progress() as progress:
+        report = lib.index(paths or None, model=model, options=options, progress=progress)
+    _show(report, json=json)
+    if report.interrupted:
+        say("interrupted: what was finished is kept; run the same command to go on")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _options(
+    retry_failed: bool, include_hidden: bool, max_megapixels: float | None
+) -> "IndexOptions":
+    from dataclasses import replace
+
+    from clipsearch.results import IndexOptions
+
+    options = IndexOptions(retry_failed=retry_failed, include_hidden=include_hidden)
+    return replace(options, max_megapixels=max_megapixels) if max_megapixels else options
+
+
+def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
+    """Open the library, making it only if there is something to put into it."""
+    from clipsearch.library import Library
+
+    missing = next((path for path in paths if not path.exists()), None)
+    try:
+        lib = Library(folder, create=bool(paths) and missing is None, device=device.value)
+    except LibraryNotFound:
+        if missing is None:
+            raise
+        raise InvalidInput(f"{missing} does not exist") from None
+    if not paths and not lib.info().folders:
+        lib.close()
+        raise InvalidInput("the library knows no folder yet: `clipsearch index FOLDER` adds one")
+    return lib
+
+
+def _show(report: "IndexReport", *, json: bool) -> None:
+    from clipsearch.cli.output import write_json, write_text
+
+    for note in report.notes:
+        say(note)
+    for problem in report.problems:
+        say(f"{problem.path}: {problem.reason}")
+    _say_failures(report)
+    if json:
+        write_json(summary(report))
+    else:
+        write_text(summary_in_words(report))
+
+
+def _say_failures(report: "IndexReport") -> None:
+    for failure in report.failures[:REASONS_SHOWN]:
+        say(f"failed: {failure.path}: {failure.reason}")
+    if report.failed > REASONS_SHOWN:
+        rest = report.failed - REASONS_SHOWN
+        say(f"... and {rest} more; `clipsearch info --failures` shows all")
+    if report.known_failures:
+        files = shown_count(report.known_failures, "file")
+        say(f"{files} failed before and did not change; --retry-failed tries again")
+
+
+def summary(report: "IndexReport") -> dict[str, object]:
+    """Return what a run did, ready for JSON."""
+    names = ("added", "changed", "moved", "copied", "removed", "unchanged", "failed")
+    return {
+        **{name: getattr(report, name) for name in names},
+        "known_failures": report.known_failures,
+        "seconds": round(report.seconds, 3),
+        "photos_per_second": round(report.photos_per_second, 2),
+        "model": report.model,
+        "interrupted": report.interrupted,
+    }
+
+
+def summary_in_words(report: "IndexReport") -> str:
+    """Return what a run did in one line."""
+    copied = f" ({report.copied} of them copied)" if report.copied else ""
+    return (
+        f"{report.added} added{copied}, {report.changed} changed, {report.moved} moved, "
+        f"{report.removed} removed, {report.unchanged} unchanged, {report.failed} failed: "
+        f"{report.seconds:.1f} s, {report.photos_per_second:.1f} photos/s, model {report.model}"
+    )

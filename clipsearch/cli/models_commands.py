@@ -1,0 +1,67 @@
+"""`clipsearch models` and `clipsearch models pull`: the models that --model takes."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.options import JsonOption, VerboseOption
+
+if TYPE_CHECKING:
+    from clipsearch.models import NamedModel
+
+models_app = typer.Typer(rich_markup_mode=None)
+
+
+@models_app.callback(invoke_without_command=True)
+def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption = False) -> None:
+    """List the models that --model takes.
+
+    With their size, embedding width, licence, published recall and whether they are on this
+    machine. Beside these names --model takes any open_clip ARCHITECTURE/tag,
+    hf-hub:ORGANISATION/REPOSITORY, and the path of a folder with open_clip_config.json and weights.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from clipsearch.cli.output import json_line, write_out, write_rows
+    from clipsearch.models import named_models
+
+    named = named_models()
+    if json:
+        write_out(b"".join(json_line(_fields(model)) for model in named))
+    elif sys.stdout.isatty():
+        from clipsearch.cli.tables import print_models
+
+        print_models(named)
+    else:
+        write_rows(_fields(model).values() for model in named)
+
+
+@models_app.command()
+def pull(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", show_default=False, help="A model, named as for --model."),
+    ],
+    verbose: VerboseOption = False,
+) -> None:
+    """Fetch a model's weights ahead of use; write the path of the weights."""
+    from clipsearch.cli.output import write_text
+    from clipsearch.cli.printable import printable
+    from clipsearch.models import pull as fetch
+    from clipsearch.models import resolve_model
+
+    write_text(printable(str(fetch(resolve_model(name)))))
+
+
+def _fields(model: "NamedModel") -> dict[str, object]:
+    return {
+        "name": model.name,
+        "on_machine": model.on_machine,
+        "megabytes": model.megabytes,
+        "width": model.width,
+        "licence": model.licence,
+        "published_recall": model.published_recall,
+        "open_clip_name": model.open_clip_name,
+        "note": model.note,
+    }

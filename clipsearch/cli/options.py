@@ -1,0 +1,121 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Shape(Enum):
+    """How results are written."""
+
+    TABLE = "a table for people, tab-separated lines when piped"
+    JSON = "one JSON object a line"
+    PATHS = "paths, one a line"
+    PRINT0 = "paths, each ended by a NUL byte"
+
+
+def shape_of(*, json: bool, paths: bool = False, print0: bool = False) -> Shape:
+    """Return the shape asked for; raises a usage error when --json and paths are both asked."""
+    if json and (paths or print0):
+        raise typer.BadParameter("--json can't be used together with --paths or --print0")
+    if json:
+        return Shape.JSON
+    if print0:
+        return Shape.PRINT0
+    return Shape.PATHS if paths else Shape.TABLE
+
+
+def _given_anywhere(ctx: typer.Context, folder: Path | None) -> Path | None:
+    """Return --library as given after the command, else as given before it."""
+    if folder is None and ctx.parent is not None:
+        before: Path | None = ctx.find_root().params.get("library")
+        return before
+    return folder
+
+
+def _be_verbose(verbose: bool) -> bool:
+    if verbose:
+        from clipsearch.cli.ending import log_everything
+
+        log_everything()
+    return verbose
+
+
+LibraryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--library",
+        metavar="DIR",
+        callback=_given_anywhere,
+        show_default=False,
+        help="The folder of the library. "
+        " [default: $CLIPSEARCH_LIBRARY, else the user data folder of this platform]",
+    ),
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        callback=_be_verbose,
+        show_default=False,
+        help="Show the log and, of errors, where they happened.  [default: off]",
+    ),
+]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where the model runs; auto takes a GPU if there is one.")
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", show_default=False, help="Write JSON, one object a line.  [default: off]"
+    ),
+]
+PathsOption = Annotated[
+    bool,
+    typer.Option(
+        "--paths", show_default=False, help="Write only the paths, one a line.  [default: off]"
+    ),
+]
+Print0Option = Annotated[
+    bool,
+    typer.Option(
+        "--print0",
+        "-0",
+        show_default=False,
+        help="Write only the paths, each ended by a NUL byte, for xargs -0.  [default: off]",
+    ),
+]
+TopOption = Annotated[
+    int, typer.Option("--top", "-k", metavar="N", min=1, help="How many photos to show at most.")
+]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score",
+        metavar="SCORE",
+        show_default=False,
+        help="Leave out photos that score less (a cosine, -1 to 1).  [default: leave out none]",
+    ),
+]
+SearchModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        show_default=False,
+        help="Another model that the library was indexed with.  [default: the library's own]",
+    ),
+]

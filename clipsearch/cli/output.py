@@ -1,0 +1,84 @@
+"""Results on standard output: tables for people, lines, JSON and raw paths for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from clipsearch.cli.ending import BROKEN_PIPE
+from clipsearch.cli.options import Shape
+from clipsearch.cli.printable import printable
+from clipsearch.errors import ClipsearchError
+
+if TYPE_CHECKING:
+    from clipsearch.results import Hit
+
+# json.dumps escapes the lower control characters only; some terminals obey these as well.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+
+def show_hits(hits: Sequence[Hit], shape: Shape) -> None:
+    """Write the photos found."""
+    if shape is Shape.JSON:
+        write_out(b"".join(json_line(hit.to_dict()) for hit in hits))
+    elif shape is Shape.PATHS:
+        write_out(b"".join(os.fsencode(hit.path) + b"\n" for hit in hits))
+    elif shape is Shape.PRINT0:
+        write_out(b"".join(os.fsencode(hit.path) + b"\0" for hit in hits))
+    elif sys.stdout.isatty():
+        from clipsearch.cli.tables import print_hits
+
+        print_hits(hits)
+    else:
+        write_rows(
+            (hit.rank, f"{hit.score:.4f}", hit.path, dimensions(hit), hit.taken_at or "")
+            for hit in hits
+        )
+
+
+def dimensions(hit: Hit) -> str:
+    """Return width and height in pixels, as `800x600`."""
+    return f"{hit.width}x{hit.height}"
+
+
+def write_rows(rows: Iterable[Iterable[object]]) -> None:
+    """Write tab-separated lines; tabs and newlines in a cell become escapes."""
+    lines = ("\t".join(printable(str(cell)) for cell in row) for row in rows)
+    write_text("\n".join(lines))
+
+
+def write_text(text: str) -> None:
+    """Write lines of text that is safe for a terminal; no text writes nothing."""
+    if text:
+        write_out(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def write_json(fields: Mapping[str, Any]) -> None:
+    """Write one JSON object on one line."""
+    write_out(json_line(fields))
+
+
+def json_line(fields: Mapping[str, Any]) -> bytes:
+    """Return one JSON object as a line of UTF-8 without control characters."""
+    text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+    safe = _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return safe.encode() + b"\n"
+
+
+def write_out(data: bytes) -> None:
+    """Write bytes to standard output; end quietly when the reader has gone (`| head`)."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # What is left in the buffer must not raise again when Python closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(BROKEN_PIPE) from None
+    except OSError as error:
+        raise ClipsearchError(f"can't write the results: {error.strerror or error}") from error

@@ -1,0 +1,54 @@
+"""Text that a terminal shows and does not obey, and paths as short as they can be said."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+# Control characters, direction overrides, line separators, and bytes that are not UTF-8.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Return the text with everything that could act on a terminal as escapes like \n or \x1b."""
+    return _UNSAFE.sub(lambda match: _escaped(match.group()), text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def short_path(path: Path) -> str:
+    """Return the path as seen from here or from home where that is shorter."""
+    said = [str(path)]
+    for folder, prefix in ((_here(), ""), (Path.home(), f"~{os.sep}")):
+        if folder and path.is_relative_to(folder):
+            said.append(prefix + str(path.relative_to(folder)))
+    return min(said, key=len)
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # the working folder was removed
+        return None
+
+
+def size_in_words(count: int) -> str:
+    """Return a number of bytes for people: 512 B, 1.5 kB, 38 MB."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    thousands = min((len(str(max(count, 1))) - 1) // 3, len(units) - 1)
+    size = count / 1000**thousands
+    digits = 1 if thousands and size < 10 else 0
+    return f"{size:.{digits}f} {units[thousands]}"
+
+
+def shown_count(count: int, thing: str) -> str:
+    """Return `1 photo`, `2 photos`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
