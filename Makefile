@@ -1,0 +1,49 @@
+# make demo   install, index the example photos, ask them a few things
+# make test   install with the development extras, then lint, types and tests
+# Both may be run again at any time.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_LIBRARY ?= $(VENV)/demo-library
+
+BIN := $(VENV)/bin
+CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
+
+.PHONY: demo test lint types unit format clean
+
+demo: $(VENV)/installed
+	$(CLIPSEARCH) index examples/photos --model builtin
+	$(CLIPSEARCH) query "a cat" --top 3
+	$(CLIPSEARCH) query "a city at night" --top 3
+	$(CLIPSEARCH) query "mountains and a lake" --top 3
+	$(CLIPSEARCH) similar examples/photos/DEMO_PICTURE --top 3
+
+test: lint types unit
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+unit: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("clipsearch needs Python 3.10 or newer: make demo PYTHON=python3.x") if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
