@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -57,10 +58,9 @@ def read_exif(image: Image.Image) -> ExifFacts:
         exif = image.getexif()
     except _DAMAGED:
         return ExifFacts()
-    main = {tag: _tolerant(lambda tag=tag: exif.get(tag)) for tag in (_MAKE, _MODEL, _ORIENTATION)}
-    main[_DATE_TIME] = _tolerant(lambda: exif.get(_DATE_TIME))
-    details = _tolerant(lambda: exif.get_ifd(_EXIF_IFD)) or {}
-    gps = _tolerant(lambda: exif.get_ifd(_GPS_IFD)) or {}
+    main = {tag: _tolerant(exif.get, tag) for tag in (_MAKE, _MODEL, _ORIENTATION, _DATE_TIME)}
+    details = _tolerant(exif.get_ifd, _EXIF_IFD) or {}
+    gps = _tolerant(exif.get_ifd, _GPS_IFD) or {}
     latitude, longitude = _position(gps)
     return ExifFacts(
         orientation=_orientation(main[_ORIENTATION]),
@@ -72,9 +72,9 @@ def read_exif(image: Image.Image) -> ExifFacts:
     )
 
 
-def _tolerant(read: Callable[[], Any]) -> Any:
+def _tolerant(read: Callable[[int], Any], tag: int) -> Any:
     try:
-        return read()
+        return read(tag)
     except _DAMAGED:
         return None
 
@@ -107,7 +107,7 @@ def _moment(text: str | None) -> str | None:
 def _camera(make: str | None, model: str | None) -> str | None:
     if make is None or model is None:
         return model or make
-    # "Canon" + "Canon EOS 5D", "NIKON CORPORATION" + "NIKON D90": the model already names the maker.
+    # "Canon" + "Canon EOS 5D", "NIKON CORPORATION" + "NIKON D90": the model names the maker.
     if model.split()[0].casefold() == make.split()[0].casefold():
         return model
     return f"{make} {model}"
@@ -119,10 +119,8 @@ def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     value = value.split("\0", 1)[0]
-    try:  # EXIF text is ASCII by the book, UTF-8 in practice; Pillow reads Latin-1
+    with suppress(UnicodeError):  # ASCII by the book, UTF-8 in practice; Pillow reads Latin-1
         value = value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        pass
     cleaned = " ".join("".join(c if c.isprintable() else " " for c in value).split())
     return cleaned if any(c.isalnum() for c in cleaned) else None
 
@@ -143,7 +141,7 @@ def _degrees(value: object, reference: object, signs: str, limit: int) -> float 
         parts = [float(part) for part in value]
     except (TypeError, ValueError, ArithmeticError):
         return None
-    degrees = sum(part / 60**place for place, part in enumerate(parts))
+    degrees = math.fsum(part / 60.0**place for place, part in enumerate(parts))
     if not math.isfinite(degrees) or min(parts) < 0 or degrees > limit:
         return None
     return round(-degrees if sign == signs[1] else degrees, 7)

@@ -12,8 +12,8 @@ from pathlib import Path
 from clipsearch.image_opening import is_image_name
 from clipsearch.index.records import FileState
 
-# Folders that hold no photos of their own, in lower case. Names with a leading dot (.git, .Trash-1000,
-# .thumbnails, .@__thumb) are hidden and need no entry here.
+# Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
+# .Trash-1000, .thumbnails, .@__thumb) are hidden and need no entry here.
 _SKIPPED_FOLDERS = frozenset(
     {
         "@eadir",  # Synology's thumbnails
@@ -32,7 +32,7 @@ _SKIPPED_FOLDERS = frozenset(
 )
 _SKIPPED_FOLDER_SUFFIXES = (".lrdata",)  # Lightroom's previews
 
-# Photo libraries of macOS keep the originals in one of these folders; the rest is derived from them.
+# Photo libraries of macOS keep the originals in one of these folders; the rest is derived.
 _MAC_LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
 _MAC_ORIGINALS = frozenset({"originals", "masters"})
 
@@ -48,10 +48,10 @@ class ScanProblem:
 def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[FileState | ScanProblem]:
     """Yield each photo at or below `root`, and each entry that can't be looked at.
 
-    A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash and
-    thumbnail folders are left out unless `include_hidden`. Links are followed, but each folder is seen
-    once, under its real path if that lies below `root`. Paths are absolute, with links in `root` kept
-    as named; the order depends on the names alone.
+    A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash
+    and thumbnail folders are left out unless `include_hidden`. Links are followed, but each folder
+    is seen once, under its real path if that lies below `root`. Paths are absolute, with links in
+    `root` kept as named; the order depends on the names alone.
     """
     # Path.resolve() would follow links, Path.absolute() would keep "..".
     absolute = os.path.abspath(root)  # noqa: PTH100

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.exif import ExifFacts, read_exif
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image, ImageCms, ImageFile
 
-# The formats that are opened, and the names by which a scan finds them. Pillow knows many more; they
-# are left out because they run other programs (EPS), have no signature (TGA) or hold no photos.
+# The formats that are opened, and the names by which a scan finds them. Pillow knows many more;
+# they are left out because they run other programs (EPS), have no signature (TGA) or no photos.
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -51,9 +51,10 @@ _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
 
-# Pictures are reduced before the model resizes them, but never below this many times the model's side:
-# the share of the final pixels that a coarse filter can then spoil is too small to move an embedding.
-_MARGIN = 2
+# Pictures are reduced before the model resizes them, but never below this many times the model's
+# side. Measured on 24 large photos: at 2 the cosine to the embedding of the whole picture fell to
+# 0.993, at 3 it stayed above 0.9985.
+_MARGIN = 3
 
 # Everything that Pillow's and libheif's decoders raise on damaged files.
 _DECODER_ERRORS = (
@@ -97,7 +98,7 @@ class OpenedImage:
 
 def is_image_name(name: str) -> bool:
     """Say whether a file of this name is taken for a photo."""
-    return PurePath(name).suffix.lower() in _IMAGE_SUFFIXES
+    return name[max(name.rfind("."), 0) :].lower() in _IMAGE_SUFFIXES
 
 
 def open_image(
@@ -108,8 +109,8 @@ def open_image(
 ) -> OpenedImage:
     """Open a picture as upright RGB; of several frames or pictures in one file, the first.
 
-    `shrink_to` is the side in pixels that the model wants: larger pictures may then come reduced, with
-    both sides at least twice that. Raises UnreadableImage with the reason in plain words.
+    `shrink_to` is the side in pixels that the model wants: larger pictures may then come reduced,
+    with both sides at least three times that. Raises UnreadableImage, the reason in plain words.
     """
     data = source if isinstance(source, bytes) else _read(source)
     picture = _identify(data, max_megapixels)
@@ -184,6 +185,8 @@ def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
         if accept(data[:16]) is not True:  # a text says that Pillow was built without the format
             continue
         try:
+            if _ends_early(data):
+                raise UnreadableImage(_cut_short(name))
             with _translated_errors(name, max_megapixels):
                 return factory(io.BytesIO(data), "")
         except UnreadableImage as error:
@@ -192,6 +195,29 @@ def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     if failure is not None and reason is None:
         raise failure
     raise UnreadableImage(reason or "not a picture in a known format")
+
+
+def _ends_early(data: bytes) -> bool:
+    """Say whether the file is shorter than its outermost parts claim.
+
+    Decoders find most missing data themselves, but libheif leaves missing tiles green.
+    """
+    if data[:4] == b"RIFF":
+        return 8 + int.from_bytes(data[4:8], "little") > len(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: where the directory begins
+        order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+        return int.from_bytes(data[4:8], order) >= len(data)
+    if data[4:8] != b"ftyp":
+        return False
+    start = 0
+    while start + 16 <= len(data):
+        size, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
+        if size == 1:  # the size follows in 64 bits
+            size = int.from_bytes(data[start + 8 : start + 16], "big")
+        if kind not in (b"ftyp", b"meta", b"mdat", b"moov", b"free") or size < 8:
+            return False  # makers append what they like; 0 means to the end
+        start += size
+    return start > len(data)
 
 
 @contextmanager
@@ -207,16 +233,31 @@ def _translated_errors(format_name: str, max_megapixels: float) -> Iterator[None
     except MemoryError as error:
         raise UnreadableImage("too large for the memory of this machine") from error
     except _DECODER_ERRORS as error:
-        raise UnreadableImage(_why_damaged(format_name, _one_line(error))) from error
+        raise UnreadableImage(_why_damaged(format_name, error)) from error
 
 
-def _why_damaged(format_name: str, message: str) -> str:
+def _why_damaged(format_name: str, error: BaseException) -> str:
+    message = _one_line(error)
     lower = message.lower()
     if re.search(r"truncated|end of file|not enough|only got|too small|premature", lower):
-        return f"truncated {format_name}: the picture data ends early"
-    if re.search(r"unsupported|not supported|unknown|not configured", lower):
-        return f"unsupported kind of {format_name}: {message}"
+        return _cut_short(format_name)
+    if re.search(r"unsupported|not supported|unknown pixel mode|unable to determine", lower):
+        detail = re.sub(rf"^unsupported ({format_name} )?", "", message, flags=re.IGNORECASE)
+        return f"unsupported kind of {format_name}: {detail}"
+    if "not identified by this driver" in lower:
+        return f"damaged {format_name}: the header gives no size"
+    if "decoder error" in lower or "broken data stream" in lower:
+        # What lies behind it only libtiff and OpenJPEG know.
+        return (
+            f"undecodable {format_name}: its data is broken, cut short or packed in an unknown way"
+        )
+    if isinstance(error, (LookupError, TypeError, AttributeError, struct.error)):
+        return f"damaged {format_name}: its parts don't fit together ({message})"
     return f"damaged {format_name}: {message}"
+
+
+def _cut_short(format_name: str) -> str:
+    return f"truncated {format_name}: the picture data ends early"
 
 
 def _one_line(error: BaseException) -> str:
@@ -295,7 +336,10 @@ def _decode(
     if facts is None:
         facts = read_exif(picture)
         turn = facts.orientation
-    if picture.format == "HEIF":  # libheif has turned it; EXIF only repeats what was done
+    if picture.format == "HEIF":
+        if _has_lost_tiles(picture):
+            raise UnreadableImage("damaged HEIF: parts of the picture can't be decoded")
+        # libheif has turned the picture already; EXIF only repeats it.
         facts = replace(facts, orientation=picture.info.get("original_orientation") or 1)
         turn = 1
     image = _to_rgb(_shrunk(picture, shrink_to))
@@ -324,8 +368,24 @@ def _load(picture: ImageFile.ImageFile, shrink_to: int | None) -> tuple[int, int
     return picture.size
 
 
+def _has_lost_tiles(picture: ImageFile.ImageFile) -> bool:
+    """Say whether libheif left a tile at luma and chroma 0: a green without any red or blue."""
+    import numpy as np
+
+    tiling = picture.info.get("tiling")
+    if not tiling or picture.mode not in ("RGB", "RGBA"):
+        return False
+    step = 16
+    samples = np.asarray(picture.resize([side // step + 1 for side in picture.size], 0))
+    red, green, blue = (samples[..., channel] for channel in range(3))
+    # How green depends on the colour matrix, but it is the same in all lost tiles.
+    levels = np.bincount(green[(red == 0) & (blue == 0) & (green > 60) & (green < 160)])
+    tile = tiling["tile_width"] * tiling["tile_height"] / step**2
+    return bool(levels.size and levels.max() > tile / 2)
+
+
 def _shrunk(image: Image.Image, shrink_to: int | None) -> Image.Image:
-    """Average whole blocks of pixels, where the mode allows it, so that later steps take less memory."""
+    """Average whole blocks of pixels, where the mode allows it, to save memory in later steps."""
     if shrink_to is None or "transparency" in image.info:
         return image
     factor = min(image.size) // (_MARGIN * shrink_to)
@@ -395,7 +455,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Bring gray of 16 or 32 bits or floating point to 8 bits, black to black and white to white."""
+    """Bring gray of 16 or 32 bits or floating point to 8 bits by its true range."""
     import numpy as np
     from PIL import Image
 
@@ -444,7 +504,7 @@ def _in_srgb(image: Image.Image, icc: object) -> Image.Image | None:
     if transform is None:
         return None
     try:
-        return ImageCms.applyTransform(image, transform)
+        return transform.apply(image)
     except (ImageCms.PyCMSError, ValueError):
         return None
 
@@ -463,7 +523,7 @@ def _transform_to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
         levels = range(0, 256, 51)
         samples = bytes(v for r in levels for g in levels for b in levels for v in (r, g, b))
         probe = Image.frombytes("RGB", (36, 6), samples)
-        change = ImageChops.difference(probe, ImageCms.applyTransform(probe, transform))
+        change = ImageChops.difference(probe, transform.apply(probe))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return transform if max(high for _, high in change.getextrema()) > 2 else None
+    return transform if max(change.tobytes()) > 2 else None

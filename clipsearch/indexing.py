@@ -64,7 +64,8 @@ class Placement:
     """What a file's content means for the catalog."""
 
     counted_as: str  # "added", "changed", "copied", "moved" or "unchanged"
-    change: Touched | Moved | Copied | None  # None: it must be embedded
+    change: Touched | Moved | Copied | None
+    embed: bool  # whether the content must go through the encoder
 
 
 class IndexRun:
@@ -186,24 +187,30 @@ class IndexRun:
             self._same_content[read.content_hash].append(read)
             return None
         placement = self._place(read)
-        if placement.change is None:
-            self._same_content[read.content_hash] = []
-            return placement
-        self._settle(placement)
-        return None
+        self._record(placement)
+        if not placement.embed:
+            self._count(placement)
+            return None
+        self._same_content[read.content_hash] = []
+        return placement
 
     def _place(self, read: ReadFile) -> Placement:
         """Decide what a file's content means: the same, moved, copied, or to be embedded."""
         known = read.item.known
+        item = ToOpen(read.file, known)
         same_content = self._store.catalog.photos_by_hash(read.content_hash)
         twins = [photo for photo in same_content if self._is_embedded(photo)]
-        change = recognise(ToOpen(read.file, known), read.content_hash, twins, self._gone)
-        if isinstance(change, Touched):
-            return Placement("unchanged", change)
+        change = recognise(item, read.content_hash, twins, self._gone)
+        embed = change is None
+        if embed and known is None:  # a photo that moved keeps what other models made of it
+            left = [photo for photo in same_content if photo.id in self._gone]
+            change = recognise(item, read.content_hash, left, self._gone)
         if isinstance(change, Moved):
             self._gone.discard(change.photo_id)
-            return Placement("moved", change)
-        return Placement("changed" if known else "copied" if change else "added", change)
+            return Placement("moved", change, embed)
+        if isinstance(change, Touched):
+            return Placement("unchanged", change, embed)
+        return Placement("changed" if known else "copied" if change else "added", change, embed)
 
     def _is_embedded(self, photo: PhotoRecord) -> bool:
         if self.model_id is None:
@@ -234,9 +241,11 @@ class IndexRun:
         self._commit()
         self.counts["embedded"] += len(ready)
         for read, placement, _ in ready:
-            self._settle(placement)
+            self._count(placement)
             for other in self._same_content.pop(read.content_hash):
-                self._settle(self._place(other))
+                copied = self._place(other)
+                self._record(copied)
+                self._count(copied)
         self._commit()
 
     def _commit(self) -> None:
@@ -255,9 +264,11 @@ class IndexRun:
             self.failures.append(FailedFile(file.path, reason))
             self._advance()
 
-    def _settle(self, placement: Placement) -> None:
+    def _record(self, placement: Placement) -> None:
         if placement.change:
             self._changes.append(placement.change)
+
+    def _count(self, placement: Placement) -> None:
         self.counts[placement.counted_as] += 1
         self._advance()
 

@@ -102,11 +102,17 @@ class Library:
         if self._read_only:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         started = time.perf_counter()
+        progress = progress or (lambda _: None)
         notes: list[str] = []
+
+        def note(line: str) -> None:
+            notes.append(line)
+            progress(IndexProgress("loading model", 0, 0, line))
+
         given = [self._checked_root(path) for path in paths or ()]
         with self._store.writing():
             current = self._store.catalog.current_model()
-            source = self._source_for_indexing(model, current, notes.append)
+            source = self._source_for_indexing(model, current, note)
             # A model asked for by name is loaded at once: only its weights say if it is the same.
             loaded = self._models.load(source) if model else None
             run = IndexRun(
@@ -114,7 +120,7 @@ class Library:
                 self._model_id(loaded) if loaded else current.id if current else None,
                 lambda: self._load_for_run(source, current, changed_over=model is not None),
                 options=options or IndexOptions(),
-                progress=progress or (lambda _: None),
+                progress=progress,
             )
             changes_model = bool(loaded and current and run.model_id != current.id)
             roots = self._roots(given, everything=changes_model)

@@ -16,10 +16,18 @@ from clipsearch.errors import ModelError, WeightsUnavailable
 CONFIG_NAME = "open_clip_config.json"
 TOKENIZER_NAME = "tokenizer.json"
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
-PREFERRED_WEIGHTS = (  # the names that open_clip itself writes, safe ones first
+HUB_WEIGHTS = (  # the names that open_clip gives weights on the hub, safe ones first
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
+)
+FOLDER_WEIGHTS = (  # in open_clip's own order; other names come after these
+    *HUB_WEIGHTS,
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",  # often the same model as transformers lays it out
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
 )
 REACH_SECONDS = 2.0
 
@@ -41,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weights_in_folder(folder: Path) -> Path | None:
-    """Return the weights file that a model folder is loaded from, safetensors first."""
+    """Return the weights file that a model folder is loaded from, as open_clip chooses it."""
     if not folder.is_dir():
         return None
     found = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES)
@@ -49,18 +57,15 @@ def weights_in_folder(folder: Path) -> Path | None:
 
 
 def _preference(path: Path) -> tuple[int, int, str]:
-    known = path.name in PREFERRED_WEIGHTS
-    return (
-        WEIGHTS_SUFFIXES.index(path.suffix),
-        PREFERRED_WEIGHTS.index(path.name) if known else len(PREFERRED_WEIGHTS),
-        path.name,
-    )
+    known = path.name in FOLDER_WEIGHTS
+    place = FOLDER_WEIGHTS.index(path.name) if known else len(FOLDER_WEIGHTS)
+    return place, WEIGHTS_SUFFIXES.index(path.suffix), path.name
 
 
 def hub_weights_names(file_name: str = "") -> tuple[str, ...]:
     """Return the names to try for a repository's weights, safetensors first."""
     if not file_name:
-        return PREFERRED_WEIGHTS
+        return HUB_WEIGHTS
     return (str(Path(file_name).with_suffix(".safetensors")), file_name)
 
 

@@ -203,9 +203,9 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
     from safetensors import SafetensorError
 
     try:
-        if path.suffix != ".safetensors":
-            _refuse_code(path)
         with _quiet():
+            if path.suffix != ".safetensors":
+                _refuse_code(path)
             open_clip.load_checkpoint(network, path, strict=True, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} is refused: it holds more than weights (code to run)") from error

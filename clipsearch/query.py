@@ -99,9 +99,10 @@ def encode_queries(
             vectors[i] = store.vectors(model.id, [known])[0]
             del pictures[i]
     if pictures:
-        encoder = models.encoder_of(model)
-        opened = [opened_picture(picture, encoder.image_size) for picture in pictures.values()]
-        vectors[list(pictures)] = encoder.encode_images(opened)
+        # Opened before the model is loaded: a picture that can't be read need not wait for torch.
+        side = model.identity.image_size
+        opened = [opened_picture(picture, side) for picture in pictures.values()]
+        vectors[list(pictures)] = models.encoder_of(model).encode_images(opened)
     return vectors
 
 

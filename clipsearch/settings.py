@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,4 +21,7 @@ def library_folder(folder: str | Path | None) -> Path:
 
 def absolute(path: str | Path) -> Path:
     """Return the path made absolute and free of `..`, links kept as the user named them."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() follows links
+    path = Path(path)
+    with contextlib.suppress(RuntimeError):  # ~name, and no user has this name
+        path = path.expanduser()
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links

@@ -7,7 +7,9 @@ import logging
 import os
 import shutil
 import warnings
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,19 +57,33 @@ def export_text_tower(
     """
     from clipsearch.text_towers import ShortTower
 
+    whole = TextEncoderSettings(FORMAT, fingerprint, width, False, tokenizer.settings)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
-        shortens = ShortTower.fits(network)
-        settings = TextEncoderSettings(FORMAT, fingerprint, width, shortens, tokenizer.settings)
-        (aside / SETTINGS_NAME).write_text(json.dumps(asdict(settings), indent=1), encoding="utf-8")
-        tokenizer.save(aside)
-        _write_tower(network, tokenizer(SAMPLES), aside, shortens)
-        _check(network, tokenizer, aside)
+        if ShortTower.fits(network):
+            with suppress(ModelError):  # an unforeseen tower only looks like CLIP's
+                _write(network, tokenizer, aside, replace(whole, shortens=True))
+                _put_in_place(aside, folder)
+                return
+        _write(network, tokenizer, aside, whole)
         _put_in_place(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(
+    network: torch.nn.Module,
+    tokenizer: TextTokenizer,
+    folder: Path,
+    settings: TextEncoderSettings,
+) -> None:
+    """Fill a new folder and check that it gives the network's own vectors."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / SETTINGS_NAME).write_text(json.dumps(asdict(settings), indent=1), encoding="utf-8")
+    tokenizer.save(folder)
+    _write_tower(network, tokenizer(SAMPLES), folder, settings.shortens)
+    _check(network, tokenizer, folder)
 
 
 def _write_tower(
@@ -76,7 +92,7 @@ def _write_tower(
     from clipsearch.text_towers import ShortTower, WholeTower
 
     tower = ShortTower(network) if shortens else WholeTower(network)
-    raw = folder / "raw"
+    raw = folder / "raw"  # a tower of over 2 GB becomes many files
     raw.mkdir()
     _to_onnx(tower.eval(), ids, raw / TOWER_NAME, shortens)
     _optimize(raw / TOWER_NAME, folder / TOWER_NAME)
@@ -88,12 +104,8 @@ def _to_onnx(tower: torch.nn.Module, ids: NDArray[np.int64], path: Path, shorten
 
     example = torch.from_numpy(ids)
     axes = {0: "text", 1: "token"} if shortens else {0: "text"}
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _plain_tracing(), torch.no_grad():
             torch.onnx.export(
                 tower,
                 (example,),
@@ -106,8 +118,25 @@ def _to_onnx(tower: torch.nn.Module, ids: NDArray[np.int64], path: Path, shorten
             )
     except (RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
         raise ModelError(f"the text tower can't be exported: {one_line(error)}") from error
+
+
+@contextmanager
+def _plain_tracing() -> Iterator[None]:
+    """Trace attention step by step, not as torch's fused kernel; hold the exporter's advice."""
+    import torch
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(level)
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _optimize(raw: Path, path: Path) -> None:

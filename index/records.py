@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -59,6 +60,12 @@ class ModelIdentity:
         """Return 16 hex digits that differ whenever embeddings must not be mixed."""
         parts = (self.architecture, self.weights_sha256, self.preprocessing, str(self.width))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def image_size(self) -> int:
+        """Return the longer side, in pixels, of the pictures that the model takes."""
+        size = json.loads(self.preprocessing)["size"]
+        return int(size) if isinstance(size, int) else max(int(side) for side in size)
 
 
 @dataclass(frozen=True)

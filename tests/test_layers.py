@@ -16,7 +16,7 @@ ALLOWED = {
     "settings": set(),
     "unit_length": set(),
     "index": {"errors", "index", "unit_length"},
-    "image_files": {"errors", "index"},
+    "image_files": {"errors", "index", "image_opening"},
     "image_opening": {"errors", "index", "exif"},
     "exif": {"errors", "index"},
 }

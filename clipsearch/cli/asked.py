@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
@@ -20,7 +21,7 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
     """
     if text:
         return asked
-    if image or asked == STANDARD_INPUT or _SCHEME.match(asked) or _is_file(asked):
+    if image or asked == STANDARD_INPUT or _SCHEME.match(asked) or _is(Path.is_file, asked):
         return given_picture(asked)
     if _looks_like_a_file(asked):
         raise InvalidInput(f"there is no file {asked}; --text searches for it as words")
@@ -35,17 +36,23 @@ def given_picture(asked: str) -> Path | bytes:
         return fetch_picture(asked)
     if _SCHEME.match(asked):
         raise InvalidInput(f"{asked}: only http and https addresses can be fetched")
-    path = Path(asked).expanduser()
-    if path.is_dir():
+    if _is(Path.is_dir, asked):
         raise InvalidInput(f"{asked} is a folder, not a picture")
-    return path
+    return _path(asked)
 
 
-def _is_file(asked: str) -> bool:
+def _is(kind: Callable[[Path], bool], asked: str) -> bool:
     try:
-        return Path(asked).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):  # too long for a name, no such user, a NUL byte
+        return kind(_path(asked))
+    except OSError:  # too long for a name, or in a folder that is closed to us
         return False
+
+
+def _path(asked: str) -> Path:
+    try:
+        return Path(asked).expanduser()
+    except RuntimeError:  # ~name, and no user has this name
+        return Path(asked)
 
 
 def _looks_like_a_file(asked: str) -> bool:

@@ -22,54 +22,60 @@ if TYPE_CHECKING:
 
 REASONS_SHOWN = 5
 
+PathsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="PATH",
+        show_default=False,
+        help="Folders (with all below them) and photos.  [default: every folder known]",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        show_default=False,
+        help="The model to index with; `clipsearch models` lists them. "
+        " [default: the library's own; for a new library base if it can be had, else builtin]",
+    ),
+]
+RetryFailedOption = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        show_default=False,
+        help="Try files again that failed before and have not changed.  [default: off]",
+    ),
+]
+IncludeHiddenOption = Annotated[
+    bool,
+    typer.Option(
+        "--include-hidden",
+        show_default=False,
+        help="Take hidden files, trash and thumbnail folders too.  [default: off]",
+    ),
+]
+MaxMegapixelsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-megapixels",
+        metavar="N",
+        min=0.001,
+        show_default=False,
+        help="Refuse larger pictures.  [default: 64 to 256, by the memory of this machine]",
+    ),
+]
+
 
 def index(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PATH",
-            show_default=False,
-            help="Folders (with all below them) and photos.  [default: every folder known]",
-        ),
-    ] = None,
+    paths: PathsArgument = None,
     library: LibraryOption = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            show_default=False,
-            help="The model to index with; `clipsearch models` lists them. "
-            " [default: the library's own; for a new library base if it can be had, else builtin]",
-        ),
-    ] = None,
+    model: ModelOption = None,
     device: DeviceOption = Device.auto,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed",
-            show_default=False,
-            help="Try files again that failed before and have not changed.  [default: off]",
-        ),
-    ] = False,
-    include_hidden: Annotated[
-        bool,
-        typer.Option(
-            "--include-hidden",
-            show_default=False,
-            help="Take hidden files, trash and thumbnail folders too.  [default: off]",
-        ),
-    ] = False,
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            "--max-megapixels",
-            metavar="N",
-            min=0.001,
-            show_default=False,
-            help="Refuse larger pictures.  [default: what fits the memory]",
-        ),
-    ] = None,
+    retry_failed: RetryFailedOption = False,
+    include_hidden: IncludeHiddenOption = False,
+    max_megapixels: MaxMegapixelsOption = None,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -104,7 +110,7 @@ def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
     """Open the library, making it only if there is something to put into it."""
     from clipsearch.library import Library
 
-    missing = next((path for path in paths if not path.exists()), None)
+    missing = next((path for path in paths if not _is_there(path)), None)
     try:
         lib = Library(folder, create=bool(paths) and missing is None, device=device.value)
     except LibraryNotFound:
@@ -117,11 +123,16 @@ def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
     return lib
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.expanduser().exists()
+    except (OSError, RuntimeError) as error:  # too long a name, no access, no such user
+        raise InvalidInput(f"can't look at {path}: {error}") from error
+
+
 def _show(report: "IndexReport", *, json: bool) -> None:
     from clipsearch.cli.output import write_json, write_text
 
-    for note in report.notes:
-        say(note)
     for problem in report.problems:
         say(f"{problem.path}: {problem.reason}")
     _say_failures(report)

@@ -67,6 +67,7 @@ def _lines(about: "LibraryInfo") -> Iterator[tuple[str, str]]:
     yield "failures", f"{shown_count(len(about.failures), 'file')}{more}"
     for model in sorted(about.models, key=lambda row: not row.is_current):
         yield "model" if model.is_current else "", _model_line(model)
+        yield "", f"weights SHA-256 {model.identity.weights_sha256}"
     if about.index:
         yield "index", _index_line(about.index)
     disk = ", ".join(f"{part} {size_in_words(size)}" for part, size in about.disk_bytes.items())
@@ -75,11 +76,11 @@ def _lines(about: "LibraryInfo") -> Iterator[tuple[str, str]]:
 
 def _model_line(model: "ModelRow") -> str:
     identity = model.identity
+    # A model from a folder has its whole configuration in place of a name.
+    named = "" if identity.architecture.startswith("{") else f", {identity.architecture}"
     state = "" if model.is_current else ", not the one that queries use"
-    return (
-        f"{identity.name} ({identity.architecture}, width {identity.width}, "
-        f"weights SHA-256 {identity.weights_sha256}): {shown_count(model.photos, 'photo')}{state}"
-    )
+    photos = shown_count(model.photos, "photo")
+    return f"{identity.name}{named}, embedding width {identity.width}, {photos}{state}"
 
 
 def _index_line(index: "IndexInfo") -> str:

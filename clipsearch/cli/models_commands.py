@@ -23,16 +23,14 @@ def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption 
     """
     if ctx.invoked_subcommand is not None:
         return
-    from clipsearch.cli.output import json_line, write_out, write_rows
+    from clipsearch.cli.output import json_line, write_out, write_rows, write_text
     from clipsearch.models import named_models
 
     named = named_models()
     if json:
         write_out(b"".join(json_line(_fields(model)) for model in named))
     elif sys.stdout.isatty():
-        from clipsearch.cli.tables import print_models
-
-        print_models(named)
+        write_text("\n".join(map(_in_words, named)))
     else:
         write_rows(_fields(model).values() for model in named)
 
@@ -65,3 +63,13 @@ def _fields(model: "NamedModel") -> dict[str, object]:
         "open_clip_name": model.open_clip_name,
         "note": model.note,
     }
+
+
+def _in_words(model: "NamedModel") -> str:
+    """Return two lines for people."""
+    where = "on this machine" if model.on_machine else "not on this machine"
+    recall = model.published_recall or "no published recall"
+    return (
+        f"{model.name:<13} {model.megabytes:>5} MB, width {model.width}, {recall}, "
+        f"{model.licence}, {where}\n{'':<13} {model.open_clip_name}: {model.note}"
+    )

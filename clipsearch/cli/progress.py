@@ -42,6 +42,8 @@ class ProgressLines:
     def update(self, progress: IndexProgress) -> None:
         """Take note, and say it if it is time."""
         now = self._clock()
+        if progress.message:
+            self._say(progress.message)
         if progress.phase == "encoding" and self._began is None:
             self._began = (now, progress.done)
         if now - self._last >= SECONDS_BETWEEN_LINES:

@@ -35,6 +35,8 @@ class ProgressBar:
 
     def update(self, progress: IndexProgress) -> None:
         """Show how far the run is."""
+        if progress.message:
+            self._progress.console.print(progress.message, markup=False, highlight=False)
         if progress.phase != self._phase:
             self._begin(progress)
         self._progress.update(self._task, completed=progress.done)

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.asked import given_picture, understand
+from clipsearch.cli.asked import STANDARD_INPUT, given_picture, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.options import (
     Device,
@@ -109,9 +108,8 @@ def _naming(asked: str) -> Iterator[None]:
     try:
         yield
     except UnreadableImage as error:
-        name = "the picture on standard input" if asked == "-" else asked
-        hint = "; --text searches for the words" if Path(asked).suffix == "" else ""
-        raise InvalidInput(f"can't search with {name}: {error}{hint}") from error
+        name = "the picture on standard input" if asked == STANDARD_INPUT else asked
+        raise InvalidInput(f"can't search with {name}: {error}") from error
 
 
 def _show(hits: Sequence["Hit"], shape: Shape) -> None:

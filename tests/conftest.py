@@ -1,0 +1,92 @@
+"""What all tests share: where things are, real photos, a tiny model, and nothing of the user's."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import save_tiny_model
+
+# Before anything imports huggingface_hub, which reads its environment once: no test may use the
+# user's cache or the network.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="clipsearch-no-models-")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HF_HUB_CACHE", None)
+os.environ.pop("HUGGINGFACE_HUB_CACHE", None)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PHOTO_COUNT = 24
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of the shared data; skip the test where it is not there."""
+    named = os.environ.get("CLIPSEARCH_TEST_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not (folder / "val" / "val.tar").is_file():
+        pytest.skip(f"no shared data at {folder} (set CLIPSEARCH_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return some real photos (JPEG), each unlike the others; don't change them."""
+    named = os.environ.get("CLIPSEARCH_TEST_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    shard = folder / "val" / "val.tar"
+    if not shard.is_file():
+        return sorted((REPOSITORY / "examples" / "photos").rglob("*.jpg"))[:PHOTO_COUNT]
+    place = tmp_path_factory.mktemp("photos")
+    with tarfile.open(shard) as tar:
+        names = [name for name in tar.getnames() if name.endswith(".jpg")][:PHOTO_COUNT]
+        for name in names:
+            (place / Path(name).name).write_bytes(tar.extractfile(name).read())
+    return sorted(place.iterdir())
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny CLIP model of random weights; don't change it."""
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a model like the tiny one, with other weights."""
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the library and the user's data and cache folders at temporary ones."""
+    place = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("CLIPSEARCH_LIBRARY", str(place / "library"))
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(place / name.lower()))
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Give this test an empty hub cache; return what makes a repository's snapshot folder in it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def snapshot(repository: str) -> Path:
+        home = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+        (home / "refs").mkdir(parents=True)
+        (home / "refs" / "main").write_text("0123456789abcdef")
+        (home / "snapshots" / "0123456789abcdef").mkdir(parents=True)
+        return home / "snapshots" / "0123456789abcdef"
+
+    return snapshot

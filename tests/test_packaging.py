@@ -1,0 +1,92 @@
+"""The wheel and the sdist hold each thing once, and run from another directory."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE_FOLDERS = ("clipsearch", "index", "training")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the sdist and the wheel that is built from it."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return out
+
+
+def source_files(suffix: str = ".py") -> set[str]:
+    """Return the modules of the project by the name they have once installed."""
+    names = set()
+    for folder in PACKAGE_FOLDERS:
+        for path in (ROOT / folder).rglob(f"*{suffix}"):
+            inside = path.relative_to(ROOT)
+            if inside.parts[:2] not in {("clipsearch", "index"), ("clipsearch", "training")}:
+                prefix = "" if folder == "clipsearch" else "clipsearch/"
+                names.add(prefix + inside.as_posix())
+    return names
+
+
+def test_every_folder_with_modules_is_listed_as_a_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {name.rpartition("/")[0].replace("/", ".") for name in source_files()}
+    assert set(listed) == folders
+
+
+def test_the_wheel_holds_each_module_once_and_the_model(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert len(names) == len(set(names))
+    assert {name for name in names if name.endswith(".py")} == source_files()
+    model = {Path(name).name for name in names if name.startswith("clipsearch/builtin_model/")}
+    assert {"open_clip_config.json", "MODEL_CARD.md"} <= model
+    assert any(name.endswith(".safetensors") for name in model)
+    assert "clipsearch/py.typed" in names
+
+
+def test_the_sdist_holds_each_module_once(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    modules = [name for name in names if name.endswith(".py") and name.startswith(PACKAGE_FOLDERS)]
+    assert len(modules) == len(set(modules)) == len(source_files())
+
+
+def test_the_wheel_runs_from_another_directory(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*pip, "--target", str(site), str(wheel)], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
+
+    def run(*arguments: str) -> str:
+        program = [sys.executable, "-m", "clipsearch", "--library", str(tmp_path / "library")]
+        done = subprocess.run(
+            [*program, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = [sys.executable, "-c", "import clipsearch.index as i; print(i.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert str(site) in found.stdout
+    photos = sorted((ROOT / "examples" / "photos").rglob("*.jpg"))[:3]
+    run("index", *map(str, photos), "--model", "builtin")
+    assert len(run("query", "a photo", "--paths").splitlines()) == len(photos)
