@@ -298,13 +298,14 @@ class Library:
         return encode_queries(queries, row, self._models, self._store)
 
     def _hits(self, row: ModelRow, vectors: NDArray[np.float32], k: int) -> list[list[Hit]]:
-        scores, ids = self._store.search(row.id, vectors, k)
-        photos = self._store.catalog.photos([int(i) for i in np.unique(ids) if i >= 0])
+        with self._store.reading():  # one state of the catalog for vectors and rows
+            scores, ids = self._store.search(row.id, vectors, k)
+            photos = self._store.catalog.photos([int(i) for i in np.unique(ids) if i >= 0])
         return [
             [
                 Hit.from_record(rank, float(score), photos[int(photo_id)])
                 for rank, (score, photo_id) in enumerate(zip(*found, strict=True), 1)
-                if int(photo_id) in photos
+                if photo_id >= 0
             ]
             for found in zip(scores, ids, strict=True)
         ]

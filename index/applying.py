@@ -26,7 +26,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.database import Database
 from clipsearch.index.embeddings import to_blob
-from clipsearch.index.paths import to_text
+from clipsearch.index.paths import escape, to_text
 from clipsearch.index.records import FileState, utc_now
 
 _CONTENT = (
@@ -93,11 +93,12 @@ def _embedded_content(db: Database, change: Embedded, model_id: int | None) -> _
         raise ValueError(f"{change.file.path}: not an embedding of model {model_id}")
     assert model_id is not None  # it has a width
     metadata = change.metadata
-    columns = (
+    values = (
         *(change.content_hash, metadata.width, metadata.height, metadata.format),
         *(metadata.orientation, metadata.taken_at, metadata.camera, metadata.lens),
         *(metadata.latitude, metadata.longitude),
     )
+    columns = tuple(escape(value) if isinstance(value, str) else value for value in values)
     return _Content(columns, {model_id: to_blob(change.embedding)})
 
 
@@ -115,7 +116,7 @@ def _put(db: Database, file: FileState, content: _Content) -> None:
         "(SELECT id FROM photos WHERE path = ? AND content_hash <> ?)",
         (text, content.columns[0]),
     )
-    photo_id = db.value(_PUT, (text, file.size, file.mtime_ns, utc_now(), *content.columns))
+    photo_id = db.value(_PUT, (text, *_state(file), utc_now(), *content.columns))
     for model_id, vector in content.vectors.items():
         db.write(
             "DELETE FROM embeddings WHERE photo_id = ? AND model_id = ? AND vector <> ?",
@@ -135,19 +136,23 @@ def _point(db: Database, photo_id: int, file: FileState) -> None:
     db.write("DELETE FROM photos WHERE path = ? AND id <> ?", (text, photo_id))
     db.write(
         "UPDATE photos SET path = ?, size = ?, mtime_ns = ? WHERE id = ?",
-        (text, file.size, file.mtime_ns, photo_id),
+        (text, *_state(file), photo_id),
     )
     _forget_failure(db, file.path)
 
 
 def _record_failure(db: Database, change: Failed) -> None:
-    file = change.file
     db.write(
         "INSERT OR REPLACE INTO failures (path, size, mtime_ns, reason, failed_at) "
         "VALUES (?, ?, ?, ?, ?)",
-        (to_text(file.path), file.size, file.mtime_ns, change.reason, utc_now()),
+        (to_text(change.file.path), *_state(change.file), escape(change.reason), utc_now()),
     )
 
 
 def _forget_failure(db: Database, path: Path) -> None:
     db.write("DELETE FROM failures WHERE path = ?", (to_text(path),))
+
+
+def _state(file: FileState) -> tuple[int, int]:
+    """Return size and time, the latter as far as SQLite's integers go: to the year 2262."""
+    return file.size, max(-(2**63), min(file.mtime_ns, 2**63 - 1))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from clipsearch.index.changes import KnownFile
 from clipsearch.index.database import Database
-from clipsearch.index.paths import text_range_below, to_path, to_text
+from clipsearch.index.paths import escape, text_range_below, to_path, to_text, unescape
 from clipsearch.index.records import (
     Counts,
     Failure,
@@ -24,8 +24,6 @@ from clipsearch.index.records import (
     PhotoRecord,
     utc_now,
 )
-
-__all__ = ["Catalog", "Counts", "Failure", "Folder", "ModelRow"]
 
 _PHOTO = (
     "SELECT id, path, size, mtime_ns, content_hash, width, height, format, orientation, "
@@ -135,7 +133,7 @@ class Catalog:
             parameters,
         )
         return [
-            Failure(FileState(to_path(text), size, mtime_ns), reason, failed_at)
+            Failure(FileState(to_path(text), size, mtime_ns), unescape(reason), failed_at)
             for text, size, mtime_ns, reason, failed_at in rows
         ]
 
@@ -152,7 +150,7 @@ class Catalog:
                 "fingerprint, added_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name RETURNING id",
                 (
-                    *(identity.name, identity.architecture, identity.weights_sha256),
+                    *(escape(identity.name), identity.architecture, identity.weights_sha256),
                     *(identity.preprocessing, identity.width, identity.fingerprint, utc_now()),
                 ),
             )
@@ -188,5 +186,5 @@ def _photo(row: tuple[Any, ...]) -> PhotoRecord:
 
 
 def _model(row: tuple[Any, ...]) -> ModelRow:
-    id_, *identity, photos, is_current = row
-    return ModelRow(id_, ModelIdentity(*identity), photos, bool(is_current))
+    id_, name, *identity, photos, is_current = row
+    return ModelRow(id_, ModelIdentity(unescape(name), *identity), photos, bool(is_current))

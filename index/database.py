@@ -19,6 +19,7 @@ from clipsearch.errors import (
     LibraryNotFound,
     LibraryReadOnly,
 )
+from clipsearch.index.durable import put_in_place
 from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
 
 BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
@@ -29,7 +30,7 @@ _MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
     ("malformed", LibraryDamaged, "the catalog is damaged"),
     ("not a database", LibraryDamaged, "the catalog is damaged"),
     ("readonly", LibraryReadOnly, "the library can't be written to"),
-    ("full", LibraryError, "no space left on the disk of the library"),
+    ("is full", LibraryError, "no space left on the disk of the library"),
     ("locked", LibraryLocked, "another program holds the catalog; try again when it is done"),
     ("unable to open", LibraryError, "the catalog can't be opened"),
     ("disk I/O", LibraryError, "the disk of the library can't be read or written"),
@@ -63,7 +64,7 @@ class Database:
                 db._db.execute("PRAGMA journal_mode = WAL")
         finally:
             db.close()
-        aside.replace(path)
+        put_in_place(aside, path)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool) -> Database:
@@ -105,10 +106,10 @@ class Database:
             while rows := cursor.fetchmany(size):
                 yield rows
 
-    def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Run one statement that writes; return the id of the row it inserted."""
+    def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement that writes."""
         with self._errors_translated():
-            return self._db.execute(sql, parameters).lastrowid or 0
+            self._db.execute(sql, parameters)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -188,15 +189,18 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").close()
-    except sqlite3.OperationalError as error:
-        connection.close()
-        if "unable to open" not in str(error) or any(file.exists() for file in _beside(path)):
-            raise _translated(error, path) from error
-        # Nobody is writing, and all is in the one file: read it as the constant it is.
-        return _connect(path, "ro&immutable=1")
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise _translated(error, path) from error
+        if not any(words in str(error) for words in ("readonly", "unable to open")):
+            raise _translated(error, path) from error
+        if any(file.exists() and file.stat().st_size for file in _beside(path)):
+            raise LibraryReadOnly(
+                f"{path.parent}: its last writer did not finish; open it once where it can be "
+                "written to"
+            ) from error
+        # Nobody is writing, and all is in the one file: read it as the constant it is. A library
+        # opened so does not follow what others write to it later.
+        return _connect(path, "ro&immutable=1")
     return connection
 
 

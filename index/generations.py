@@ -7,15 +7,16 @@ use, and at worst there is none: the catalog alone answers every search, only sl
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipsearch.errors import LibraryError
 from clipsearch.index.database import Database
+from clipsearch.index.durable import put_in_place
 from clipsearch.index.embeddings import embeddings_after, removed_after
 from clipsearch.index.records import utc_now
-from clipsearch.index.vector_index import KIND, FileStamp, UnusableFile, VectorIndex
+from clipsearch.index.vector_index import FAISS_ERRORS, KIND, FileStamp, UnusableFile, VectorIndex
 
 # A library up to this many vectors gets a new file after every change (a fraction of a second).
 ALWAYS_REBUILT = 20_000
@@ -85,7 +86,6 @@ def needs_building(db: Database, folder: Path, model_id: int) -> bool:
 
 def build_generation(db: Database, folder: Path, model_id: int, width: int) -> None:
     """Make the next index file of a model from the catalog; the writer lock must be held."""
-    folder.mkdir(exist_ok=True)
     index = VectorIndex.empty(width)
     with db.reading():
         _, last_removed = removed_after(db, model_id, 0)
@@ -99,14 +99,15 @@ def build_generation(db: Database, folder: Path, model_id: int, width: int) -> N
 def _put_in_place(index: VectorIndex, folder: Path, model_id: int) -> Generation:
     aside = folder / f"model-{model_id}.new"
     try:
+        folder.mkdir(exist_ok=True)
         stamp = index.save(aside)
         # The checksum in the name: other content never comes under the name of a file in use.
         file = f"model-{model_id}-{stamp.watermark}-{stamp.checksum}.faiss"
-        aside.replace(folder / file)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync_folder(folder)
+        put_in_place(aside, folder / file)
+    except FAISS_ERRORS as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise LibraryError(f"{folder}: the vector index can't be written: {error}") from error
     return Generation(file, stamp)
 
 
@@ -133,17 +134,7 @@ def _record(db: Database, model_id: int, generation: Generation | None, last_rem
 
 def _remove_litter(db: Database, folder: Path) -> None:
     in_use = {row[0] for row in db.rows("SELECT file FROM vector_indexes")}
-    for file in folder.iterdir():
+    for file in folder.glob("*"):
         if file.name not in in_use:
             with suppress(OSError):  # Windows keeps a file that a reader has mapped
                 file.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder durable, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

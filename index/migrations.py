@@ -13,6 +13,114 @@ SCHEMA_VERSION = 1
 
 _steps = Migrations("clipsearch")
 
+_FIRST_SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = 1;
+
+CREATE TABLE photos (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    path TEXT NOT NULL UNIQUE,
+    content_hash TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    format TEXT NOT NULL,
+    orientation INTEGER NOT NULL,
+    taken_at TEXT,
+    camera TEXT,
+    lens TEXT,
+    latitude REAL,
+    longitude REAL,
+    indexed_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX photos_content_hash ON photos (content_hash);
+
+CREATE TABLE failures (
+    path TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    failed_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE folders (
+    path TEXT PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('folder', 'file')),
+    added_at TEXT NOT NULL,
+    scanned_at TEXT
+) STRICT;
+
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    weights_sha256 TEXT NOT NULL,
+    preprocessing TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL UNIQUE,
+    added_at TEXT NOT NULL
+) STRICT;
+
+-- One row: what holds for the library as a whole.
+CREATE TABLE library (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    created_at TEXT NOT NULL,
+    current_model INTEGER REFERENCES models (id)
+) STRICT;
+INSERT INTO library (id, created_at)
+    VALUES (1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'));
+
+-- Ids are never used again, so "newer than id N" says what an index file does not cover.
+CREATE TABLE embeddings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    photo_id INTEGER NOT NULL REFERENCES photos (id) ON DELETE CASCADE,
+    model_id INTEGER NOT NULL REFERENCES models (id),
+    vector BLOB NOT NULL,  -- float16, little endian
+    UNIQUE (photo_id, model_id)
+) STRICT;
+CREATE INDEX embeddings_model_id ON embeddings (model_id);
+
+-- What index files hold but results must not: see vector_indexes.
+CREATE TABLE removed_embeddings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    model_id INTEGER NOT NULL,
+    embedding_id INTEGER NOT NULL
+) STRICT;
+CREATE INDEX removed_embeddings_model_id ON removed_embeddings (model_id);
+
+-- The file in vectors/ that holds the embeddings of a model up to id `watermark`.
+CREATE TABLE vector_indexes (
+    model_id INTEGER PRIMARY KEY REFERENCES models (id),
+    file TEXT NOT NULL,
+    watermark INTEGER NOT NULL,
+    vectors INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    checksum TEXT NOT NULL,
+    built_at TEXT NOT NULL
+) STRICT;
+
+-- Triggers, so that rows edited by hand are searched as they stand, too.
+CREATE TRIGGER photo_removed BEFORE DELETE ON photos BEGIN
+    DELETE FROM embeddings WHERE photo_id = OLD.id;
+END;
+CREATE TRIGGER embedding_removed AFTER DELETE ON embeddings BEGIN
+    INSERT INTO removed_embeddings (model_id, embedding_id)
+        VALUES (OLD.model_id, OLD.id);
+END;
+CREATE TRIGGER embedding_kept_as_it_is BEFORE UPDATE ON embeddings BEGIN
+    SELECT RAISE (ABORT, 'an embedding is never changed: delete it and insert another');
+END;
+
+CREATE VIEW embedded_photos AS
+    SELECT photos.id, photos.path, models.name AS model, photos.taken_at, photos.camera,
+           photos.width, photos.height, photos.format, photos.indexed_at
+    FROM photos
+    JOIN embeddings ON embeddings.photo_id = photos.id
+    JOIN models ON models.id = embeddings.model_id;
+"""
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time."""
@@ -28,112 +136,4 @@ def migrate(db: Database) -> None:
 @_steps()
 def m001_photos_models_and_embeddings(db: Database) -> None:
     """Make the first schema."""
-    db.executescript(
-        f"""
-        PRAGMA application_id = {APPLICATION_ID};
-        PRAGMA user_version = 1;
-
-        CREATE TABLE photos (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            path TEXT NOT NULL UNIQUE,
-            content_hash TEXT NOT NULL,
-            size INTEGER NOT NULL,
-            mtime_ns INTEGER NOT NULL,
-            width INTEGER NOT NULL,
-            height INTEGER NOT NULL,
-            format TEXT NOT NULL,
-            orientation INTEGER NOT NULL,
-            taken_at TEXT,
-            camera TEXT,
-            lens TEXT,
-            latitude REAL,
-            longitude REAL,
-            indexed_at TEXT NOT NULL
-        ) STRICT;
-        CREATE INDEX photos_content_hash ON photos (content_hash);
-
-        CREATE TABLE failures (
-            path TEXT PRIMARY KEY,
-            size INTEGER NOT NULL,
-            mtime_ns INTEGER NOT NULL,
-            reason TEXT NOT NULL,
-            failed_at TEXT NOT NULL
-        ) STRICT;
-
-        CREATE TABLE folders (
-            path TEXT PRIMARY KEY,
-            kind TEXT NOT NULL CHECK (kind IN ('folder', 'file')),
-            added_at TEXT NOT NULL,
-            scanned_at TEXT
-        ) STRICT;
-
-        CREATE TABLE models (
-            id INTEGER PRIMARY KEY,
-            name TEXT NOT NULL,
-            architecture TEXT NOT NULL,
-            weights_sha256 TEXT NOT NULL,
-            preprocessing TEXT NOT NULL,
-            width INTEGER NOT NULL,
-            fingerprint TEXT NOT NULL UNIQUE,
-            added_at TEXT NOT NULL
-        ) STRICT;
-
-        -- One row: what holds for the library as a whole.
-        CREATE TABLE library (
-            id INTEGER PRIMARY KEY CHECK (id = 1),
-            created_at TEXT NOT NULL,
-            current_model INTEGER REFERENCES models (id)
-        ) STRICT;
-        INSERT INTO library (id, created_at)
-            VALUES (1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'));
-
-        -- Ids are never used again, so "newer than id N" says what an index file does not cover.
-        CREATE TABLE embeddings (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            photo_id INTEGER NOT NULL REFERENCES photos (id) ON DELETE CASCADE,
-            model_id INTEGER NOT NULL REFERENCES models (id),
-            vector BLOB NOT NULL,  -- float16, little endian
-            UNIQUE (photo_id, model_id)
-        ) STRICT;
-        CREATE INDEX embeddings_model_id ON embeddings (model_id);
-
-        -- What index files hold but results must not: see vector_indexes.
-        CREATE TABLE removed_embeddings (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            model_id INTEGER NOT NULL,
-            embedding_id INTEGER NOT NULL
-        ) STRICT;
-        CREATE INDEX removed_embeddings_model_id ON removed_embeddings (model_id);
-
-        -- The file in vectors/ that holds the embeddings of a model up to id `watermark`.
-        CREATE TABLE vector_indexes (
-            model_id INTEGER PRIMARY KEY REFERENCES models (id),
-            file TEXT NOT NULL,
-            watermark INTEGER NOT NULL,
-            vectors INTEGER NOT NULL,
-            kind TEXT NOT NULL,
-            bytes INTEGER NOT NULL,
-            checksum TEXT NOT NULL,
-            built_at TEXT NOT NULL
-        ) STRICT;
-
-        -- Triggers, so that rows edited by hand are searched as they stand, too.
-        CREATE TRIGGER photo_removed BEFORE DELETE ON photos BEGIN
-            DELETE FROM embeddings WHERE photo_id = OLD.id;
-        END;
-        CREATE TRIGGER embedding_removed AFTER DELETE ON embeddings BEGIN
-            INSERT INTO removed_embeddings (model_id, embedding_id)
-                VALUES (OLD.model_id, OLD.id);
-        END;
-        CREATE TRIGGER embedding_kept_as_it_is BEFORE UPDATE ON embeddings BEGIN
-            SELECT RAISE (ABORT, 'an embedding is never changed: delete it and insert another');
-        END;
-
-        CREATE VIEW embedded_photos AS
-            SELECT photos.id, photos.path, models.name AS model, photos.taken_at, photos.camera,
-                   photos.width, photos.height, photos.format, photos.indexed_at
-            FROM photos
-            JOIN embeddings ON embeddings.photo_id = photos.id
-            JOIN models ON models.id = embeddings.model_id;
-        """
-    )
+    db.executescript(_FIRST_SCHEMA)

@@ -1,7 +1,7 @@
-"""Paths as text that SQLite can hold, and back.
+"""Paths, and other text that may hold undecodable bytes, as text that SQLite can hold.
 
 SQLite wants UTF-8; a file name is bytes. Each byte 0xNN that is not UTF-8 is written as the
-private-use character U+EFNN. A name that really contains such a character has its UTF-8 bytes
+private-use character U+EFNN. Text that really contains such a character has its UTF-8 bytes
 written in the same way, so no two paths share a text.
 """
 
@@ -17,16 +17,25 @@ _ESCAPED = re.compile("[\uef80-\uefff]+")
 
 def to_text(path: Path) -> str:
     """Return the text under which `path` stands in the catalog."""
-    text = str(path)
-    return text if text.isascii() else _TO_ESCAPE.sub(_escape, text)
+    return escape(str(path))
 
 
 def to_path(text: str) -> Path:
     """Return the path that `to_text` wrote as `text`."""
+    return Path(unescape(text))
+
+
+def escape(text: str) -> str:
+    """Return text that is valid UTF-8, from text in which Python marks bytes that were not."""
+    return text if text.isascii() else _TO_ESCAPE.sub(_escape, text)
+
+
+def unescape(text: str) -> str:
+    """Return the text that `escape` was given."""
     if text.isascii() or not _ESCAPED.search(text):
-        return Path(text)
-    raw = _ESCAPED.sub(_unescape, text)  # escaped bytes are surrogates now
-    return Path(raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))
+        return text
+    raw = _ESCAPED.sub(_unescape, text)  # escaped bytes are marked as Python marks them now
+    return raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def text_range_below(folder: Path) -> tuple[str, str]:

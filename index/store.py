@@ -35,8 +35,6 @@ from clipsearch.index.model_vectors import ModelVectors
 from clipsearch.index.records import IndexInfo
 from clipsearch.index.vector_index import KIND
 
-__all__ = ["IndexInfo", "Store"]
-
 
 class Store:
     """An open library folder."""
@@ -141,14 +139,18 @@ class Store:
         with self._db.reading():
             generation = current_generation(self._db, model_id)
             found = coverage(self._db, model_id, generation)
-        path = self.folder / "vectors" / generation.file if generation else None
         note = self._vectors[model_id].note if model_id in self._vectors else None
-        if path is not None and not path.is_file():
-            path, note = None, "the index file is missing; the next index run makes it anew"
-        if generation is None or path is None:
+        if generation is None:
             return IndexInfo(KIND, 0, found.delta, 0, 0, None, note)
-        stamp = generation.stamp
-        return IndexInfo(KIND, stamp.vectors, found.delta, found.removed, stamp.bytes, path, note)
+        stamp, file = generation.stamp, self.folder / "vectors" / generation.file
+        there = file.is_file() and file.stat().st_size == stamp.bytes
+        if not there:
+            note = "the index file is missing or incomplete; the next index run makes it anew"
+        return IndexInfo(
+            *(KIND, stamp.vectors, found.delta, found.removed, stamp.bytes),
+            path=file if there else None,
+            note=note,
+        )
 
     def _width(self, model_id: int) -> int:
         width = self._db.value("SELECT width FROM models WHERE id = ?", (model_id,))
@@ -168,10 +170,15 @@ def _is_vacant(catalog: Path) -> bool:
         return True
     except NotADirectoryError as error:
         raise LibraryIncompatible(f"{catalog.parent}: a file, not a library folder") from error
+    except OSError as error:
+        raise LibraryError(f"{catalog.parent}: can't be opened ({error.strerror})") from error
 
 
 def _make_folder(folder: Path) -> None:
     try:
+        str(folder).encode()
         folder.mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError as error:
+        raise LibraryError(f"{folder}: FAISS needs a folder whose name is UTF-8") from error
     except OSError as error:
         raise LibraryReadOnly(f"{folder}: can't be made ({error.strerror})") from error

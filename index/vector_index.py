@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import LibraryError
-
 KIND = "exact float16"
+
+# A read or write that fails; TypeError is for a path that is not UTF-8.
+FAISS_ERRORS = (OSError, RuntimeError, TypeError)
 
 _SPARE = 16  # neighbours fetched beyond k, for removed vectors and ties
 _GPU_MAX_K = 2048  # of FAISS
 _ID_BYTES = 16
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 20
+_GPU_VECTORS_AT_ONCE = 1 << 16
 
 
 class UnusableFile(Exception):
@@ -75,14 +77,16 @@ class VectorIndex:
             if verify and checksum(path) != stamp.checksum:
                 raise UnusableFile("does not match its checksum")
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            if not _is_exact_float16(index, stamp):
+                raise UnusableFile("holds something else than recorded")
             ids_start = stamp.bytes - stamp.vectors * _ID_BYTES
             ids = np.fromfile(path, dtype="<i8", offset=ids_start).reshape(-1, 2)
         except FileNotFoundError as error:
             raise UnusableFile("is missing") from error
-        except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError
+        except FAISS_ERRORS as error:
             raise UnusableFile(f"can't be read: {error}") from error
         opened = cls(index, ids.astype(np.int64, copy=False))
-        if not _is_exact_float16(index, stamp) or opened.watermark != stamp.watermark:
+        if opened.watermark != stamp.watermark:
             raise UnusableFile("holds something else than recorded")
         return opened
 
@@ -90,16 +94,13 @@ class VectorIndex:
         """Write the index to a new file, safely on disk when this returns."""
         import faiss
 
-        try:
-            faiss.write_index(self._index, str(path))
-            with path.open("ab") as file:
-                file.write(self._ids.astype("<i8", copy=False).tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-            size = path.stat().st_size
-            return FileStamp(len(self), self.width, self.watermark, size, checksum(path))
-        except (OSError, RuntimeError) as error:
-            raise LibraryError(f"{path}: the vector index can't be written: {error}") from error
+        faiss.write_index(self._index, str(path))
+        with path.open("ab") as file:
+            file.write(self._ids.astype("<i8", copy=False).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        size = path.stat().st_size
+        return FileStamp(len(self), self.width, self.watermark, size, checksum(path))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -141,8 +142,8 @@ class VectorIndex:
             settings.useFloat16 = True
             resources = faiss.StandardGpuResources()
             gpu_index = faiss.GpuIndexFlatIP(resources, self.width, settings)
-            for start in range(0, len(self), _CHUNK):
-                count = min(_CHUNK, len(self) - start)
+            for start in range(0, len(self), _GPU_VECTORS_AT_ONCE):
+                count = min(_GPU_VECTORS_AT_ONCE, len(self) - start)
                 gpu_index.add(self._index.reconstruct_n(start, count))
         except RuntimeError as error:
             self.note = (
@@ -216,7 +217,7 @@ def checksum(path: Path) -> str:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_READ_BYTES):
             yield chunk
 
 
