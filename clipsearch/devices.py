@@ -41,7 +41,7 @@ def _cpu_has_bf16() -> bool:
     """Say whether the processor multiplies bf16 itself; emulated, it is slower than float32."""
     import torch
 
-    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.8
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
         return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

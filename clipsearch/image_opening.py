@@ -74,6 +74,9 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
+# Those that show a decoder confused by a file, and say nothing to a user.
+_CONFUSIONS = (LookupError, TypeError, AttributeError, struct.error)
+
 
 def _megapixels_that_fit() -> float:
     """Return how large a picture may be so that four at once, decoded, take half the memory."""
@@ -228,7 +231,7 @@ def _translated_errors(format_name: str, max_megapixels: float) -> Iterator[None
         yield
     except Image.DecompressionBombError as error:
         found = re.search(r"\((\d+) pixels\)", str(error))
-        megapixels = int(found.group(1)) / 1e6 if found else math.inf
+        megapixels = int(found.group(1)) / 1e6 if found else 0
         raise UnreadableImage(_too_large(megapixels, max_megapixels)) from error
     except MemoryError as error:
         raise UnreadableImage("too large for the memory of this machine") from error
@@ -239,7 +242,9 @@ def _translated_errors(format_name: str, max_megapixels: float) -> Iterator[None
 def _why_damaged(format_name: str, error: BaseException) -> str:
     message = _one_line(error)
     lower = message.lower()
-    if re.search(r"truncated|end of file|not enough|only got|too small|premature", lower):
+    if re.search(
+        r"truncated|end of file|not enough|only got|too small|premature|requires a buffer", lower
+    ):
         return _cut_short(format_name)
     if re.search(r"unsupported|not supported|unknown pixel mode|unable to determine", lower):
         detail = re.sub(rf"^unsupported ({format_name} )?", "", message, flags=re.IGNORECASE)
@@ -251,7 +256,7 @@ def _why_damaged(format_name: str, error: BaseException) -> str:
         return (
             f"undecodable {format_name}: its data is broken, cut short or packed in an unknown way"
         )
-    if isinstance(error, (LookupError, TypeError, AttributeError, struct.error)):
+    if isinstance(error, _CONFUSIONS) or isinstance(error.__cause__, _CONFUSIONS):
         return f"damaged {format_name}: its parts don't fit together ({message})"
     return f"damaged {format_name}: {message}"
 
@@ -266,7 +271,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _too_large(megapixels: float, limit: float) -> str:
-    size = f"too large: {math.ceil(megapixels * 10) / 10:g} megapixels"
+    up = math.ceil(megapixels * 10) / 10  # never rounded down to the limit itself
+    size = f"too large: {up:,.0f} megapixels" if up >= 1000 else f"too large: {up:g} megapixels"
     if megapixels > limit:
         return f"{size}, limit {limit:g} (see --max-megapixels)"
     return f"{size}, more than the decoder of this format takes"

@@ -102,6 +102,7 @@ class Library:
         if self._read_only:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         started = time.perf_counter()
+        model = None if model == "auto" else model
         progress = progress or (lambda _: None)
         notes: list[str] = []
 
@@ -130,8 +131,13 @@ class Library:
 
     def _checked_root(self, path: str | Path) -> Path:
         root = absolute(path)
-        if not root.exists() and not any(f.path == root for f in self._store.catalog.folders()):
-            raise InvalidInput(f"{path} does not exist")
+        try:
+            root.lstat()
+        except FileNotFoundError:
+            if all(folder.path != root for folder in self._store.catalog.folders()):
+                raise InvalidInput(f"{path} does not exist") from None
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"can't use {path}: {error}") from error
         if root == self.folder or self.folder in root.parents:
             raise InvalidInput(f"{path} lies inside the library itself")
         return root
@@ -139,7 +145,7 @@ class Library:
     def _source_for_indexing(
         self, model: str | None, current: ModelRow | None, note: Callable[[str], None]
     ) -> ModelSource:
-        if model and model != "auto":
+        if model:
             return resolve_model(model)
         return resolve_model(current.identity.name) if current else default_model(note)
 

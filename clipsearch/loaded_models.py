@@ -46,20 +46,25 @@ class LoadedModels:
 
     def text_encoder_of(self, row: ModelRow) -> TextEncoder | Encoder:
         """Return what encodes text for this model: its exported tower, else the whole model."""
-        fingerprint = row.identity.fingerprint
-        folder = self._folder / fingerprint
-        if fingerprint not in self._text_encoders:
-            if not folder.exists():
-                return self.encoder_of(row)
-            from clipsearch.text_encoder import TextEncoder
+        from clipsearch.text_encoder import TextEncoder
 
-            self._text_encoders[fingerprint] = TextEncoder.open(folder)
+        fingerprint = row.identity.fingerprint
+        if fingerprint not in self._text_encoders:
+            try:
+                tower = TextEncoder.open(self._folder / fingerprint)
+            except ModelError:  # missing or damaged; the next index run makes it anew
+                return self.encoder_of(row)
+            self._text_encoders[fingerprint] = tower
         return self._text_encoders[fingerprint]
 
     def keep_text_encoder(self, encoder: Encoder) -> None:
-        """Export the text tower beside the library, once a model."""
+        """Export the text tower beside the library, unless a good one lies there."""
+        from clipsearch.text_encoder import TextEncoder
+
         folder = self._folder / encoder.identity.fingerprint
-        if not folder.exists():
+        try:
+            TextEncoder.open(folder)
+        except ModelError:
             encoder.export_text_encoder(folder)
 
 

@@ -113,12 +113,18 @@ def _download(repository: str, names: tuple[str, ...]) -> Path:
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
+    # the bases are the errors of the client's HTTP library, whichever it is in this version
+    transfer_errors: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
+    transfer_errors += (ValueError, RuntimeError)
     for name in names:
         try:
             return Path(hf_hub_download(repository, name))
+        except LocalEntryNotFoundError as error:  # no answer; also a kind of EntryNotFoundError
+            raise WeightsUnavailable(f"{name} of {repository} can't be reached") from error
         except GatedRepoError as error:
             raise WeightsUnavailable(
                 f"{repository} asks for consent on its page and a login (hf auth login)"
@@ -127,7 +133,7 @@ def _download(repository: str, names: tuple[str, ...]) -> Path:
             raise WeightsUnavailable(f"the hub has no public repository {repository}") from error
         except EntryNotFoundError:
             continue
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except transfer_errors as error:
             raise WeightsUnavailable(
                 f"{name} of {repository} can't be fetched: {one_line(error)}"
             ) from error

@@ -485,3 +485,15 @@ def test_a_forgotten_folder_is_not_updated_any_more(indexed, photos):
     assert indexed.remove([photos]) == 6
     assert indexed.info().folders == ()
     assert counts(indexed.index()) == {}
+
+
+def test_a_damaged_text_tower_is_no_obstacle_and_made_anew(indexed, photos, tiny_model_folder):
+    (tower,) = indexed.folder.glob("models/*/text.onnx")
+    before = indexed.encode_text(["a dog"])
+    tower.write_bytes(b"not a network")
+    with Library(indexed.folder, read_only=True, device="cpu") as reader:
+        np.testing.assert_allclose(reader.encode_text(["a dog"]), before, atol=1e-4)
+    (photos / "photo-0.jpg").write_bytes((photos / "photo-1.jpg").read_bytes() + b" ")
+    with Library(indexed.folder, device="cpu") as writer:
+        writer.index(model=str(tiny_model_folder))
+    assert tower.read_bytes() != b"not a network"

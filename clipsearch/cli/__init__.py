@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 
 def main() -> None:
@@ -10,6 +11,8 @@ def main() -> None:
     from clipsearch.cli.ending import end_with_error
     from clipsearch.errors import ClipsearchError
 
+    # Libraries warn of what they mend themselves (odd EXIF data, say): nothing a user can act on.
+    warnings.simplefilter("ignore")
     try:
         from clipsearch.cli.app import app
 

@@ -55,5 +55,9 @@ class ProgressLines:
             return f"{progress.phase}: {progress.done}" if progress.done else progress.phase
         since, at = self._began
         speed = (progress.done - at) / max(now - since, 1e-9)
-        left = f", {(progress.total - progress.done) / speed:.0f} s left" if speed else ""
-        return f"{progress.done} of {progress.total} files, {speed:.1f} a second{left}"
+        files = f"{progress.done} of {progress.total} files"
+        if not speed:
+            return files
+        return (
+            f"{files}, {speed:.1f} a second, {(progress.total - progress.done) / speed:.0f} s left"
+        )
