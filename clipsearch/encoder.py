@@ -30,12 +30,16 @@ class Encoder:
 
     def __init__(self, loaded: LoadedModel, device: torch.device, precision: torch.dtype) -> None:
         """Place a loaded model on a device; `load_encoder` does both."""
+        import torch
+
         self.identity = loaded.identity
         self.image_size = _longest_side(loaded.preprocessing["size"])
         self.device = device
         self.precision = precision
         self._network: Any = loaded.network.to(device)
         _lower_precision(self._network, precision)
+        # Convolutions run half again as fast so; the others do not mind.
+        self._network.visual.to(memory_format=torch.channels_last)
         self._transform = _image_transform(loaded.preprocessing)
         self._tokenizer = loaded.tokenizer
 
@@ -50,7 +54,9 @@ class Encoder:
         if not batch:
             return self._empty()
         with torch.inference_mode():
-            pictures = torch.stack(list(batch)).to(self.device, self.precision)
+            pictures = torch.stack(list(batch)).to(
+                self.device, self.precision, memory_format=torch.channels_last
+            )
             return self._unit(self._network.encode_image(pictures))
 
     def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
