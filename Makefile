@@ -13,10 +13,10 @@ CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
 demo: $(VENV)/installed
 	$(CLIPSEARCH) index examples/photos --model builtin
-	$(CLIPSEARCH) query "a cat" --top 3
-	$(CLIPSEARCH) query "a city at night" --top 3
-	$(CLIPSEARCH) query "mountains and a lake" --top 3
-	$(CLIPSEARCH) similar examples/photos/DEMO_PICTURE --top 3
+	$(CLIPSEARCH) query "musicians on a stage" --top 3
+	$(CLIPSEARCH) query "horses" --top 3
+	$(CLIPSEARCH) query "a bridge at night" --top 3
+	$(CLIPSEARCH) similar examples/photos/animals/tabby-cat-face.jpg --top 3
 
 test: lint types unit
 
