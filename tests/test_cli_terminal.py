@@ -38,6 +38,8 @@ def start(*arguments: str | Path, cwd: Path, **environment: str) -> tuple[subpro
         cwd=cwd,
         env=clean_environment(**extra),
         start_new_session=True,
+        # A run of the tests in the background ignores Ctrl-C, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     return process, ours
