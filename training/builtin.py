@@ -244,6 +244,9 @@ def main() -> None:
         help="folder for what the teachers said (default: %(default)s)",
     )
     options = parser.parse_args()
+    for folder in (options.data, options.teachers, options.wordnet):  # before the work starts
+        if not folder.is_dir():
+            parser.error(f"there is no folder {folder}")
     sources = Sources(options.data, options.teachers, options.wordnet, options.cache)
     save_model_folder(build(sources), options.out, MODEL)
     samples = list(read_shard(options.data / "val" / "val.tar"))
