@@ -497,3 +497,22 @@ def test_a_damaged_text_tower_is_no_obstacle_and_made_anew(indexed, photos, tiny
     with Library(indexed.folder, device="cpu") as writer:
         writer.index(model=str(tiny_model_folder))
     assert tower.read_bytes() != b"not a network"
+
+
+def test_a_file_that_vanishes_during_the_run_is_recorded_and_the_rest_goes_on(
+    library, photos, tiny_model_folder
+):
+    last = photos / "trip" / "photo-5.jpg"
+
+    def vanish(progress):
+        if progress.phase == "encoding" and progress.done == 1:
+            last.unlink()
+
+    options = IndexOptions(batch_size=1)
+    model = str(tiny_model_folder)
+    report = library.index([photos], model=model, options=options, progress=vanish)
+    assert counts(report) == {"added": 5, "failed": 1, "embedded": 5}
+    assert report.failures[0].path == last
+    assert "can't be read" in report.failures[0].reason
+    library.index()
+    assert library.failures() == []
