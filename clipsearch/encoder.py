@@ -33,7 +33,7 @@ class Encoder:
         import torch
 
         self.identity = loaded.identity
-        self.image_size = _longest_side(loaded.preprocessing["size"])
+        self.image_size = loaded.identity.image_size
         self.device = device
         self.precision = precision
         self._network: Any = loaded.network.to(device)
@@ -113,10 +113,6 @@ def load_encoder(source: ModelSource, *, device: str = "auto") -> Encoder:
     """
     place = choose_device(device)
     return Encoder(load_model(source), place, image_precision(place))
-
-
-def _longest_side(size: int | Sequence[int]) -> int:
-    return int(size) if isinstance(size, int) else max(int(side) for side in size)
 
 
 def _lower_precision(network: Any, precision: torch.dtype) -> None:

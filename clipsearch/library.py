@@ -20,7 +20,6 @@ from clipsearch.models import ModelSource, default_model, resolve_model
 from clipsearch.query import (
     Picture,
     Query,
-    checked_vectors,
     content_hash,
     encode_queries,
     picture_bytes,
@@ -289,8 +288,7 @@ class Library:
         Rows with fewer than k photos end in -inf and -1.
         """
         row = self._searchable_model(model)
-        vectors = checked_vectors(queries, row.identity.width)
-        return self._store.search(row.id, vectors, _checked_k(k))
+        return self._store.search(row.id, np.asarray(queries, dtype=np.float32), _checked_k(k))
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts by the library's model, float32 (n, d), unit length."""

@@ -72,18 +72,6 @@ def _from_array(pixels: NDArray[np.uint8]) -> PIL.Image.Image:
     return PIL.Image.fromarray(pixels)
 
 
-def checked_vectors(
-    queries: NDArray[np.float32] | Sequence[Sequence[float]], width: int
-) -> NDArray[np.float32]:
-    """Return query vectors as float32 (n, width); raises InvalidInput when they don't fit."""
-    vectors = np.ascontiguousarray(queries, dtype=np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] != width or not np.isfinite(vectors).all():
-        raise InvalidInput(
-            f"query vectors must be finite and of shape (n, {width}), not {vectors.shape}"
-        )
-    return vectors
-
-
 def encode_queries(
     queries: Sequence[Query], model: ModelRow, models: LoadedModels, store: Store
 ) -> NDArray[np.float32]:
