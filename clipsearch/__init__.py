@@ -27,6 +27,9 @@ from clipsearch.errors import (
 )
 
 if TYPE_CHECKING:
+    from clipsearch.backup import backup_library, restore_library
+    from clipsearch.checking import CheckReport, check_library
+    from clipsearch.index.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
     from clipsearch.results import (
         FailedFile,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackupReport",
+    "CheckReport",
     "ClipsearchError",
     "FailedFile",
     "Hit",
@@ -56,13 +61,23 @@ __all__ = [
     "LibraryNotFound",
     "LibraryReadOnly",
     "ModelError",
+    "RestoreReport",
     "UnknownModel",
     "UnreadableImage",
     "WeightsUnavailable",
     "__version__",
+    "backup_library",
+    "check_library",
+    "restore_library",
 ]
 
 _HOMES = {
+    "BackupReport": "clipsearch.index.backup",
+    "CheckReport": "clipsearch.checking",
+    "RestoreReport": "clipsearch.index.backup",
+    "backup_library": "clipsearch.backup",
+    "check_library": "clipsearch.checking",
+    "restore_library": "clipsearch.backup",
     "Library": "clipsearch.library",
     "FailedFile": "clipsearch.results",
     "Hit": "clipsearch.results",

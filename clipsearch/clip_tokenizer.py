@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
+from clipsearch.model_files import read_file
 from clipsearch.text_cleaning import clean_text
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ MERGES_NAME = "merges.txt"
 MERGES = 48_894  # CLIP's vocabulary: 256 bytes, 256 final bytes, the merges, start and end
 START = 512 + MERGES
 END = START + 1
+
+_LONGEST_TOKEN = 32  # letters
+_LARGEST_FILE = 4 << 20  # bytes; CLIP's merges are half a megabyte
 
 _SPECIAL = {"<start_of_text>": START, "<end_of_text>": END}
 _WORDS = r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|{letters}+|{digits}|{others}+"
@@ -51,8 +55,10 @@ class ClipTokenizer:
         """Return the ids of the texts, shape (n, context_length), padded with 0."""
         ids = np.zeros((len(texts), self.settings.context_length), dtype=np.int64)
         room = self.settings.context_length - 2
+        # What lies behind can't be reached, and the time for a word grows as its length squared.
+        letters = (room + 2) * (_LONGEST_TOKEN + 1)
         for row, text in zip(ids, texts, strict=True):
-            cut = self._cut(clean_text(text, self.settings.cleaning))[:room]
+            cut = self._cut(clean_text(text, self.settings.cleaning)[:letters])[:room]
             row[: len(cut) + 2] = [START, *cut, END]
         return ids
 
@@ -140,6 +146,6 @@ def read_merges(folder: Path) -> list[str]:
     """Return the merges that `save` wrote."""
     path = folder / MERGES_NAME
     try:
-        return path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_file(path, _LARGEST_FILE).decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
         raise ModelError(f"the model's tokenizer can't be read: {path}: {error}") from error

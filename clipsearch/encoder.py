@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from clipsearch.devices import choose_device, image_precision
 from clipsearch.errors import ModelError
 from clipsearch.model_loading import LoadedModel, load_model
 from clipsearch.models import ModelSource
+from clipsearch.preprocessing import Preprocessing
 from clipsearch.unit_length import unit_length
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ TEXT_BATCH = 256
 
 
 class Encoder:
-    """An open_clip model with the preprocessing and the tokenizer that belong to it.
-
-    `preprocess` may run in several threads at once, beside `encode_preprocessed`.
-    """
+    """An open_clip model with the preprocessing and the tokenizer that belong to it."""
 
     def __init__(self, loaded: LoadedModel, device: torch.device, precision: torch.dtype) -> None:
         """Place a loaded model on a device; `load_encoder` does both."""
@@ -34,34 +32,33 @@ class Encoder:
 
         self.identity = loaded.identity
         self.image_size = loaded.identity.image_size
+        self.preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
         self.device = device
         self.precision = precision
         self._network: Any = loaded.network.to(device)
         _lower_precision(self._network, precision)
         # Convolutions run half again as fast so; the others do not mind.
         self._network.visual.to(memory_format=torch.channels_last)
-        self._transform = _image_transform(loaded.preprocessing)
+        self._scale, self._shift = self._normalisation()
         self._tokenizer = loaded.tokenizer
 
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """Prepare one upright RGB picture: float32 (3, height, width), on the CPU."""
-        return self._transform(image)
+    def encode_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return one unit vector a picture, float32 (n, width).
 
-    def encode_preprocessed(self, batch: Sequence[torch.Tensor]) -> NDArray[np.float32]:
-        """Return one unit vector a prepared picture, float32 (n, width)."""
+        Each picture is RGB, (height, width, 3), of the size that `preprocessing` gives.
+        """
         import torch
 
-        if not batch:
+        if not pixels:
             return self._empty()
         with torch.inference_mode():
-            pictures = torch.stack(list(batch)).to(
-                self.device, self.precision, memory_format=torch.channels_last
-            )
+            batch = torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2)
+            pictures = (batch.float() * self._scale + self._shift).to(self.precision)
             return self._unit(self._network.encode_image(pictures))
 
     def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return one unit vector an upright RGB picture, float32 (n, width)."""
-        return self.encode_preprocessed([self.preprocess(image) for image in images])
+        return self.encode_pixels([np.asarray(self.preprocessing.pixels(i)) for i in images])
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit vector a text, float32 (n, width)."""
@@ -95,6 +92,17 @@ class Encoder:
             width=self.identity.width,
         )
 
+    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what 0 to 255 is multiplied by, and what is then added, for each colour."""
+        import torch
+
+        mean, deviation = (
+            torch.tensor(values, dtype=torch.float64).reshape(3, 1, 1)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        scale, shift = 1 / (255 * deviation), -mean / deviation
+        return scale.float().to(self.device), shift.float().to(self.device)
+
     def _unit(self, features: torch.Tensor) -> NDArray[np.float32]:
         try:
             return unit_length(features.float().cpu().numpy())
@@ -126,12 +134,3 @@ def _lower_precision(network: Any, precision: torch.dtype) -> None:
     for module in network.visual.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.float()
-
-
-def _image_transform(preprocessing: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    transform: Callable[[Image.Image], torch.Tensor] = image_transform_v2(
-        PreprocessCfg(**preprocessing), is_train=False
-    )
-    return transform

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from clipsearch.image_opening import is_image_name
 from clipsearch.index.records import FileState
@@ -45,8 +46,18 @@ class ScanProblem:
     reason: str
 
 
-def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[FileState | ScanProblem]:
-    """Yield each photo at or below `root`, and each entry that can't be looked at.
+@dataclass(frozen=True)
+class MountPoint:
+    """A folder (or link to one) that shows another file system than the folder it lies in."""
+
+    path: Path
+
+
+Found: TypeAlias = FileState | ScanProblem | MountPoint
+
+
+def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Found]:
+    """Yield each photo at or below `root`, each entry that can't be looked at, and mount points.
 
     A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash
     and thumbnail folders are left out unless `include_hidden`. Links are followed, but each folder
@@ -68,13 +79,15 @@ def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[FileSta
         yield ScanProblem(Path(absolute), _special(state.st_mode))
 
 
-def _walk(root: str, include_hidden: bool) -> Iterator[FileState | ScanProblem]:
+def _walk(root: str, include_hidden: bool) -> Iterator[Found]:
     """Walk with an own stack, since folders can be nested deeper than Python calls."""
-    folders = [root]
-    linked: deque[str] = deque()  # after all real folders, so that a real path wins over a link
+    above = os.stat(os.path.dirname(root)).st_dev  # noqa: PTH116, PTH120
+    folders = [(root, above)]  # with the file system of the folder that each lies in
+    # Links come after all real folders, so that a real path wins over a link.
+    linked: deque[tuple[str, int]] = deque()
     seen: set[tuple[int, int]] = set()
     while folders or linked:
-        folder = folders.pop() if folders else linked.popleft()
+        folder, above = folders.pop() if folders else linked.popleft()
         try:
             state = os.stat(folder)  # noqa: PTH116
             if (state.st_dev, state.st_ino) in seen:
@@ -85,26 +98,38 @@ def _walk(root: str, include_hidden: bool) -> Iterator[FileState | ScanProblem]:
         except OSError as error:
             yield ScanProblem(Path(folder), _reason(error))
             continue
-        below: list[str] = []
+        if state.st_dev != above:
+            yield MountPoint(Path(folder))
+        below: list[tuple[str, int]] = []
         for entry in entries if include_hidden else _wanted(folder, entries):
             if _is_folder(entry):
-                (linked if entry.is_symlink() else below).append(entry.path)
+                (linked if entry.is_symlink() else below).append((entry.path, state.st_dev))
             elif (found := _look_at(entry)) is not None:
                 yield found
         folders.extend(reversed(below))
 
 
 def _wanted(folder: str, entries: list[os.DirEntry[str]]) -> Iterable[os.DirEntry[str]]:
-    only_originals = folder.lower().endswith(_MAC_LIBRARY_SUFFIXES)
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        name = entry.name.lower()
-        if only_originals and name not in _MAC_ORIGINALS:
-            continue
-        if name in _SKIPPED_FOLDERS or name.endswith(_SKIPPED_FOLDER_SUFFIXES):
-            continue
-        yield entry
+    return (entry for entry in entries if _is_wanted(folder, entry.name))
+
+
+def _is_wanted(folder: str, name: str) -> bool:
+    name = name.lower()
+    if folder.lower().endswith(_MAC_LIBRARY_SUFFIXES) and name not in _MAC_ORIGINALS:
+        return False
+    return not (
+        name.startswith(".") or name in _SKIPPED_FOLDERS or name.endswith(_SKIPPED_FOLDER_SUFFIXES)
+    )
+
+
+def is_skipped(root: Path, path: Path) -> bool:
+    """Tell whether a name on the way from `root` to `path` makes `find_photos(root)` skip it."""
+    folder = str(root)
+    for name in path.relative_to(root).parts:
+        if not _is_wanted(folder, name):
+            return True
+        folder = os.path.join(folder, name)  # noqa: PTH118
+    return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,13 +7,15 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipsearch.away import EMPTY, SURELY_NOT_THERE, away_folders, is_away
+from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import UnreadableImage
-from clipsearch.image_files import ScanProblem, find_photos
-from clipsearch.image_opening import open_image
+from clipsearch.image_files import MountPoint, ScanProblem, find_photos
 from clipsearch.index.changes import (
     Change,
     Copied,
@@ -27,13 +29,12 @@ from clipsearch.index.changes import (
     compare,
     recognise,
 )
-from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
+from clipsearch.index.records import FileState, PhotoRecord
 from clipsearch.index.store import Store
+from clipsearch.preprocessing import Preprocessing
 from clipsearch.results import FailedFile, IndexOptions, IndexProgress
 
 if TYPE_CHECKING:
-    import torch
-
     from clipsearch.encoder import Encoder
 
 BATCH_SIZE = 32  # photos an encoder pass; more gains nothing on a processor
@@ -52,14 +53,6 @@ class ReadFile:
 
 
 @dataclass(frozen=True)
-class PreparedPhoto:
-    """A photo ready for the encoder."""
-
-    metadata: PhotoMetadata
-    pixels: torch.Tensor  # (3, height, width), preprocessed
-
-
-@dataclass(frozen=True)
 class Placement:
     """What a file's content means for the catalog."""
 
@@ -69,7 +62,10 @@ class Placement:
 
 
 class IndexRun:
-    """One run over some folders, with one model; each finished batch is committed."""
+    """One run over some folders, with one model; each finished batch is committed.
+
+    With `preprocessing` given, photos are opened while the encoder is still being loaded.
+    """
 
     def __init__(
         self,
@@ -77,8 +73,10 @@ class IndexRun:
         model_id: int | None,
         load_encoder: Callable[[], tuple[Encoder, int]],
         *,
+        preprocessing: Preprocessing | None,
         options: IndexOptions,
         progress: Callable[[IndexProgress], None],
+        stop: Callable[[], bool],
     ) -> None:
         self.model_id = model_id
         self.counts: Counter[str] = Counter()
@@ -87,19 +85,34 @@ class IndexRun:
         self.interrupted = False
         self._store = store
         self._load_encoder = load_encoder
+        self._preprocessing = preprocessing
         self._encoder: Encoder | None = None
         self._options = options
         self._progress = progress
-        self._gone: set[int] = set()  # ids of photos whose files are no longer there
+        self._stop = stop
+        self._roots: Sequence[Path] = ()
+        self._gone: dict[int, Path] = {}  # photos whose files are no longer there
         self._changes: list[Change] = []  # waiting for the next commit
         self._ready: list[tuple[ReadFile, Placement, PreparedPhoto]] = []  # waiting for a batch
         self._same_content: dict[str, list[ReadFile]] = {}  # hash being embedded -> other files
         self._done = self._total = 0
 
     def run(self, roots: Sequence[Path]) -> None:
-        """Bring the catalog in step with the files below the roots."""
-        seen = self._scan(roots)
+        """Bring the catalog in step with the files at or below the roots."""
+        self._roots = roots
+        try:
+            self._take_in(self._compare(roots))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self._progress(IndexProgress("saving", self._done, self._total))
+        self._encode_and_commit()
+        if not self.interrupted:
+            self._remove_gone()
+
+    def _compare(self, roots: Sequence[Path]) -> list[ToOpen]:
+        """Settle what needs no look inside a file; return the files that do."""
         catalog = self._store.catalog
+        seen = self._scan(roots)
         failed = {failure.file.path: failure.file for failure in catalog.failures(roots)}
         found = compare(
             seen,
@@ -109,51 +122,68 @@ class IndexRun:
         )
         self.counts["unchanged"] = len(found.same)
         self.counts["known failures"] = len(found.failed_still)
-        self._gone = {k.photo_id for k in found.gone if not self._out_of_sight(k.file.path)}
-        forgotten = (path for path in found.failures_gone if not self._out_of_sight(path))
+        unseen = {problem.path for problem in self.problems}
+        self._gone = {
+            k.photo_id: k.file.path for k in found.gone if not is_away(k.file.path, unseen)
+        }
+        forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
         self._changes += map(ForgetFailure, forgotten)
-        self._total = len(found.to_open)
-        try:
-            self._take_in(found.to_open)
-        except KeyboardInterrupt:
-            self.interrupted = True
-            self._progress(IndexProgress("saving", self._done, self._total))
-        self._encode_and_commit()
-        if not self.interrupted:
-            self._remove_gone()
+        postpone = self._options.postpone or (lambda _: False)
+        to_open = [item for item in found.to_open if not postpone(item.file.path)]
+        self._total = len(to_open)
+        return to_open
 
     def _scan(self, roots: Sequence[Path]) -> list[FileState]:
+        """Return the photos found; what can't be seen now goes to the problems."""
+        away = self._note_away(roots)
         seen: list[FileState] = []
         for root in roots:
-            reason = why_away(root)
-            if reason and self._store.catalog.known_files(None, [root]):
-                self.problems.append(ScanProblem(root, f"{reason}: its photos are kept"))
+            if is_away(root, away):
                 continue
             for entry in find_photos(root, include_hidden=self._options.include_hidden):
-                if isinstance(entry, ScanProblem):
+                if isinstance(entry, FileState):
+                    seen.append(entry)
+                elif isinstance(entry, MountPoint):
+                    self._store.catalog.add_mount(entry.path)
+                elif entry.path != root or os.path.lexists(root):
                     self.problems.append(entry)
-                    continue
-                seen.append(entry)
                 if len(seen) % 500 == 0:
+                    self._stop_if_asked()
                     self._progress(IndexProgress("scanning", len(seen), 0))
         return seen
 
-    def _out_of_sight(self, path: Path) -> bool:
-        """Return whether a file may be unseen only because its folder could not be read."""
-        return any(p.path == path or p.path in path.parents for p in self.problems)
+    def _note_away(self, roots: Sequence[Path]) -> set[Path]:
+        """Return what is away and not to be forgotten; note it where it has photos."""
+        catalog = self._store.catalog
+        away = away_folders(catalog.folders(), catalog.mounts())
+        if self._options.prune:
+            away = {path: why for path, why in away.items() if why not in SURELY_NOT_THERE}
+        noted = {problem.path for problem in self.problems}
+        for path, reason in away.items():
+            concerned = is_away(path, roots) or any(path in root.parents for root in roots)
+            if concerned and path not in noted and catalog.photos_below(path):
+                self.problems.append(ScanProblem(path, f"{reason}: its photos are kept"))
+        return set(away)
+
+    def _stop_if_asked(self) -> None:
+        if self._stop():
+            raise KeyboardInterrupt
 
     def _take_in(self, to_open: Sequence[ToOpen]) -> None:
-        """Read, place, prepare and encode files; threads work ahead of the encoder."""
+        """Read, place, prepare and encode files; reading and decoding work ahead of the encoder."""
         in_flight: deque[tuple[ReadFile, Placement, Future[PreparedPhoto]]] = deque()
         size = 0
-        pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 2))
-        try:
+        with ExitStack() as stack:
+            pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 2))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            decoders: DecoderPool | None = None
             for read in self._read_ahead(pool, to_open):
+                self._stop_if_asked()
                 if isinstance(read, Failed):
                     self._fail([read.file], read.reason)
                 elif (placement := self._placement(read)) is not None:
-                    future = pool.submit(prepare, read.data, self._the_encoder(), self._options)
-                    in_flight.append((read, placement, future))
+                    decoders = decoders or stack.enter_context(self._start_decoders())
+                    in_flight.append((read, placement, decoders.submit(read.data)))
                     size += len(read.data)
                 while in_flight and (
                     len(in_flight) > 2 * self._batch_size() or size > BYTES_IN_FLIGHT
@@ -161,9 +191,14 @@ class IndexRun:
                     size -= len(in_flight[0][0].data)
                     self._collect(*in_flight.popleft())
             while in_flight:
+                self._stop_if_asked()
                 self._collect(*in_flight.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+    def _start_decoders(self) -> DecoderPool:
+        return DecoderPool(
+            self._preprocessing or self._the_encoder().preprocessing,
+            max_megapixels=self._options.max_megapixels,
+        )
 
     def _read_ahead(
         self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]
@@ -206,7 +241,7 @@ class IndexRun:
             left = [photo for photo in same_content if photo.id in self._gone]
             change = recognise(item, read.content_hash, left, self._gone)
         if isinstance(change, Moved):
-            self._gone.discard(change.photo_id)
+            self._gone.pop(change.photo_id, None)
             return Placement("moved", change, embed)
         if isinstance(change, Touched):
             return Placement("unchanged", change, embed)
@@ -233,7 +268,7 @@ class IndexRun:
         ready, self._ready = self._ready, []
         if ready:
             pixels = [photo.pixels for _, _, photo in ready]
-            embeddings = self._the_encoder().encode_preprocessed(pixels)
+            embeddings = self._the_encoder().encode_pixels(pixels)
             self._changes += [
                 Embedded(read.file, read.content_hash, photo.metadata, embedding)
                 for (read, _, photo), embedding in zip(ready, embeddings, strict=True)
@@ -254,9 +289,24 @@ class IndexRun:
             self._changes = []
 
     def _remove_gone(self) -> None:
-        self._changes += map(Gone, sorted(self._gone))
-        self.counts["removed"] = len(self._gone)
+        if self._gone:
+            away = self._note_away(self._roots)  # again: a disk may have vanished during the run
+            gone = sorted(id_ for id_, path in self._gone.items() if not is_away(path, away))
+            self._changes += map(Gone, gone)
+            self.counts["removed"] = len(gone)
         self._commit()
+        if self._options.prune:
+            self._forget_places()
+
+    def _forget_places(self) -> None:
+        """Forget folders and mount points that are not there and hold no photos any more."""
+        catalog = self._store.catalog
+        away = away_folders(catalog.folders(), catalog.mounts())
+        for path, reason in away.items():
+            if reason in SURELY_NOT_THERE and not catalog.photos_below(path):
+                catalog.remove_mount(path)
+                if reason != EMPTY:
+                    catalog.remove_folder(path)
 
     def _fail(self, files: Iterable[FileState], reason: str) -> None:
         for file in files:
@@ -301,22 +351,3 @@ def read_file(item: ToOpen) -> ReadFile | Failed:
         return Failed(FileState(path, -1, -1), f"can't be read: {error.strerror or error}")
     file = FileState(path, status.st_size, status.st_mtime_ns)
     return ReadFile(item, file, data, hashlib.sha256(data).hexdigest())
-
-
-def prepare(data: bytes, encoder: Encoder, options: IndexOptions) -> PreparedPhoto:
-    """Open a photo and bring it into the form that the encoder takes; runs in threads."""
-    opened = open_image(data, shrink_to=encoder.image_size, max_megapixels=options.max_megapixels)
-    return PreparedPhoto(opened.metadata, encoder.preprocess(opened.image))
-
-
-def why_away(root: Path) -> str | None:
-    """Return why a folder seems to be away (its disk not mounted, say), or None if it is there."""
-    try:
-        if root.is_dir() and next(os.scandir(root), None) is None:
-            return "is empty now"
-        root.lstat()
-    except FileNotFoundError:
-        return "is not there now"
-    except OSError:
-        pass  # find_photos says what is wrong with it
-    return None

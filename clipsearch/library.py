@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.away import away_folders, is_away
 from clipsearch.errors import InvalidInput, LibraryNotFound, LibraryReadOnly, ModelError
 from clipsearch.index.changes import Change, ForgetFailure, Gone
-from clipsearch.index.records import Failure, ModelRow
+from clipsearch.index.records import Failure, Folder, ModelRow
 from clipsearch.index.store import Store
 from clipsearch.loaded_models import LoadedModels, other_weights
 from clipsearch.models import ModelSource, default_model, resolve_model
@@ -24,7 +25,14 @@ from clipsearch.query import (
     encode_queries,
     picture_bytes,
 )
-from clipsearch.results import Hit, IndexOptions, IndexProgress, IndexReport, LibraryInfo
+from clipsearch.results import (
+    AwayFolder,
+    Hit,
+    IndexOptions,
+    IndexProgress,
+    IndexReport,
+    LibraryInfo,
+)
 from clipsearch.settings import absolute, library_folder
 
 if TYPE_CHECKING:
@@ -85,45 +93,90 @@ class Library:
         model: str | None = None,
         options: IndexOptions | None = None,
         progress: Callable[[IndexProgress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+        wait: bool = False,
     ) -> IndexReport:
         """Add folders and files, or bring them up to date; None updates every folder known.
 
         A `model` other than the library's embeds every known photo again, beside the old
-        embeddings; queries change over when that is complete.
+        embeddings; queries change over when that is complete. `stop` is asked between photos:
+        once it is true, what was begun is saved and the report says that it was interrupted.
+        With `wait`, another process that is indexing is waited for.
 
         Raises:
             InvalidInput: a path is not there.
             ModelError: the model can't be loaded; what was indexed stays.
             LibraryLocked: another process is indexing into this library.
         """
+        given = [self._checked_root(path) for path in paths or ()]
+        model = None if model == "auto" else model
+
+        def roots(changes_model: bool) -> list[Path]:
+            return self._roots(given, everything=changes_model)
+
+        return self._run(roots, model, options, progress or (lambda _: None), stop, wait)
+
+    def update(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        options: IndexOptions | None = None,
+        progress: Callable[[IndexProgress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+        wait: bool = True,
+    ) -> IndexReport:
+        """Bring single files and folders below the known folders up to date; others are ignored.
+
+        One that is not there any more is forgotten, unless the folder it belongs to is away. The
+        paths of one call are seen together, so a photo that moved between them keeps its
+        embedding. Otherwise like `index`.
+        """
+        known = [folder.path for folder in self._store.catalog.folders()]
+        ours = {path for path in map(absolute, paths) if is_away(path, known)}
+        roots = sorted(path for path in ours if ours.isdisjoint(path.parents))
+        return self._run(lambda _: roots, None, options, progress or (lambda _: None), stop, wait)
+
+    def _run(
+        self,
+        roots_for: Callable[[bool], list[Path]],
+        model: str | None,
+        options: IndexOptions | None,
+        progress: Callable[[IndexProgress], None],
+        stop: Callable[[], bool] | None,
+        wait: bool,
+    ) -> IndexReport:
         from clipsearch.indexing import IndexRun
+        from clipsearch.preprocessing import Preprocessing
 
         if self._read_only:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         started = time.perf_counter()
-        model = None if model == "auto" else model
-        progress = progress or (lambda _: None)
         notes: list[str] = []
 
         def note(line: str) -> None:
             notes.append(line)
             progress(IndexProgress("loading model", 0, 0, line))
 
-        given = [self._checked_root(path) for path in paths or ()]
-        with self._store.writing():
+        def waiting(line: str) -> None:
+            progress(IndexProgress("waiting", 0, 0, line))
+
+        with self._store.writing(wait=wait, stop=stop, waiting=waiting):
             current = self._store.catalog.current_model()
             source = self._source_for_indexing(model, current, note)
             # A model asked for by name is loaded at once: only its weights say if it is the same.
             loaded = self._models.load(source) if model else None
+            identity = loaded.identity if loaded else current.identity if current else None
             run = IndexRun(
                 self._store,
                 self._model_id(loaded) if loaded else current.id if current else None,
                 lambda: self._load_for_run(source, current, changed_over=model is not None),
+                preprocessing=Preprocessing.from_json(identity.preprocessing) if identity else None,
                 options=options or IndexOptions(),
                 progress=progress,
+                stop=stop or (lambda: False),
             )
             changes_model = bool(loaded and current and run.model_id != current.id)
-            roots = self._roots(given, everything=changes_model)
+            roots = roots_for(changes_model)
             run.run(roots)
             self._finish_run(run, roots, current)
         return _report(run, source.name, notes, time.perf_counter() - started)
@@ -227,27 +280,35 @@ class Library:
         k: int = 10,
         model: str | None = None,
         min_score: float | None = None,
+        include_away: bool = False,
     ) -> list[Hit]:
         """Return the k photos nearest to a text or a picture, best first.
 
         A `str` is text; a picture is a `Path`, the bytes of a file, a Pillow image or a uint8
-        array (height, width, 3). `min_score` is the least cosine that counts as found.
+        array (height, width, 3). `min_score` is the least cosine that counts as found. Photos
+        whose folder is away (see `away`) are no hits unless `include_away`.
 
         Raises:
             InvalidInput: the query is empty or can't be read.
             LibraryNotFound: the library holds no photos yet.
         """
-        hits = self.query_batch([query], k=k, model=model)[0]
+        hits = self.query_batch([query], k=k, model=model, include_away=include_away)[0]
         return [hit for hit in hits if min_score is None or hit.score >= min_score]
 
     def query_batch(
-        self, queries: Sequence[Query], *, k: int = 10, model: str | None = None
+        self,
+        queries: Sequence[Query],
+        *,
+        k: int = 10,
+        model: str | None = None,
+        include_away: bool = False,
     ) -> list[list[Hit]]:
         """Return the hits of many queries: one encoder pass a kind, one search for all."""
         row = self._searchable_model(model)
         if not queries:
             return []
-        return self._hits(row, self._encode(row, queries), _checked_k(k))
+        vectors = self._encode(row, queries)
+        return self._hits(row, vectors, _checked_k(k), include_away=include_away)
 
     def similar(
         self,
@@ -256,6 +317,7 @@ class Library:
         k: int = 10,
         model: str | None = None,
         min_score: float | None = None,
+        include_away: bool = False,
     ) -> list[Hit]:
         """Return the k photos most like a picture, without the picture itself, wherever it lies.
 
@@ -268,7 +330,7 @@ class Library:
         itself = content_hash(data) if data is not None else None
         copies = len(self._store.catalog.photos_by_hash(itself)) if itself else 0
         vectors = self._encode(row, [data if data is not None else picture])
-        found = self._hits(row, vectors, _checked_k(k) + copies)[0]
+        found = self._hits(row, vectors, _checked_k(k) + copies, include_away=include_away)[0]
         others = [hit for hit in found if hit.content_hash != itself][:k]
         return [
             _with_rank(hit, rank)
@@ -282,13 +344,16 @@ class Library:
         *,
         k: int = 10,
         model: str | None = None,
+        include_away: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search unit vectors, float32 (n, d); return cosines (n, k) and photo ids (n, k).
 
         Rows with fewer than k photos end in -inf and -1.
         """
         row = self._searchable_model(model)
-        return self._store.search(row.id, np.asarray(queries, dtype=np.float32), _checked_k(k))
+        vectors = np.asarray(queries, dtype=np.float32)
+        without = self._left_out(include_away)
+        return self._store.search(row.id, vectors, _checked_k(k), without=without)
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts by the library's model, float32 (n, d), unit length."""
@@ -301,9 +366,12 @@ class Library:
     def _encode(self, row: ModelRow, queries: Sequence[Query]) -> NDArray[np.float32]:
         return encode_queries(queries, row, self._models, self._store)
 
-    def _hits(self, row: ModelRow, vectors: NDArray[np.float32], k: int) -> list[list[Hit]]:
+    def _hits(
+        self, row: ModelRow, vectors: NDArray[np.float32], k: int, *, include_away: bool
+    ) -> list[list[Hit]]:
+        without = self._left_out(include_away)
         with self._store.reading():  # one state of the catalog for vectors and rows
-            scores, ids = self._store.search(row.id, vectors, k)
+            scores, ids = self._store.search(row.id, vectors, k, without=without)
             photos = self._store.catalog.photos([int(i) for i in np.unique(ids) if i >= 0])
         return [
             [
@@ -340,7 +408,25 @@ class Library:
             raise self._empty()
         return row
 
+    def _left_out(self, include_away: bool) -> list[Path]:
+        return [] if include_away else [folder.path for folder in self.away()]
+
     # looking at the library itself
+
+    def folders(self) -> list[Folder]:
+        """Return the folders and single files that the library keeps up to date, by path."""
+        return self._store.catalog.folders()
+
+    def away(self) -> list[AwayFolder]:
+        """Return the folders that are not there now (a disk not mounted, say) but have photos.
+
+        Their photos stay in the library and come back into results when the folder does;
+        `remove`, or `index` with `prune`, forgets them.
+        """
+        catalog = self._store.catalog
+        found = away_folders(catalog.folders(), catalog.mounts())
+        counted = ((path, why, catalog.photos_below(path)) for path, why in found.items())
+        return [AwayFolder(path, why, photos) for path, why, photos in counted if photos]
 
     def failures(self) -> list[Failure]:
         """Return the files that could not be indexed, with reasons."""
@@ -353,6 +439,7 @@ class Library:
         return LibraryInfo(
             folder=self.folder,
             folders=tuple(catalog.folders()),
+            away=tuple(self.away()),
             photos=catalog.counts(current.id if current else None).photos,
             failures=tuple(catalog.failures()),
             model=current,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ FOLDER_WEIGHTS = (  # in open_clip's own order; other names come after these
     "model.pth",
 )
 REACH_SECONDS = 2.0
+LARGEST_JSON = 16 << 20  # bytes of a configuration
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -39,13 +41,29 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a file's JSON object, or raise ModelError."""
+    data = read_file(path, LARGEST_JSON)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"can't read {path}: {error}") from error
+        content = json.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"can't read {path}: {one_line(error)}") from error
+    except RecursionError as error:
+        raise ModelError(f"can't read {path}: it is nested too deep") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds no JSON object")
     return content
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Return the bytes of a model's file, or raise ModelError if it has more than `most`."""
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # reading a pipe or a device might never end
+            raise ModelError(f"can't read {path}: not a regular file")
+        if state.st_size > most:
+            raise ModelError(f"can't read {path}: larger than {most >> 20} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"can't read {path}: {error.strerror or error}") from error
 
 
 def weights_in_folder(folder: Path) -> Path | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from clipsearch import model_files
 from clipsearch.errors import ModelError, UnknownModel, WeightsUnavailable
 from clipsearch.index.records import ModelIdentity
+from clipsearch.model_config import check_config
 from clipsearch.models import LOCAL_PREFIX, ModelSource, local_weights
 from clipsearch.text_tokenizer import TextTokenizer, clip_tokenizer, folder_tokenizer
 
@@ -32,7 +33,9 @@ _BUILDING_ERRORS = (
     AttributeError,
     RuntimeError,
     AssertionError,
-    ZeroDivisionError,
+    ArithmeticError,
+    IndexError,
+    MemoryError,
     ImportError,
 )
 _READING_ERRORS = (
@@ -41,6 +44,9 @@ _READING_ERRORS = (
     KeyError,
     TypeError,
     AttributeError,
+    AssertionError,
+    IndexError,
+    MemoryError,
     StopIteration,
     OSError,
     EOFError,
@@ -98,9 +104,10 @@ def _in_folder(source: ModelSource, folder: Path, weights: Path) -> LocatedModel
     if not isinstance(preprocessing, dict) or not {"mean", "std"} <= preprocessing.keys():
         # open_clip would silently take OpenAI's values, which find wrong photos for other models
         raise ModelError(f"{where} does not say how pictures are prepared (preprocess_cfg)")
+    local = source.folder is not None
+    check_config(config, preprocessing, where, remote=not local)
     tokenizer_folder = None
     if repository := config["text_cfg"].get("hf_tokenizer_name"):
-        local = source.folder is not None
         tokenizer_folder = folder if local else _tokenizer_snapshot(repository)
     name = f"{LOCAL_PREFIX}{folder}"
     return LocatedModel(name, config, preprocessing, weights, tokenizer_folder)
@@ -154,8 +161,10 @@ def load_model(source: ModelSource) -> LoadedModel:
     """
     located = locate_model(source)
     tokenizer = _tokenizer(located)
+    _check_memory(located)
     network = _build(located)
     _load_weights(network, located.weights)
+    _try_out(network.eval(), located, tokenizer)
     preprocessing = _complete_preprocessing(network)
     identity = ModelIdentity(
         name=source.name,
@@ -164,7 +173,7 @@ def load_model(source: ModelSource) -> LoadedModel:
         preprocessing=_canonical_json(preprocessing),
         width=int(located.config["embed_dim"]),
     )
-    return LoadedModel(network.eval(), preprocessing, tokenizer, identity)
+    return LoadedModel(network, preprocessing, tokenizer, identity)
 
 
 def _tokenizer(located: LocatedModel) -> TextTokenizer:
@@ -173,19 +182,39 @@ def _tokenizer(located: LocatedModel) -> TextTokenizer:
         raise ModelError(f"the tokenizer mode {text['tokenizer_mode']!r} is not supported")
     length = int(text.get("context_length") or DEFAULT_CONTEXT_LENGTH)
     options = text.get("tokenizer_kwargs") or {}
+    if not isinstance(options, dict):
+        raise ModelError(f"tokenizer_kwargs must be an object, not {options!r:.60}")
     if located.tokenizer_folder is None:
         return clip_tokenizer(length, options)
     return folder_tokenizer(located.tokenizer_folder, length, options)
 
 
-def _build(located: LocatedModel) -> torch.nn.Module:
-    """Make the network, its weights still random."""
+def _check_memory(located: LocatedModel) -> None:
+    """Raise ModelError where the weights can't fill the network, before it takes any memory.
+
+    The configuration of a folder may ask for any size; its weights are as large as they are.
+    """
+    if not located.architecture.startswith(LOCAL_PREFIX):
+        return
+    values = sum(tensor.numel() for tensor in _build(located, "meta").state_dict().values())
+    held = located.weights.stat().st_size  # a value takes at least a byte
+    if values > held:
+        raise ModelError(
+            f"the weights {located.weights} don't fit the configuration: it asks for "
+            f"{values:,} numbers, and they are {held:,} bytes"
+        )
+
+
+def _build(located: LocatedModel, device: str = "cpu") -> torch.nn.Module:
+    """Make the network, its weights still random; on the device meta without any memory."""
     import open_clip
+    import torch
 
     try:
-        with _quiet():
+        with _quiet(), torch.device(device):
             network: torch.nn.Module = open_clip.create_model(
                 located.architecture,
+                device=device,
                 load_weights=False,  # _load_weights does it, from the very file that is hashed
                 pretrained_text=False,
                 force_quick_gelu=bool(located.config.get("quick_gelu")),
@@ -213,6 +242,30 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
         raise ModelError(
             f"the weights {path} are damaged or don't fit the configuration: {_reason(error)}"
         ) from error
+
+
+def _try_out(network: torch.nn.Module, located: LocatedModel, tokenizer: TextTokenizer) -> None:
+    """Raise ModelError unless the network gives vectors; much is only found out by running it."""
+    import torch
+
+    model: Any = network
+    size = model.visual.preprocess_cfg["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    expected = (1, located.config["embed_dim"])
+    try:
+        with _quiet(), torch.inference_mode():
+            picture = model.encode_image(torch.zeros(1, 3, height, width))
+            text = model.encode_text(torch.from_numpy(tokenizer(["a photo"])))
+            shapes = tuple(picture.shape), tuple(text.shape)
+    except _BUILDING_ERRORS as error:
+        raise ModelError(
+            f"the model {located.weights.parent} does not work: {model_files.one_line(error)}"
+        ) from error
+    if shapes != (expected, expected):
+        raise ModelError(
+            f"the model {located.weights.parent} gives {shapes[0]} for a picture and {shapes[1]} "
+            f"for a text where {expected} is expected"
+        )
 
 
 def _refuse_code(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,10 @@ class IndexOptions:
 
     retry_failed: bool = False  # open again what failed before and has not changed since
     include_hidden: bool = False  # hidden, trash and thumbnail folders too
+    prune: bool = False  # forget the photos of folders that are away
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     batch_size: int | None = None  # photos an encoder pass; None: by device
+    postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,21 @@ class IndexReport:
 
 
 @dataclass(frozen=True)
+class AwayFolder:
+    """A folder, single file or mount point that is not there now; its photos are kept."""
+
+    path: Path
+    reason: str
+    photos: int
+
+
+@dataclass(frozen=True)
 class LibraryInfo:
     """The state of a library."""
 
     folder: Path
     folders: tuple[Folder, ...]
+    away: tuple[AwayFolder, ...]
     photos: int
     failures: tuple[Failure, ...]
     model: ModelRow | None  # the one that queries use

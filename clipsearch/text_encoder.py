@@ -58,11 +58,9 @@ class TextEncoder:
     def open(cls, folder: Path) -> TextEncoder:
         """Open what `Encoder.export_text_encoder` wrote; raises ModelError if it can't be used."""
         settings = _read_settings(folder)
-        return cls(
-            _open_session(folder / TOWER_NAME),
-            open_tokenizer(folder, settings.tokenizer),
-            settings,
-        )
+        session = _open_session(folder / TOWER_NAME)
+        _check_session(session, settings, folder)
+        return cls(session, open_tokenizer(folder, settings.tokenizer), settings)
 
     @property
     def fingerprint(self) -> str:
@@ -75,12 +73,21 @@ class TextEncoder:
             return np.zeros((0, self.settings.width), dtype=np.float32)
         ids = self._tokenizer(texts)
         batches = [self._run(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
-        return unit_length(np.concatenate(batches))
+        try:
+            return unit_length(np.concatenate(batches))
+        except ValueError as error:
+            raise ModelError(f"the text tower gives no vector: {one_line(error)}") from error
 
     def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.settings.shortens:
             ids = ids[:, : int(ids.argmax(axis=1).max()) + 1]  # the end token has the highest id
-        features: NDArray[np.float32] = self._session.run(None, {TOKENS_INPUT: ids})[0]
+        features: NDArray[np.float32]
+        try:
+            (features,) = self._session.run(None, {TOKENS_INPUT: ids})
+        except runtime_errors() as error:
+            raise ModelError(f"the text tower fails: {one_line(error)}") from error
+        if features.shape != (len(ids), self.settings.width):
+            raise ModelError(f"the text tower gives {features.shape}, not one vector a text")
         return features
 
 
@@ -93,9 +100,13 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
     try:
         tokenizer = dict(content.pop("tokenizer"))
         tokenizer["cleaning"] = checked_cleaning(tokenizer["cleaning"])
-        return TextEncoderSettings(tokenizer=TokenizerSettings(**tokenizer), **content)
+        settings = TextEncoderSettings(tokenizer=TokenizerSettings(**tokenizer), **content)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / SETTINGS_NAME} is incomplete: {one_line(error)}") from error
+    kinds = (type(settings.fingerprint), type(settings.width), type(settings.shortens))
+    if kinds != (str, int, bool):
+        raise ModelError(f"{folder / SETTINGS_NAME} holds values of the wrong kind")
+    return settings
 
 
 def _open_session(path: Path) -> onnxruntime.InferenceSession:
@@ -116,11 +127,26 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
         raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
 
 
+def _check_session(
+    session: onnxruntime.InferenceSession, settings: TextEncoderSettings, folder: Path
+) -> None:
+    """Raise ModelError unless the graph takes ids and gives vectors of the model's width."""
+    inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
+    outputs = [(o.type, len(o.shape)) for o in session.get_outputs()]
+    if inputs != [(TOKENS_INPUT, "tensor(int64)", 2)] or outputs != [("tensor(float)", 2)]:
+        raise ModelError(f"the text tower in {folder} is no text tower: export it again")
+    width = session.get_outputs()[0].shape[1]
+    if width not in (settings.width, None) and not isinstance(width, str):
+        raise ModelError(f"the text tower in {folder} gives vectors of another width")
+
+
 def runtime_errors() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises; its errors share no base but Exception."""
+    """Return what ONNX Runtime raises; its own errors share no base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     names = (
+        "EPFail",
+        "EngineError",
         "Fail",
         "InvalidArgument",
         "InvalidGraph",
@@ -130,7 +156,9 @@ def runtime_errors() -> tuple[type[Exception], ...]:
         "NotImplemented",
         "RuntimeException",
     )
-    return tuple(getattr(state, name) for name in names)
+    # The others come from the border to Python: a name in the graph that is no UTF-8, for one.
+    own = tuple(getattr(state, name) for name in names)
+    return (*own, UnicodeDecodeError, ValueError, RuntimeError, MemoryError)
 
 
 def _processors() -> int:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from clipsearch.index.changes import KnownFile
 from clipsearch.index.database import Database
-from clipsearch.index.paths import escape, text_range_below, to_path, to_text, unescape
+from clipsearch.index.paths import at_or_below, escape, to_path, to_text, unescape
 from clipsearch.index.records import (
     Counts,
     Failure,
@@ -50,7 +50,7 @@ class Catalog:
 
     def schema_version(self) -> int:
         """Return the version of the schema."""
-        return int(self._db.value("PRAGMA user_version"))
+        return self._db.schema_version()
 
     def counts(self, model_id: int | None) -> Counts:
         """Count photos, those embedded by a model, and failures."""
@@ -85,13 +85,28 @@ class Catalog:
         sql = "UPDATE folders SET scanned_at = ? WHERE path = ?"
         self._db.write(sql, (utc_now(), to_text(path)))
 
+    # Mount points below the folders
+
+    def mounts(self) -> list[Path]:
+        """Return the mount points below the folders that scans have seen, by path."""
+        return [to_path(row[0]) for row in self._db.rows("SELECT path FROM mounts ORDER BY path")]
+
+    def add_mount(self, path: Path) -> None:
+        """Remember a mount point; one that is known stays."""
+        sql = "INSERT INTO mounts (path) VALUES (?) ON CONFLICT (path) DO NOTHING"
+        self._db.write(sql, (to_text(path),))
+
+    def remove_mount(self, path: Path) -> None:
+        """Forget a mount point; its photos stay."""
+        self._db.write("DELETE FROM mounts WHERE path = ?", (to_text(path),))
+
     # Photos
 
     def known_files(
         self, model_id: int | None, roots: Sequence[Path] | None = None
     ) -> dict[Path, KnownFile]:
         """Return the photos at or below the roots (None: all), by path."""
-        where, parameters = _at_or_below(roots)
+        where, parameters = _at_or_below("photos", roots)
         sql = (
             "SELECT id, path, size, mtime_ns, content_hash, EXISTS (SELECT 1 FROM embeddings "
             f"WHERE photo_id = photos.id AND model_id = ?) FROM photos {where}"
@@ -103,6 +118,11 @@ class Catalog:
             file = FileState(to_path(text), size, mtime_ns)
             known[file.path] = KnownFile(id_, file, content_hash, bool(embedded))
         return known
+
+    def photos_below(self, path: Path) -> int:
+        """Count the photos at or below a path."""
+        where, parameters = _at_or_below("photos", [path])
+        return int(self._db.value(f"SELECT count(*) FROM photos {where}", parameters))
 
     def photos(self, ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id that is not in the catalog is left out."""
@@ -127,7 +147,7 @@ class Catalog:
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""
-        where, parameters = _at_or_below(roots)
+        where, parameters = _at_or_below("failures", roots)
         rows = self._db.rows(
             f"SELECT path, size, mtime_ns, reason, failed_at FROM failures {where} ORDER BY path",
             parameters,
@@ -170,13 +190,12 @@ class Catalog:
         self._db.write("UPDATE library SET current_model = ?", (model_id,))
 
 
-def _at_or_below(roots: Sequence[Path] | None) -> tuple[str, list[str]]:
-    """Return a WHERE clause on the column `path`, and its parameters."""
+def _at_or_below(table: str, roots: Sequence[Path] | None) -> tuple[str, list[str]]:
+    """Return a WHERE clause on the paths of a table, and its parameters; None: all of it."""
     if roots is None:
         return "", []
-    parameters = [text for root in roots for text in (to_text(root), *text_range_below(root))]
-    clauses = ["path = ? OR path >= ? AND path < ?"] * len(roots)
-    return f"WHERE {' OR '.join(clauses) or 'FALSE'}", parameters
+    condition, parameters = at_or_below(table, roots)
+    return f"WHERE {condition}", parameters
 
 
 def _photo(row: tuple[Any, ...]) -> PhotoRecord:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,31 @@ from clipsearch.errors import (
     LibraryNotFound,
     LibraryReadOnly,
 )
-from clipsearch.index.durable import put_in_place
-from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
+from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
+from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, TABLES, migrate
 
 BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
 PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
+HOW_TO_MEND = "`clipsearch check --repair` mends what can be mended"
+_SHARED_BYTES = 1 << 15  # what SQLite needs beside the catalog even to read it
+
+# For a catalog from elsewhere: nothing planted in its schema calls what reaches beyond the file,
+# and damaged pages are noticed early. A batch that is committed survives a power cut.
+_SETTINGS = (
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = FULL",
+)
 
 # SQLite's words -> our error. The words, because Python 3.10 does not give the codes.
 _MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
     ("malformed", LibraryDamaged, "the catalog is damaged"),
     ("not a database", LibraryDamaged, "the catalog is damaged"),
+    ("decode to UTF-8", LibraryDamaged, "the catalog is damaged"),
+    ("constraint failed", LibraryDamaged, "the catalog does not fit together"),
     ("readonly", LibraryReadOnly, "the library can't be written to"),
-    ("is full", LibraryError, "no space left on the disk of the library"),
+    ("is full", LibraryError, NO_SPACE),
     ("locked", LibraryLocked, "another program holds the catalog; try again when it is done"),
     ("unable to open", LibraryError, "the catalog can't be opened"),
     ("disk I/O", LibraryError, "the disk of the library can't be read or written"),
@@ -45,18 +60,34 @@ class Database:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        with self._errors_translated():
-            # No plugins: what a user installed for the sqlite-utils command is none of ours.
-            self._db = SqliteUtils(connection, execute_plugins=False)
-            self._db.execute("PRAGMA foreign_keys = ON")
+        # No plugins: what a user installed for the sqlite-utils command is none of ours.
+        self._db = SqliteUtils(connection, execute_plugins=False)
+        try:
+            for setting in _SETTINGS:
+                self.write(setting)
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, path: Path) -> None:
         """Put an empty catalog at `path`, whole or not at all; the writer lock must be held."""
         aside = path.with_name(path.name + ".new")
-        for leftover in (aside, *_beside(aside), *_beside(path)):
-            leftover.unlink(missing_ok=True)
-        db = cls(aside, _connect(aside, "rwc"))
+        with disk_errors(path.parent):
+            for leftover in (aside, *_beside(aside), *_beside(path)):
+                leftover.unlink(missing_ok=True)
+            try:
+                cls._create(aside)
+                put_in_place(aside, path)
+            except BaseException:
+                for part in (aside, *_beside(aside)):
+                    with suppress(OSError):
+                        part.unlink()
+                raise
+
+    @classmethod
+    def _create(cls, path: Path) -> None:
+        db = cls(path, _connect(path, "rwc"))
         try:
             with db._errors_translated():
                 db._db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -64,12 +95,12 @@ class Database:
                 db._db.execute("PRAGMA journal_mode = WAL")
         finally:
             db.close()
-        put_in_place(aside, path)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool) -> Database:
         """Open a catalog that exists; a file that is not ours to touch is not touched.
 
+        One of an older schema is opened for writing only, and has to be upgraded at once.
         Raises LibraryNotFound, LibraryIncompatible, LibraryReadOnly or LibraryDamaged.
         """
         _check_header(path)
@@ -78,6 +109,8 @@ class Database:
         db = cls(path, _connect_read_only(path) if read_only else _connect(path, "rw"))
         try:
             db._check_schema(read_only=read_only)
+            if not read_only and db.value("PRAGMA journal_mode") != "wal":
+                db.write("PRAGMA journal_mode = WAL")  # after a repair or copy by other programs
         except BaseException:
             db.close()
             raise
@@ -86,6 +119,10 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+    def schema_version(self) -> int:
+        """Return the version of the schema."""
+        return int(self.value("PRAGMA user_version"))
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -96,6 +133,20 @@ class Database:
         """Return the first column of the first row, or None."""
         rows = self.rows(sql, parameters)
         return rows[0][0] if rows else None
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date, in one transaction, or leave it as it was."""
+        with self._errors_translated():
+            migrate(self._db)
+
+    def copy_to(self, path: Path) -> None:
+        """Write what is committed to a new file, safely on disk when this returns."""
+        with self._errors_translated():
+            connection = _connect(path, "rwc")
+            try:
+                self._db.conn.backup(connection)
+            finally:
+                connection.close()
 
     def batches(
         self, sql: str, parameters: Sequence[Any], size: int
@@ -135,44 +186,55 @@ class Database:
         self.write(begin)
         try:
             yield
-        except BaseException:
-            self._db.rollback()
-            raise
-        with self._errors_translated():
-            try:
+            with self._errors_translated():
                 self._db.commit()
-            except BaseException:
+        except BaseException:
+            with suppress(sqlite3.DatabaseError):  # SQLite itself has rolled back, or will
                 self._db.rollback()
-                raise
+            raise
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        except sqlite3.ProgrammingError:
             raise  # our mistake, not the library's state
         except sqlite3.DatabaseError as error:
             raise _translated(error, self.path) from error
 
     def _check_schema(self, *, read_only: bool) -> None:
-        version = self.value("PRAGMA user_version")
+        version = self.schema_version()
         _check_version(self.path, version)
-        if version == SCHEMA_VERSION:
-            return
-        if read_only:
+        if version < SCHEMA_VERSION and read_only:
             raise LibraryIncompatible(
                 f"{self.path.parent}: made by an older clipsearch; "
                 "run `clipsearch index` once to bring it up to date"
             )
-        with self._errors_translated():
-            migrate(self._db)
+        # A view or virtual table in place of a table would run what it likes whenever it is read.
+        others = "SELECT name FROM sqlite_master WHERE type <> 'table' OR coalesce(rootpage, 0) = 0"
+        planted = TABLES & {name for (name,) in self.rows(others)}
+        if planted:
+            raise LibraryDamaged(
+                f"{self.path.parent}: the catalog is damaged ({min(planted)} is not a table); "
+                + HOW_TO_MEND
+            )
 
 
 def _translated(error: sqlite3.DatabaseError, path: Path) -> LibraryError:
+    if "disk I/O" in str(error) and _is_full(path):
+        return LibraryError(f"{path.parent}: {NO_SPACE} ({error})")
     for words, kind, meaning in _MEANINGS:
         if words in str(error):
-            return kind(f"{path.parent}: {meaning} ({error})")
+            hint = f"; {HOW_TO_MEND}" if kind is LibraryDamaged else ""
+            return kind(f"{path.parent}: {meaning} ({error}){hint}")
     return LibraryError(f"{path.parent}: the catalog can't be used ({error})")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _SHARED_BYTES
+    except OSError:
+        return False
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -185,15 +247,20 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """Connect for reading, also on media where SQLite can't make its files beside the catalog."""
+    """Connect for reading, also where SQLite can't make its files beside the catalog."""
     connection = _connect(path, "ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").close()
     except sqlite3.DatabaseError as error:
         connection.close()
-        if not any(words in str(error) for words in ("readonly", "unable to open")):
+        no_place = any(words in str(error) for words in ("readonly", "unable to open"))
+        full = "disk I/O" in str(error) and _is_full(path)
+        if not no_place and not full:
             raise _translated(error, path) from error
-        if any(file.exists() and file.stat().st_size for file in _beside(path)):
+        wal, shared, journal = _beside(path)
+        if full and _has_content(wal, journal):
+            raise _translated(error, path) from error
+        if no_place and _has_content(wal, shared, journal):
             raise LibraryReadOnly(
                 f"{path.parent}: its last writer did not finish; open it once where it can be "
                 "written to"
@@ -204,15 +271,26 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _has_content(*files: Path) -> bool:
+    with disk_errors(files[0].parent):
+        there = [file for file in files if file.exists()]
+        for file in there:
+            if not file.is_file():
+                raise LibraryError(f"{file}: not a file, but in the place of one")
+        return any(file.stat().st_size for file in there)
+
+
 def _check_header(path: Path) -> None:
     """Tell from the first 100 bytes, without SQLite touching the file, whether it is ours."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
+            raise LibraryIncompatible(f"{path}: not the catalog of a clipsearch library")
         with path.open("rb") as file:
             header = file.read(100)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _not_found(path) from error
     except OSError as error:
-        raise LibraryError(f"{path}: {error.strerror}") from error
+        raise LibraryError(f"{path}: can't be read ({error.strerror})") from error
     if not header:
         raise _not_found(path)
     foreign = not header.startswith(b"SQLite format 3\0") or len(header) < 100

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import LibraryDamaged, LibraryError
-from clipsearch.index.database import Database
+from clipsearch.index.database import HOW_TO_MEND, Database
+from clipsearch.index.paths import text_range_below, to_text
 
 _ROWS_AT_ONCE = 10_000
+_NOT_FINITE = np.uint16(0x7C00)  # the exponent's bits, all set in infinities and NaN
 
 
 def to_blob(embedding: NDArray[np.float32]) -> bytes:
@@ -26,7 +29,10 @@ def embeddings_after(
 
     The ids are those of embedding and photo, in order of the former.
     """
-    sql = "SELECT vector, id, photo_id FROM embeddings WHERE model_id = ? AND id > ? ORDER BY id"
+    sql = (
+        "SELECT vector, id, CAST(photo_id AS INTEGER) FROM embeddings "
+        "WHERE model_id = ? AND id > ? ORDER BY id"
+    )
     for rows in db.batches(sql, (model_id, last_id), _ROWS_AT_ONCE):
         vectors = _from_blobs([row[0] for row in rows], width, db)
         yield vectors, np.array([row[1:] for row in rows], dtype=np.int64)
@@ -49,12 +55,39 @@ def embeddings_of(
 
 def removed_after(db: Database, model_id: int, last_id: int) -> tuple[NDArray[np.int64], int]:
     """Return the embeddings removed since entry `last_id`, and the id of the last entry."""
-    sql = "SELECT embedding_id, id FROM removed_embeddings WHERE model_id = ? AND id > ?"
+    sql = "SELECT CAST(embedding_id AS INTEGER), id FROM removed_embeddings WHERE model_id = ? AND id > ?"
     rows = db.rows(sql + " ORDER BY id", (model_id, last_id))
     return np.array([row[0] for row in rows], dtype=np.int64), rows[-1][1] if rows else last_id
 
 
+def photos_at_or_below(db: Database, paths: Iterable[Path]) -> NDArray[np.int64]:
+    """Return the ids of the photos at or below some paths."""
+    sql = (
+        "SELECT group_concat(id) FROM (SELECT id FROM photos WHERE path = ? "
+        "UNION ALL SELECT id FROM photos WHERE path >= ? AND path < ?)"
+    )
+    found = [db.value(sql, (to_text(path), *text_range_below(path))) for path in paths]
+    return np.array([id_ for ids in found if ids for id_ in ids.split(",")], dtype=np.int64)
+
+
+def all_embedded(db: Database, model_id: int, photo_ids: NDArray[np.int64]) -> bool:
+    """Tell whether these are photos in the catalog with an embedding of the model; -1 is passed."""
+    sql = (
+        "SELECT count(*) FROM json_each(?) AS hit WHERE NOT EXISTS (SELECT 1 FROM embeddings "
+        "JOIN photos ON photos.id = photo_id WHERE photo_id = hit.value AND model_id = ?)"
+    )
+    asked = np.unique(photo_ids[photo_ids != -1]).tolist()
+    return db.value(sql, (json.dumps(asked), model_id)) == 0
+
+
 def _from_blobs(blobs: Sequence[bytes], width: int, db: Database) -> NDArray[np.float16]:
-    if any(len(blob) != 2 * width for blob in blobs):
-        raise LibraryDamaged(f"{db.path.parent}: an embedding in the catalog has the wrong length")
-    return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), width)
+    if any(not isinstance(blob, bytes) or len(blob) != 2 * width for blob in blobs):
+        raise _damaged(db, "has the wrong length")
+    vectors = np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), width)
+    if (vectors.view("<u2") & _NOT_FINITE == _NOT_FINITE).any():
+        raise _damaged(db, "is not of finite numbers")
+    return vectors
+
+
+def _damaged(db: Database, what: str) -> LibraryDamaged:
+    return LibraryDamaged(f"{db.path.parent}: an embedding in the catalog {what}; {HOW_TO_MEND}")

@@ -7,21 +7,25 @@ use, and at worst there is none: the catalog alone answers every search, only sl
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import LibraryError
 from clipsearch.index.database import Database
-from clipsearch.index.durable import put_in_place
+from clipsearch.index.durable import in_words, make_folder, put_in_place
 from clipsearch.index.embeddings import embeddings_after, removed_after
 from clipsearch.index.records import utc_now
-from clipsearch.index.vector_index import FAISS_ERRORS, KIND, FileStamp, UnusableFile, VectorIndex
+from clipsearch.index.vector_index import KIND, FileStamp, UnusableFile, VectorIndex
 
 # A library up to this many vectors gets a new file after every change (a fraction of a second).
 ALWAYS_REBUILT = 20_000
 # A larger one when this share of its file is outdated: what is newer is read at every start.
 OUTDATED_SHARE = 0.02
+
+# The names of files in vectors/ that this module makes, and so may remove.
+_OURS = re.compile(r"model-\d+(\.new|-\d+-[0-9a-f]{8}\.faiss)")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,16 @@ class Generation:
 
     file: str  # its name in vectors/
     stamp: FileStamp
+
+    def path(self, folder: Path) -> Path:
+        """Return the file; UnusableFile if the catalog names one that can't be ours."""
+        if not _OURS.fullmatch(self.file):
+            raise UnusableFile("has a name that is none of an index file")
+        return folder / self.file
+
+    def open(self, folder: Path, *, verify: bool) -> VectorIndex:
+        """Return the index in the file, as `VectorIndex.open` does."""
+        return VectorIndex.open(self.path(folder), self.stamp, verify=verify)
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,8 @@ class Coverage:
 def current_generation(db: Database, model_id: int) -> Generation | None:
     """Return the index file recorded for a model."""
     rows = db.rows(
-        "SELECT file, vectors, width, watermark, bytes, checksum FROM vector_indexes "
+        "SELECT CAST(file AS TEXT), CAST(vectors AS INTEGER), CAST(width AS INTEGER), "
+        "CAST(watermark AS INTEGER), CAST(bytes AS INTEGER), checksum FROM vector_indexes "
         "JOIN models ON models.id = model_id WHERE model_id = ?",
         (model_id,),
     )
@@ -78,7 +93,7 @@ def needs_building(db: Database, folder: Path, model_id: int) -> bool:
     if outdated and size <= ALWAYS_REBUILT:
         return True
     try:
-        VectorIndex.open(folder / generation.file, generation.stamp, verify=True)
+        generation.open(folder, verify=True)
     except UnusableFile:
         return True
     return False
@@ -99,15 +114,17 @@ def build_generation(db: Database, folder: Path, model_id: int, width: int) -> N
 def _put_in_place(index: VectorIndex, folder: Path, model_id: int) -> Generation:
     aside = folder / f"model-{model_id}.new"
     try:
-        folder.mkdir(exist_ok=True)
+        str(folder).encode()  # FAISS opens no other names
+        make_folder(folder)
         stamp = index.save(aside)
         # The checksum in the name: other content never comes under the name of a file in use.
         file = f"model-{model_id}-{stamp.watermark}-{stamp.checksum}.faiss"
         put_in_place(aside, folder / file)
-    except FAISS_ERRORS as error:
+    except (OSError, UnicodeEncodeError) as error:
         with suppress(OSError):
             aside.unlink()
-        raise LibraryError(f"{folder}: the vector index can't be written: {error}") from error
+        reason = in_words(error) if isinstance(error, OSError) else "its name is not UTF-8"
+        raise LibraryError(f"{folder}: the vector index can't be written: {reason}") from error
     return Generation(file, stamp)
 
 
@@ -134,7 +151,8 @@ def _record(db: Database, model_id: int, generation: Generation | None, last_rem
 
 def _remove_litter(db: Database, folder: Path) -> None:
     in_use = {row[0] for row in db.rows("SELECT file FROM vector_indexes")}
-    for file in folder.glob("*"):
-        if file.name not in in_use:
-            with suppress(OSError):  # Windows keeps a file that a reader has mapped
-                file.unlink()
+    with suppress(OSError):
+        for file in list(folder.iterdir()):
+            if file.name not in in_use and _OURS.fullmatch(file.name):
+                with suppress(OSError):  # Windows keeps a file that a reader has mapped
+                    file.unlink()

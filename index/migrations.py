@@ -6,10 +6,16 @@ sets `PRAGMA user_version` to its number. All pending steps and their records ar
 
 from __future__ import annotations
 
+from sqlite3 import DatabaseError
+
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+TABLES = {
+    *("photos", "failures", "folders", "mounts", "models", "library"),
+    *("embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
+}
 
 _steps = Migrations("clipsearch")
 
@@ -123,17 +129,37 @@ CREATE VIEW embedded_photos AS
 
 
 def migrate(db: Database) -> None:
-    """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time."""
+    """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
+
+    The outcome is checked before it is committed; raises sqlite3.DatabaseError if it is damaged.
+    """
     db.execute("BEGIN IMMEDIATE")
     try:
         _steps.apply(db)
+        _check(db)
     except BaseException:
         db.rollback()
         raise
     db.commit()
 
 
+def _check(db: Database) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if version != SCHEMA_VERSION:
+        found = f"calls itself schema {version} after the step to {SCHEMA_VERSION}"
+    if found != "ok":
+        raise DatabaseError(f"malformed: {found}")
+
+
 @_steps()
 def m001_photos_models_and_embeddings(db: Database) -> None:
     """Make the first schema."""
     db.executescript(_FIRST_SCHEMA)
+
+
+@_steps()
+def m002_mounts(db: Database) -> None:
+    """Remember mount points below the folders: an unmounted one is away, not empty."""
+    db.execute("CREATE TABLE mounts (path TEXT PRIMARY KEY) STRICT")
+    db.execute("PRAGMA user_version = 2")

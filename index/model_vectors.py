@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.index.database import Database
-from clipsearch.index.embeddings import embeddings_after, removed_after
+from clipsearch.index.embeddings import embeddings_after, photos_at_or_below, removed_after
 from clipsearch.index.generations import Generation, current_generation
 from clipsearch.index.vector_index import UnusableFile, VectorIndex, best, gpu_available, no_hits
 
@@ -29,6 +30,7 @@ class ModelVectors:
         self._model_id = model_id
         self._width = width
         self._state: tuple[int, int] | None = None
+        self._hidden: tuple[Path, ...] = ()
         self._start_from(None)
 
     @property
@@ -36,17 +38,25 @@ class ModelVectors:
         """Why the index file or a GPU is not used though it is there."""
         return self._note or (self._base.note if self._base else None)
 
-    def update(self, db: Database) -> None:
-        """Follow the catalog: read what was added and removed since the last time."""
-        with db.reading():  # file, additions and removals of one and the same state
+    def update(self, db: Database, without: Sequence[Path] = ()) -> None:
+        """Follow the catalog, and hide the photos at or below some paths.
+
+        Only what was added and removed since the last time is read.
+        """
+        hidden = tuple(without)
+        with db.reading():  # file, additions, removals and paths of one and the same state
             state = db.state()
-            if state == self._state:
+            same = state == self._state
+            if same and hidden == self._hidden:
                 return
-            generation = current_generation(db, self._model_id)
-            if self._state is None or generation != self._generation:
-                self._start_from(generation)
-            self._read_newer(db)
-        self._state = state
+            if not same:
+                generation = current_generation(db, self._model_id)
+                if self._state is None or generation != self._generation:
+                    self._start_from(generation)
+                self._read_newer(db)
+            if hidden or self._hidden:
+                self._hide(photos_at_or_below(db, hidden))
+        self._state, self._hidden = state, hidden
 
     def search(
         self, queries: NDArray[np.float32], k: int
@@ -58,6 +68,20 @@ class ModelVectors:
         scores = np.concatenate([scores for scores, _ in found], axis=1)
         return best(scores, np.concatenate([ids for _, ids in found], axis=1), k)
 
+    def leave_file_aside(self, db: Database) -> None:
+        """Read all vectors from the catalog in place of the file, which does not fit it."""
+        generation = self._generation
+        self._start_from(None)
+        self._generation = generation  # and don't open it again
+        self._note = "the index file holds what the catalog does not; searched from the catalog"
+        self._read_newer(db)
+        self._hide(photos_at_or_below(db, self._hidden))
+
+    def _hide(self, photo_ids: NDArray[np.int64]) -> None:
+        for part in (self._base, self._delta):
+            if part is not None:
+                part.hide(photo_ids)
+
     def _start_from(self, generation: Generation | None) -> None:
         self._generation = generation
         self._base: VectorIndex | None = None
@@ -68,7 +92,7 @@ class ModelVectors:
             return
         verify = generation.stamp.bytes <= VERIFIED_BYTES
         try:
-            base = VectorIndex.open(self._folder / generation.file, generation.stamp, verify=verify)
+            base = generation.open(self._folder, verify=verify)
         except UnusableFile as error:
             self._note = f"the index file {error}; searched from the catalog"
             return

@@ -7,8 +7,10 @@ written in the same way, so no two paths share a text.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 _TO_ESCAPE = re.compile("[\udc80-\udcff\uef80-\uefff]")  # surrogateescape, and our own range
@@ -42,6 +44,19 @@ def text_range_below(folder: Path) -> tuple[str, str]:
     """Return (first, end): the texts of all paths below `folder` are >= first and < end."""
     first = to_text(folder).rstrip(os.sep) + os.sep
     return first, first[:-1] + chr(ord(os.sep) + 1)
+
+
+def at_or_below(table: str, roots: Iterable[Path]) -> tuple[str, list[str]]:
+    """Return an SQL condition on the column `path` of a table, for any number of roots."""
+    texts = json.dumps([[to_text(root), *text_range_below(root)] for root in roots])
+    where = (
+        "path IN (SELECT other.path FROM json_each(?) AS root "
+        f"JOIN {table} AS other ON other.path = json_extract(root.value, '$[0]') "
+        "UNION SELECT other.path FROM json_each(?) AS root "
+        f"JOIN {table} AS other ON other.path >= json_extract(root.value, '$[1]') "
+        "AND other.path < json_extract(root.value, '$[2]'))"
+    )
+    return where, [texts, texts]
 
 
 def _escape(match: re.Match[str]) -> str:

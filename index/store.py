@@ -10,30 +10,39 @@ each search sees the last committed batch, whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import InvalidInput, LibraryError, LibraryIncompatible, LibraryReadOnly
+from clipsearch.errors import (
+    InvalidInput,
+    LibraryDamaged,
+    LibraryError,
+    LibraryIncompatible,
+    LibraryReadOnly,
+)
 from clipsearch.index.applying import apply_changes
 from clipsearch.index.catalog import Catalog
 from clipsearch.index.changes import Change
-from clipsearch.index.database import Database
-from clipsearch.index.embeddings import embeddings_of
+from clipsearch.index.database import HOW_TO_MEND, Database
+from clipsearch.index.durable import make_folder
+from clipsearch.index.embeddings import all_embedded, embeddings_of
 from clipsearch.index.generations import (
     build_generation,
     coverage,
     current_generation,
     needs_building,
 )
-from clipsearch.index.lock import writer_lock
+from clipsearch.index.lock import do_once, writer_lock
 from clipsearch.index.model_vectors import ModelVectors
 from clipsearch.index.records import IndexInfo
-from clipsearch.index.vector_index import KIND
+from clipsearch.index.upgrading import bring_up_to_date
+from clipsearch.index.vector_index import KIND, MAX_WIDTH, UnusableFile
 
 
 class Store:
@@ -51,17 +60,27 @@ class Store:
     def open(cls, folder: Path, *, create: bool = False, read_only: bool = False) -> Store:
         """Open a library, or with `create` make one where there is none.
 
-        Raises LibraryNotFound, LibraryIncompatible (made by a newer clipsearch, or no library:
-        it is left untouched), LibraryDamaged, LibraryReadOnly, or LibraryLocked if another
-        process is making a library in the same place.
+        Opening one of an older schema for writing upgrades it. Raises LibraryNotFound,
+        LibraryIncompatible (made by a newer clipsearch, or no library: it is left untouched),
+        LibraryDamaged, LibraryReadOnly, or LibraryLocked if another process writes to a library
+        that has to be made or upgraded first.
         """
         catalog = folder / "catalog.sqlite"
         if create and not read_only and _is_vacant(catalog):
             _make_folder(folder)
-            with writer_lock(folder / "lock"):
-                if _is_vacant(catalog):
-                    Database.create(catalog)
-        return cls(folder, Database.open(catalog, read_only=read_only), read_only=read_only)
+            do_once(
+                folder / "lock",
+                needed=lambda: _is_vacant(catalog),
+                do=lambda: Database.create(catalog),
+            )
+        db = Database.open(catalog, read_only=read_only)
+        try:
+            if not read_only:
+                bring_up_to_date(db)
+        except BaseException:
+            db.close()
+            raise
+        return cls(folder, db, read_only=read_only)
 
     def close(self) -> None:
         """Close the catalog and let go of the vectors."""
@@ -84,11 +103,21 @@ class Store:
         return self._db.reading()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the one writer for the block; LibraryLocked says which process is, if another is."""
+    def writing(
+        self,
+        *,
+        wait: bool = False,
+        stop: Callable[[], bool] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Iterator[None]:
+        """Be the one writer for the block; LibraryLocked says which process is, if another is.
+
+        With `wait` wait until that is done, or `stop()` is true (then LibraryLocked); `waiting` is
+        called once, with a line that names the other process, if there is one.
+        """
         if self._read_only:
             raise LibraryReadOnly(f"{self.folder}: the library was opened for reading only")
-        with writer_lock(self.folder / "lock"):
+        with writer_lock(self.folder / "lock", wait=wait, stop=stop, waiting=waiting):
             self._locked = True
             try:
                 yield
@@ -106,12 +135,18 @@ class Store:
             apply_changes(self._db, changes, model_id)
 
     def search(
-        self, model_id: int, queries: NDArray[np.float32], k: int
+        self,
+        model_id: int,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        without: Sequence[Path] = (),
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return (cosines float32, photo ids int64), both [n, k], for unit vectors [n, width].
 
         Exact over the stored float16; best first, ties by photo id; padded with -inf and -1 where
-        the library holds fewer than k. Every batch that was committed before the call is seen.
+        fewer than k are left. Photos at or below the paths of `without` are no hits. Every batch
+        that was committed before the call is seen.
         """
         width = self._width(model_id)
         if queries.ndim != 2 or queries.shape[1] != width or not np.isfinite(queries).all():
@@ -120,8 +155,18 @@ class Store:
         if vectors is None:
             vectors = ModelVectors(self.folder / "vectors", model_id, width)
             self._vectors[model_id] = vectors
-        vectors.update(self._db)
-        return vectors.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        with self._db.reading():
+            vectors.update(self._db, without)
+            scores, photo_ids = vectors.search(queries, k)
+            if not all_embedded(self._db, model_id, photo_ids):
+                vectors.leave_file_aside(self._db)
+                scores, photo_ids = vectors.search(queries, k)
+                if not all_embedded(self._db, model_id, photo_ids):
+                    raise LibraryDamaged(
+                        f"{self.folder}: an embedding in the catalog is of no photo; {HOW_TO_MEND}"
+                    )
+        return scores, photo_ids
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the embeddings [n, width] of photos, as stored; LibraryError if one has none."""
@@ -142,21 +187,26 @@ class Store:
         note = self._vectors[model_id].note if model_id in self._vectors else None
         if generation is None:
             return IndexInfo(KIND, 0, found.delta, 0, 0, None, note)
-        stamp, file = generation.stamp, self.folder / "vectors" / generation.file
-        there = file.is_file() and file.stat().st_size == stamp.bytes
-        if not there:
+        stamp, path = generation.stamp, None
+        with suppress(OSError, UnusableFile):
+            path = generation.path(self.folder / "vectors")
+            path = path if path.is_file() and path.stat().st_size == stamp.bytes else None
+        if path is None:
             note = "the index file is missing or incomplete; the next index run makes it anew"
         return IndexInfo(
-            *(KIND, stamp.vectors, found.delta, found.removed, stamp.bytes),
-            path=file if there else None,
-            note=note,
+            *(KIND, stamp.vectors, found.delta, found.removed, stamp.bytes), path=path, note=note
         )
 
     def _width(self, model_id: int) -> int:
         width = self._db.value("SELECT width FROM models WHERE id = ?", (model_id,))
         if width is None:
             raise LibraryError(f"{self.folder}: there is no model {model_id} in this library")
-        return int(width)
+        if not isinstance(width, int) or not 0 < width <= MAX_WIDTH:
+            raise LibraryDamaged(
+                f"{self.folder}: a model in the catalog has vectors of length {width}; "
+                + HOW_TO_MEND
+            )
+        return width
 
     def _check_writing(self) -> None:
         if not self._locked:
@@ -177,8 +227,9 @@ def _is_vacant(catalog: Path) -> bool:
 def _make_folder(folder: Path) -> None:
     try:
         str(folder).encode()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except UnicodeEncodeError as error:
         raise LibraryError(f"{folder}: FAISS needs a folder whose name is UTF-8") from error
     except OSError as error:
-        raise LibraryReadOnly(f"{folder}: can't be made ({error.strerror})") from error
+        kind = LibraryError if error.errno == errno.ENOSPC else LibraryReadOnly
+        raise kind(f"{folder}: can't be made ({error.strerror})") from error

@@ -3,11 +3,16 @@
 Vectors are float16 and of unit length, so that their inner product is the cosine. Each has the id
 of its embedding and of its photo. A file is FAISS's own format with the ids after it: int64
 [n, 2], embedding and photo; it is never changed once it is in place.
+
+A file may come from elsewhere: FAISS is given it only when its header is, byte for byte, the one
+that an index of this kind, width and number of vectors has, and its length fits.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +24,12 @@ from numpy.typing import NDArray
 
 KIND = "exact float16"
 
-# A read or write that fails; TypeError is for a path that is not UTF-8.
-FAISS_ERRORS = (OSError, RuntimeError, TypeError)
+MAX_WIDTH = 1 << 16
 
-_SPARE = 16  # neighbours fetched beyond k, for removed vectors and ties
+_SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed vectors)
 _GPU_MAX_K = 2048  # of FAISS
 _ID_BYTES = 16
+_COUNT_AT = 8  # in FAISS's header: after four letters and the width, an int32
 _READ_BYTES = 1 << 20
 _GPU_VECTORS_AT_ONCE = 1 << 16
 
@@ -45,13 +50,15 @@ class FileStamp:
 
 
 class VectorIndex:
-    """Vectors with the ids of their embeddings and photos; some may be marked as removed."""
+    """Vectors with the ids of their embeddings and photos; some may be removed or hidden."""
 
     def __init__(self, faiss_index: Any, ids: NDArray[np.int64]) -> None:
         self._index = faiss_index
         self._gpu_index: Any = None
         self._ids = ids  # [n, 2], sorted by embedding id
         self._removed = np.zeros(len(ids), dtype=bool)
+        self._hidden = np.zeros(len(ids), dtype=bool)
+        self._selection: tuple[int, Any] | None = None  # what is left to find: see _left
         self.note: str | None = None  # why a GPU that is there is not used
 
     @classmethod
@@ -72,35 +79,39 @@ class VectorIndex:
         import faiss
 
         try:
-            if path.stat().st_size != stamp.bytes:
-                raise UnusableFile("has another length than recorded")
+            _check_file(path, stamp)
             if verify and checksum(path) != stamp.checksum:
                 raise UnusableFile("does not match its checksum")
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-            if not _is_exact_float16(index, stamp):
-                raise UnusableFile("holds something else than recorded")
             ids_start = stamp.bytes - stamp.vectors * _ID_BYTES
             ids = np.fromfile(path, dtype="<i8", offset=ids_start).reshape(-1, 2)
         except FileNotFoundError as error:
             raise UnusableFile("is missing") from error
-        except FAISS_ERRORS as error:
+        except OSError as error:
+            raise UnusableFile(f"can't be read: {error.strerror or error}") from error
+        except (RuntimeError, TypeError, UnicodeError) as error:  # TypeError: a path not in UTF-8
             raise UnusableFile(f"can't be read: {error}") from error
         opened = cls(index, ids.astype(np.int64, copy=False))
-        if opened.watermark != stamp.watermark:
+        if opened.watermark != stamp.watermark or not _rises(opened._ids[:, 0]):
             raise UnusableFile("holds something else than recorded")
         return opened
 
     def save(self, path: Path) -> FileStamp:
-        """Write the index to a new file, safely on disk when this returns."""
+        """Write the index to a new file, safely on disk when this returns; may raise OSError."""
         import faiss
 
-        faiss.write_index(self._index, str(path))
-        with path.open("ab") as file:
-            file.write(self._ids.astype("<i8", copy=False).tobytes())
+        size = len(self) * 2 * self.width
+        codes = faiss.rev_swig_ptr(self._index.codes.data(), size) if size else b""
+        crc = 0
+        path.unlink(missing_ok=True)
+        with path.open("xb") as file:  # not through a link to another file
+            for part in (_header(self.width, len(self)), codes, self._ids.astype("<i8").tobytes()):
+                file.write(part)
+                crc = zlib.crc32(part, crc)
             file.flush()
             os.fsync(file.fileno())
-        size = path.stat().st_size
-        return FileStamp(len(self), self.width, self.watermark, size, checksum(path))
+            size = file.tell()
+        return FileStamp(len(self), self.width, self.watermark, size, _hex(crc))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -125,6 +136,18 @@ class VectorIndex:
         self._index.add(vectors.astype(np.float32))  # FAISS rounds back, to the same float16
         self._ids = np.concatenate([self._ids, ids])
         self._removed = np.concatenate([self._removed, np.zeros(len(ids), dtype=bool)])
+        self._hidden = np.concatenate([self._hidden, np.zeros(len(ids), dtype=bool)])
+        self._selection = None
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of embedding and photo [n, 2], in order of the former."""
+        return self._ids
+
+    def vectors(self, start: int, count: int) -> NDArray[np.float16]:
+        """Return the vectors [count, width] from row `start` on, as they are stored."""
+        vectors: NDArray[np.float32] = self._index.reconstruct_n(start, count)
+        return vectors.astype(np.float16)
 
     def remove(self, embedding_ids: NDArray[np.int64]) -> None:
         """Leave embeddings out of all results from now on; unknown ids do nothing."""
@@ -132,6 +155,12 @@ class VectorIndex:
             known = self._ids[:, 0]
             positions = np.searchsorted(known, embedding_ids).clip(max=len(known) - 1)
             self._removed[positions[known[positions] == embedding_ids]] = True
+            self._selection = None
+
+    def hide(self, photo_ids: NDArray[np.int64]) -> None:
+        """Leave exactly these photos out of results until the next call; unknown ids do nothing."""
+        self._hidden = np.isin(self._ids[:, 1], photo_ids)
+        self._selection = None
 
     def move_to_gpu(self) -> None:
         """Search on the first GPU from now on; if that can't be, say why in `note`."""
@@ -163,28 +192,50 @@ class VectorIndex:
         open_rows = np.arange(len(queries) if len(self) and k else 0)
         fetch = k + _SPARE
         while len(open_rows):
-            fetch = min(fetch, len(self))
-            found, ids, lowest = self._fetch(queries[open_rows], fetch)
+            found, ids, unseen = self._fetch(queries[open_rows], fetch)
             found, ids = best(found, ids, k)
             scores[open_rows, : found.shape[1]] = found
             photo_ids[open_rows, : found.shape[1]] = ids
-            if fetch == len(self):
-                break
-            # What was not fetched scores at most `lowest`: it may still tie, or take the place of
-            # one that was removed, where the last hit does not score more.
-            open_rows = open_rows[scores[open_rows, k - 1] <= lowest]
+            # What was not fetched may still tie, or take the place of one that was removed, where
+            # the last hit does not score more than it.
+            again = (scores[open_rows, k - 1] <= unseen) & (unseen > -np.inf)
+            open_rows = open_rows[again]
             fetch *= 4
         return scores, photo_ids
 
     def _fetch(
         self, queries: NDArray[np.float32], count: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the `count` nearest, removed ones as no hits, and the lowest score of each row."""
-        on_gpu = self._gpu_index is not None and count <= _GPU_MAX_K
-        found, positions = (self._gpu_index if on_gpu else self._index).search(queries, count)
-        gone = self._removed[positions]
+        """Return the `count` nearest, and for each row what all others score at most.
+
+        Padded with -inf and -1, also in place of removed ones; the third is -inf where there are
+        no others.
+        """
+        on_gpu = self._gpu_index is not None and count <= _GPU_MAX_K and not self._hidden.any()
+        left, parameters = (len(self), None) if on_gpu else self._left()
+        rows, count = len(queries), min(count, left)
+        if not count:
+            return *no_hits(rows, 0), np.full(rows, -np.inf, np.float32)
+        index = self._gpu_index if on_gpu else self._index
+        found, positions = index.search(queries, count, params=parameters)
+        gone = self._removed[positions] | (positions < 0) | ~np.isfinite(found)
         ids = np.where(gone, -1, self._ids[positions, 1])
-        return np.where(gone, -np.inf, found).astype(np.float32), ids, found[:, -1]
+        unseen = found[:, -1] if count < left else np.full(rows, -np.inf, np.float32)
+        return np.where(gone, -np.inf, found).astype(np.float32), ids, unseen
+
+    def _left(self) -> tuple[int, Any]:
+        """Return how many vectors can be found, and FAISS's parameters that leave out the rest."""
+        if self._selection is None:
+            import faiss
+
+            out = self._removed | self._hidden
+            left = len(self) - int(out.sum())
+            parameters = None
+            if left < len(self):
+                bits = np.packbits(~out, bitorder="little")
+                parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+            self._selection = left, parameters
+        return self._selection
 
 
 def no_hits(rows: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -212,6 +263,10 @@ def checksum(path: Path) -> str:
     crc = 0
     for chunk in _chunks(path):
         crc = zlib.crc32(chunk, crc)
+    return _hex(crc)
+
+
+def _hex(crc: int) -> str:
     return f"{crc:08x}"
 
 
@@ -221,12 +276,35 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _is_exact_float16(index: Any, stamp: FileStamp) -> bool:
+def _check_file(path: Path, stamp: FileStamp) -> None:
+    """Raise UnusableFile unless FAISS can be given the file."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableFile("is not a file")
+    if status.st_size != stamp.bytes:
+        raise UnusableFile("has another length than recorded")
+    if not (stamp.vectors > 0 and 0 < stamp.width <= MAX_WIDTH):
+        raise UnusableFile("holds something else than recorded")
+    expected = _header(stamp.width, stamp.vectors)
+    with path.open("rb") as file:
+        header = file.read(len(expected))
+    length = len(expected) + stamp.vectors * (2 * stamp.width + _ID_BYTES)
+    if header != expected or status.st_size != length:
+        raise UnusableFile("holds something else than recorded")
+
+
+def _header(width: int, vectors: int) -> bytes:
+    """Return what stands before the vectors in FAISS's file of such an index.
+
+    FAISS writes it for one without vectors; only its two counts are different.
+    """
     import faiss
 
-    return (
-        isinstance(index, faiss.IndexScalarQuantizer)
-        and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
-        and index.metric_type == faiss.METRIC_INNER_PRODUCT
-        and (index.ntotal, index.d) == (stamp.vectors, stamp.width)
-    )
+    header = bytearray(faiss.serialize_index(VectorIndex.empty(width)._index).tobytes())
+    struct.pack_into("<q", header, _COUNT_AT, vectors)
+    struct.pack_into("<Q", header, len(header) - 8, vectors * 2 * width)  # bytes of vectors
+    return bytes(header)
+
+
+def _rises(numbers: NDArray[np.int64]) -> bool:
+    return bool((np.diff(numbers) > 0).all())

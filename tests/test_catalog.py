@@ -20,6 +20,7 @@ from clipsearch.index.changes import (
     Moved,
     Touched,
 )
+from clipsearch.index.migrations import SCHEMA_VERSION
 from clipsearch.index.records import (
     Counts,
     FileState,
@@ -140,6 +141,15 @@ def test_only_files_at_or_below_the_roots_are_known(store: Store) -> None:
     assert below("/") == below("/photos") == sorted(names)
     failed = store.catalog.failures([PHOTOS / "b"])
     assert [str(f.file.path.relative_to(PHOTOS)) for f in failed] == ["b/c/y!", "b/x!"]
+
+
+def test_any_number_of_roots_may_be_asked_for(store: Store) -> None:
+    names = [f"{number}.jpg" for number in range(0, 3000, 10)]
+    store.apply([embedded(name, name) for name in names], 1)
+    store.apply([Failed(state(f"{name}!"), "broken") for name in names], None)
+    roots = [PHOTOS / f"{number}.jpg" for number in range(1500)]
+    assert len(store.catalog.known_files(1, roots)) == 150
+    assert len(store.catalog.failures([Path(f"{root}!") for root in roots])) == 150
 
 
 def test_an_edited_photo_keeps_its_id_and_loses_the_embeddings_of_all_models(store: Store) -> None:
@@ -345,6 +355,16 @@ def test_folders_are_remembered_with_their_last_scan(store: Store) -> None:
     assert [f.path for f in catalog.folders()] == [Path("/a.jpg")]
 
 
+def test_mount_points_are_remembered(store: Store) -> None:
+    strange = PHOTOS / os.fsdecode(b"caf\xe9")
+    for path in (strange, PHOTOS / "a", PHOTOS / "a"):
+        store.catalog.add_mount(path)
+    assert store.catalog.mounts() == [PHOTOS / "a", strange]
+    store.catalog.remove_mount(strange)
+    store.catalog.remove_mount(PHOTOS / "never there")
+    assert store.catalog.mounts() == [PHOTOS / "a"]
+
+
 def test_a_model_is_known_by_what_it_computes_not_by_its_name(store: Store) -> None:
     renamed = ModelIdentity("moved", "ViT", "aa", '{"size":224}', 4)
     assert store.catalog.add_model(renamed) == 1
@@ -395,6 +415,6 @@ def test_the_view_of_embedded_photos_reads_well(store: Store) -> None:
 
 
 def test_the_library_knows_its_age_and_version(store: Store) -> None:
-    assert store.catalog.schema_version() == 1
+    assert store.catalog.schema_version() == SCHEMA_VERSION
     created = time.strptime(store.catalog.created_at(), "%Y-%m-%dT%H:%M:%S+00:00")
     assert created.tm_year >= 2024

@@ -45,7 +45,7 @@ def test_the_schema_version_is_the_number_of_steps(tmp_path: Path) -> None:
 def test_every_table_is_strict(tmp_path: Path) -> None:
     db = SqliteUtils(make_library(tmp_path))
     ours = [table for table in db.tables if not table.name.startswith(("sqlite_", "_"))]
-    assert len(ours) == 8
+    assert len(ours) == 9
     assert all(table.strict for table in ours)
 
 
@@ -61,21 +61,21 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
 def test_a_step_that_fails_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def m002_fails(db: SqliteUtils) -> None:
+    def m999_fails(db: SqliteUtils) -> None:
         db.execute("CREATE TABLE half_done (id INTEGER)")
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 999")
         raise RuntimeError("the power went")
 
     catalog = make_library(tmp_path)
     steps = list(migrations._steps._migrations)
     monkeypatch.setattr(migrations._steps, "_migrations", steps)
-    migrations._steps()(m002_fails)
+    migrations._steps()(m999_fails)
     db = SqliteUtils(catalog)
     with pytest.raises(RuntimeError, match="the power went"):
         migrate(db)
     assert not db["half_done"].exists()
-    assert db.execute("PRAGMA user_version").fetchone() == (1,)
-    assert [row["name"][:4] for row in db["_sqlite_migrations"].rows] == ["m001"]
+    assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert [row["name"][:4] for row in db["_sqlite_migrations"].rows] == ["m001", "m002"]
 
 
 def test_a_catalog_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from clipsearch.errors import (
 from clipsearch.index import generations, model_vectors
 from clipsearch.index.changes import Change, Copied, Embedded, Gone, Moved
 from clipsearch.index.database import Database
+from clipsearch.index.embeddings import photos_at_or_below
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
 
@@ -60,9 +62,20 @@ def stored_vectors(folder: Path, model_id: int) -> tuple[np.ndarray, np.ndarray]
     return np.array([row["photo_id"] for row in rows]), np.array(vectors).reshape(-1, WIDTH)
 
 
-def assert_search_is_exact(store: Store, model_id: int = 1, k: int = 7) -> None:
+def is_hidden(path: Path, without: Sequence[Path]) -> bool:
+    return any(path == hidden or hidden in path.parents for hidden in without)
+
+
+def assert_search_is_exact(
+    store: Store, model_id: int = 1, k: int = 7, without: Sequence[Path] = ()
+) -> None:
     photo_ids, vectors = stored_vectors(store.folder, model_id)
-    scores, found = store.search(model_id, QUERIES, k)
+    if without:
+        rows = SqliteUtils(store.folder / "catalog.sqlite")["photos"].rows
+        hidden = [row["id"] for row in rows if is_hidden(Path(row["path"]), without)]
+        kept = ~np.isin(photo_ids, hidden)
+        photo_ids, vectors = photo_ids[kept], vectors[kept]
+    scores, found = store.search(model_id, QUERIES, k, without=without)
     assert scores.shape == found.shape == (len(QUERIES), k)
     for query, row_scores, row_ids in zip(QUERIES, scores, found, strict=True):
         expected = query @ vectors.T
@@ -130,6 +143,101 @@ def test_search_is_exact_through_a_long_history(store: Store) -> None:
             if random.random() < 0.2:
                 store.refresh_vectors(1)
                 assert_search_is_exact(reader)
+
+
+FOLDERS = [Path(f"/photos/{letter}") for letter in "abcde"]
+
+
+def in_folder(number: int, vector: np.ndarray, version: str = "") -> Embedded:
+    change = embedded(number, vector, version)
+    path = FOLDERS[number % 5] / f"sub {number % 3}" / f"{number}.jpg"
+    return replace(change, file=FileState(path, 10, 100))
+
+
+WITHOUT = [
+    [],
+    [Path("/nowhere"), Path("/photos/a/sub")],
+    [FOLDERS[0]],
+    [FOLDERS[1], FOLDERS[1] / "sub 0", FOLDERS[3]],
+    [FOLDERS[2] / "sub 2", FOLDERS[4] / "sub 0" / "9.jpg"],
+    FOLDERS,
+    [Path("/")],
+]
+
+
+@pytest.mark.parametrize("without", WITHOUT, ids=lambda paths: f"{len(paths)} paths")
+@pytest.mark.parametrize("newer", [0, 60, 200])
+def test_what_is_hidden_makes_place_for_the_next_best(
+    store: Store, without: list[Path], newer: int
+) -> None:
+    """For any share of the photos that is not in the index file yet, and any k."""
+    vectors = unit_vectors(200, 0)
+    store.apply([in_folder(i, vectors[i]) for i in range(200 - newer)], 1)
+    store.refresh_vectors(1)
+    store.apply([in_folder(i, vectors[i]) for i in range(200 - newer, 200)], 1)
+    store.apply([Gone(id_) for id_ in range(1, 200, 9)], 1)
+    for k in (1, 7, 150, 500):
+        assert_search_is_exact(store, k=k, without=without)
+        assert_search_is_exact(store, k=k)
+
+
+def test_hiding_is_exact_through_a_long_history(store: Store) -> None:
+    """Photos come, go and move between folders; two readers hide now this, now that."""
+    random = np.random.default_rng(11)
+    vectors = iter(unit_vectors(4000, seed=12))
+    with Store.open(store.folder, read_only=True) as reader:
+        for step in range(60):
+            known = [row.photo_id for row in store.catalog.known_files(1).values()]
+            chosen = [int(id_) for id_ in random.permutation(known)[: random.integers(0, 20)]]
+            moved_to = FOLDERS[step % 5] / "moved"
+            changes: list[Change] = [Gone(id_) for id_ in chosen[::2]]
+            changes += [
+                Moved(id_, FileState(moved_to / f"{step} {id_}.jpg", 10, 100))
+                for id_ in chosen[1::2]
+            ]
+            numbers = random.choice(300, size=random.integers(0, 20), replace=False)
+            changes += [in_folder(int(n), next(vectors), f"version {step}") for n in numbers]
+            store.apply(changes, 1)
+            for without in (WITHOUT[step % 7], WITHOUT[step % 7], WITHOUT[step % 5]):
+                assert_search_is_exact(store, without=without)
+                assert_search_is_exact(reader, without=without)
+            if random.random() < 0.2:
+                store.refresh_vectors(1)
+                assert_search_is_exact(reader, without=WITHOUT[step % 7])
+
+
+def test_hidden_copies_do_not_crowd_out_those_in_sight(store: Store) -> None:
+    """All tie, and only the last ones by id are in sight: half in the file, half newer."""
+    store.apply(photos(50), 1)
+    away = [FileState(Path(f"/away/{n}.jpg"), 10, 100) for n in range(300)]
+    here = [FileState(Path(f"/here/{n}.jpg"), 10, 100) for n in range(40)]
+    store.apply([Copied(3, name) for name in away + here[:20]], 1)
+    store.refresh_vectors(1)
+    store.apply([Copied(3, name) for name in here[20:]], 1)
+    rows = store.catalog.known_files(1, [Path("/here"), Path("/photos/2.jpg")]).values()
+    expected = sorted(row.photo_id for row in rows)
+    for k in (1, 10, 41):
+        found = store.search(1, store.vectors(1, [3]), k, without=[Path("/away")])[1]
+        assert found[0].tolist() == expected[:k]
+
+
+def test_what_is_hidden_is_worked_out_once_for_each_state(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.apply(photos(50), 1)
+    asked: list[object] = []
+
+    def count(db: Database, paths: Sequence[Path]) -> np.ndarray:
+        asked.append(paths)
+        return photos_at_or_below(db, paths)
+
+    monkeypatch.setattr(model_vectors, "photos_at_or_below", count)
+    for _ in range(3):
+        assert_search_is_exact(store, without=[Path("/photos/7.jpg")])
+    assert len(asked) == 1
+    store.apply([Gone(1)], 1)
+    assert_search_is_exact(store, without=[Path("/photos/7.jpg")])
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("with_file", [True, False])

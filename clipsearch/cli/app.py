@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from clipsearch.cli.backup_command import backup, restore
+from clipsearch.cli.check_command import check
 from clipsearch.cli.index_command import index
 from clipsearch.cli.info_command import info
 from clipsearch.cli.models_commands import models_app
@@ -60,3 +62,6 @@ app.command()(similar)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(remove)
+app.command()(check)
+app.command()(backup)
+app.command()(restore)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.ending import INTERRUPTED, say
+from clipsearch.cli.ending import say
 from clipsearch.cli.options import (
     Device,
     DeviceOption,
@@ -14,11 +14,11 @@ from clipsearch.cli.options import (
     VerboseOption,
 )
 from clipsearch.cli.printable import shown_count
-from clipsearch.errors import InvalidInput, LibraryNotFound
+from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
-    from clipsearch.results import IndexOptions, IndexReport
+    from clipsearch.results import IndexReport
 
 REASONS_SHOWN = 5
 
@@ -67,6 +67,24 @@ MaxMegapixelsOption = Annotated[
     ),
 ]
 
+PruneOption = Annotated[
+    bool,
+    typer.Option(
+        "--prune",
+        show_default=False,
+        help="Forget the photos of folders that are missing or empty, instead of keeping them "
+        "until their disk is back.  [default: off]",
+    ),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        show_default=False,
+        help="If another process is indexing, wait until it is done.  [default: end with 3]",
+    ),
+]
+
 
 def index(
     paths: PathsArgument = None,
@@ -76,34 +94,43 @@ def index(
     retry_failed: RetryFailedOption = False,
     include_hidden: IncludeHiddenOption = False,
     max_megapixels: MaxMegapixelsOption = None,
+    prune: PruneOption = False,
+    wait: WaitOption = False,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Add folders and photos to the library, or bring them up to date.
 
     Unchanged photos are not opened again; moved and copied ones keep their embedding; deleted
-    ones are forgotten. The library is made if it is missing.
+    ones are forgotten. The library is made if it is missing. Ctrl-C saves what was begun.
     """
     from clipsearch.cli.progress import showing_progress
-
-    options = _options(retry_failed, include_hidden, max_megapixels)
-    with _open(library, paths or [], device) as lib, showing_progress() as progress:
-        report = lib.index(paths or None, model=model, options=options, progress=progress)
-    _show(report, json=json)
-    if report.interrupted:
-        say("interrupted: what was finished is kept; run the same command to go on")
-        raise typer.Exit(INTERRUPTED)
-
-
-def _options(
-    retry_failed: bool, include_hidden: bool, max_megapixels: float | None
-) -> "IndexOptions":
-    from dataclasses import replace
-
+    from clipsearch.cli.stopping import end_if_stopped, stopping
+    from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
     from clipsearch.results import IndexOptions
 
-    options = IndexOptions(retry_failed=retry_failed, include_hidden=include_hidden)
-    return replace(options, max_megapixels=max_megapixels) if max_megapixels else options
+    options = IndexOptions(
+        retry_failed=retry_failed,
+        include_hidden=include_hidden,
+        prune=prune,
+        max_megapixels=max_megapixels or DEFAULT_MAX_MEGAPIXELS,
+    )
+    with stopping() as stop:
+        try:
+            with _open(library, paths or [], device) as lib, showing_progress() as progress:
+                report = lib.index(
+                    paths or None,
+                    model=model,
+                    options=options,
+                    progress=progress,
+                    stop=stop,
+                    wait=wait,
+                )
+        except LibraryLocked:
+            end_if_stopped(stop)  # while waiting
+            raise
+        _show(report, json=json)
+        end_if_stopped(stop)
 
 
 def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":

@@ -63,6 +63,9 @@ def _lines(about: "LibraryInfo") -> Iterator[tuple[str, str]]:
     for number, folder in enumerate(about.folders):
         scanned = f", scanned {folder.scanned_at}" if folder.scanned_at else ""
         yield "" if number else "folders", f"{folder.path}{scanned}"
+    for number, away in enumerate(about.away):
+        photos = shown_count(away.photos, "photo")
+        yield "" if number else "away", f"{away.path} {away.reason}: {photos} kept"
     more = " (listed by --failures)" if about.failures else ""
     yield "failures", f"{shown_count(len(about.failures), 'file')}{more}"
     for model in sorted(about.models, key=lambda row: not row.is_current):
@@ -104,6 +107,7 @@ def _in_json(about: "LibraryInfo") -> dict[str, Any]:
         "library": to_text(about.folder),
         "photos": about.photos,
         "folders": [{**asdict(f), "path": to_text(f.path)} for f in about.folders],
+        "away": [{**asdict(away), "path": to_text(away.path)} for away in about.away],
         "failures": len(about.failures),
         "model": asdict(about.model) if about.model else None,
         "models": [asdict(model) for model in about.models],

@@ -119,3 +119,11 @@ SearchModelOption = Annotated[
         help="Another model that the library was indexed with.  [default: the library's own]",
     ),
 ]
+IncludeAwayOption = Annotated[
+    bool,
+    typer.Option(
+        "--include-away",
+        show_default=False,
+        help="Show photos too whose folder is not there now (disk not mounted).  [default: off]",
+    ),
+]

@@ -11,6 +11,7 @@ from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.options import (
     Device,
     DeviceOption,
+    IncludeAwayOption,
     JsonOption,
     LibraryOption,
     MinScoreOption,
@@ -22,9 +23,11 @@ from clipsearch.cli.options import (
     VerboseOption,
     shape_of,
 )
+from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, UnreadableImage
 
 if TYPE_CHECKING:
+    from clipsearch.library import Library
     from clipsearch.results import Hit
 
 
@@ -50,6 +53,7 @@ def query(
     min_score: MinScoreOption = None,
     library: LibraryOption = None,
     model: SearchModelOption = None,
+    include_away: IncludeAwayOption = False,
     device: DeviceOption = Device.auto,
     json: JsonOption = False,
     paths: PathsOption = False,
@@ -67,7 +71,8 @@ def query(
         raise typer.BadParameter("--text and --image can't be used together")
     with Library(library, read_only=True, device=device.value) as lib, _naming(asked):
         meant = understand(asked, text=text, image=image)
-        hits = lib.query(meant, k=top, model=model, min_score=min_score)
+        hits = lib.query(meant, k=top, model=model, min_score=min_score, include_away=include_away)
+        _say_what_is_away(lib, include_away)
     _show(hits, shape)
 
 
@@ -84,6 +89,7 @@ def similar(
     min_score: MinScoreOption = None,
     library: LibraryOption = None,
     model: SearchModelOption = None,
+    include_away: IncludeAwayOption = False,
     device: DeviceOption = Device.auto,
     json: JsonOption = False,
     paths: PathsOption = False,
@@ -98,7 +104,11 @@ def similar(
 
     shape = shape_of(json=json, paths=paths, print0=print0)
     with Library(library, read_only=True, device=device.value) as lib, _naming(image):
-        hits = lib.similar(given_picture(image), k=top, model=model, min_score=min_score)
+        picture = given_picture(image)
+        hits = lib.similar(
+            picture, k=top, model=model, min_score=min_score, include_away=include_away
+        )
+        _say_what_is_away(lib, include_away)
     _show(hits, shape)
 
 
@@ -110,6 +120,12 @@ def _naming(asked: str) -> Iterator[None]:
     except UnreadableImage as error:
         name = "the picture on standard input" if asked == STANDARD_INPUT else asked
         raise InvalidInput(f"can't search with {name}: {error}") from error
+
+
+def _say_what_is_away(library: "Library", include_away: bool) -> None:
+    for folder in () if include_away else library.away():
+        photos = shown_count(folder.photos, "photo")
+        say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
 
 
 def _show(hits: Sequence["Hit"], shape: Shape) -> None:

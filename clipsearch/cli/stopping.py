@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+_SHOW_CURSOR = b"\x1b[?25h"  # a progress bar may have hidden it
+
+
+class StopRequest:
+    """Whether an orderly end was asked for, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Tell whether to stop as soon as what is under way is saved."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that this signal ended: 130 or 143."""
+        return 128 + (self.signal or 0)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal. Only system calls here: it may come in the middle of anything."""
+        if self.signal is not None:
+            os.write(2, _SHOW_CURSOR if sys.stderr.isatty() else b"")
+            os._exit(128 + number)
+        self.signal = number
+        os.write(2, b"stopping when this batch is saved; once more stops at once\n")
+
+
+@contextmanager
+def stopping() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM during the block into a request to stop."""
+    request = StopRequest()
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in former:
+        signal.signal(number, request.handle)
+    try:
+        yield request
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def end_if_stopped(request: StopRequest) -> None:
+    """After everything is saved: say how to go on, and end as the signal asked."""
+    from clipsearch.cli.ending import say
+
+    if request():
+        say("interrupted: what was finished is kept; run the same command to go on")
+        raise typer.Exit(request.exit_code)

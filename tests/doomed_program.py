@@ -1,0 +1,161 @@
+"""The program, made to note what it does or to kill itself at one step; for tests that kill it.
+
+    python doomed_program.py NOTES index PHOTOS ...
+
+runs `clipsearch index PHOTOS ...` and appends a line to the file NOTES whenever a phase begins.
+Only calls are wrapped: what the program does, and in which order, stays as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import signal
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Class -> method -> what to note when it begins and when it has ended.
+PHASES = {
+    ("clipsearch.indexing", "IndexRun", "run"): ("scan", "scanned and embedded"),
+    ("clipsearch.loaded_models", "LoadedModels", "load"): ("load model", "open photos"),
+    ("clipsearch.loaded_models", "LoadedModels", "keep_text_encoder"): ("export", "exported"),
+    ("clipsearch.index.store", "Store", "apply"): ("commit", "committed"),
+    ("clipsearch.index.store", "Store", "refresh_vectors"): ("replace", "replaced"),
+}
+WRITING_SQL = (
+    *("BEGIN IMMEDIATE", "COMMIT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"),
+    *("VACUUM", "PRAGMA JOURNAL_MODE", "PRAGMA USER_VERSION", "PRAGMA PAGE_SIZE"),
+)
+
+
+def note_phases(notes: Path) -> None:
+    """Append a line to `notes` at each phase, and the hashes of photos before they are encoded."""
+    import importlib
+
+    descriptor = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def note(line: str) -> None:
+        os.write(descriptor, f"{line}\n".encode())
+
+    note("start")
+    for (module, kind, method), (begins, ended) in PHASES.items():
+        owner = getattr(importlib.import_module(module), kind)
+        after = _note_encoding(note) if method == "load" else None
+        setattr(owner, method, _noted(getattr(owner, method), note, begins, ended, after))
+
+
+def _noted(
+    method: Callable[..., Any],
+    note: Callable[[str], None],
+    begins: str,
+    ended: str,
+    after: Callable[[Any], None] | None,
+) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        note(begins)
+        result = method(*arguments, **named)
+        if after is not None:
+            after(result)
+        note(ended)
+        return result
+
+    return wrapped
+
+
+def _note_encoding(note: Callable[[str], None]) -> Callable[[Any], None]:
+    """Return what makes a loaded encoder note the photos that it is about to encode."""
+
+    def wrap(encoder: Any) -> None:
+        method = type(encoder).encode_pixels
+
+        @functools.wraps(method)
+        def wrapped(self: Any, pixels: Any) -> Any:
+            hashes = (hashlib.sha256(photo.tobytes()).hexdigest()[:16] for photo in pixels)
+            note(f"encode {' '.join(hashes)}")
+            result = method(self, pixels)
+            note("encoded")
+            return result
+
+        if not hasattr(method, "__wrapped__"):
+            type(encoder).encode_pixels = wrapped
+
+    return wrap
+
+
+def die_at_step(number: int, folder: Path, steps: Path) -> None:
+    """Kill this process before step `number` of what it writes below `folder` (0: never).
+
+    A step is one call that reaches the disk: opening a file for writing, a rename, a removal, a
+    sync (before which the file is also left half written), an SQL statement that writes, a commit.
+    Each is noted in the file `steps` before it is done.
+    """
+    descriptor = os.open(steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    below = os.fspath(folder)
+    done = 0
+
+    def step(name: str) -> None:
+        nonlocal done
+        done += 1
+        os.write(descriptor, f"{name}\n".encode())
+        if done == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "open"):
+            if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return
+            named = arguments[0]
+            text = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else ""
+            if text.startswith(below):
+                step(f"{event} {text[len(below) :]}")
+
+    sys.addaudithook(audit)
+    fsync = os.fsync
+
+    def half_then_whole(file: Any) -> None:
+        number_of = file if isinstance(file, int) else file.fileno()
+        if stat.S_ISREG(os.fstat(number_of).st_mode) and done + 1 == number:
+            os.ftruncate(number_of, os.fstat(number_of).st_size // 2)  # as if half was written
+        step("half of a file")
+        step("fsync")
+        fsync(file)
+
+    os.fsync = half_then_whole
+    _count_statements(step)
+
+
+def _count_statements(step: Callable[[str], None]) -> None:
+    class Counted(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if sql.lstrip().upper().startswith(WRITING_SQL):
+                step(" ".join(sql.split())[:60])
+            return super().execute(sql, *parameters)
+
+        def executescript(self, sql: str) -> sqlite3.Cursor:
+            step("script")
+            return super().executescript(sql)
+
+        def commit(self) -> None:
+            if self.in_transaction:
+                step("commit")
+            super().commit()
+
+        def backup(self, *arguments: Any, **named: Any) -> None:
+            step("backup")
+            super().backup(*arguments, **named)
+
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=Counted)
+
+
+if __name__ == "__main__":
+    note_phases(Path(sys.argv[1]))
+    sys.argv[1:] = sys.argv[2:]
+    from clipsearch.cli import main
+
+    main()

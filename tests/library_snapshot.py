@@ -1,0 +1,147 @@
+"""What a library holds, read with sqlite3 and numpy alone, and whether that is as it should be."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch import Library
+
+COLUMNS = (
+    "content_hash, size, mtime_ns, width, height, format, orientation, taken_at, camera, lens, "
+    "latitude, longitude"
+)
+MAY_STAND = ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lock")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The photos of a library by path, without ids and times of its own."""
+
+    rows: dict[str, tuple[object, ...]]
+    vectors: dict[str, bytes]
+    problems: list[str]
+
+    @property
+    def by_content(self) -> dict[str, bytes]:
+        return {str(self.rows[path][0]): vector for path, vector in self.vectors.items()}
+
+
+def snapshot(library: Path) -> Snapshot:
+    """Read a library; there may be none yet."""
+    if not (library / "catalog.sqlite").exists():
+        return Snapshot({}, {}, [])
+    db = sqlite3.connect(f"{(library / 'catalog.sqlite').as_uri()}?mode=ro", uri=True)
+    try:
+        problems = [row[0] for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        problems += [f"foreign key: {row}" for row in db.execute("PRAGMA foreign_key_check")]
+        photos = db.execute(f"SELECT path, {COLUMNS} FROM photos").fetchall()
+        joined = "FROM embeddings JOIN photos ON photos.id = photo_id"
+        vectors = db.execute(f"SELECT path, vector {joined}").fetchall()
+    finally:
+        db.close()
+    rows = {path: tuple(rest) for path, *rest in photos}
+    problems += ["a path stands twice"] if len(rows) < len(photos) else []
+    problems += ["an embedding stands twice"] if len(dict(vectors)) < len(vectors) else []
+    return Snapshot(rows, dict(vectors), problems)
+
+
+def differences(one: Snapshot, other: Snapshot) -> list[str]:
+    """Return in what two libraries of the same folder differ: paths, columns, bytes of vectors."""
+    found = [*one.problems, *other.problems]
+    for what, mine, theirs in (
+        ("row", one.rows, other.rows),
+        ("vector", one.vectors, other.vectors),
+    ):
+        for path in sorted(mine.keys() | theirs.keys()):
+            if mine.get(path) != theirs.get(path):
+                found.append(f"{what} of {path}: {mine.get(path)!r} and {theirs.get(path)!r}")
+    return found
+
+
+def not_in_step(now: Snapshot, hashes: Mapping[Path, str]) -> list[str]:
+    """Return in what a library differs from the folder that it was brought in step with."""
+    expected = {str(path): content for path, content in hashes.items()}
+    held = {path: row[0] for path, row in now.rows.items()}
+    found = [f"lost: {path}" for path in expected.keys() - held.keys()]
+    found += [f"not forgotten: {path}" for path in held.keys() - expected.keys()]
+    found += [f"outdated: {path}" for path in held if held[path] != expected.get(path, held[path])]
+    found += [f"not embedded: {path}" for path in held.keys() - now.vectors.keys()]
+    return now.problems + found
+
+
+def lost(before: Snapshot, now: Snapshot, hashes: Mapping[Path, str]) -> list[str]:
+    """Return what was committed before, is still in the folder, and is in the library no more."""
+    here = set(hashes.values())
+    found = list(now.problems)
+    for content, vector in before.by_content.items():
+        if content in here and now.by_content.get(content) != vector:
+            found.append(f"the embedding of {content} was lost or changed")
+    for path, row in before.rows.items():
+        if hashes.get(Path(path)) == row[0] and now.rows.get(path, (None,))[0] != row[0]:
+            found.append(f"the row of {path} was lost")
+    return found
+
+
+def unanswered(library: Path, now: Snapshot, *, k: int = 10) -> list[str]:
+    """Open a library for reading, ask it, and compare with brute force over what it holds."""
+    if not (library / "catalog.sqlite").exists():
+        return []
+    found = []
+    with Library(library, read_only=True, device="cpu") as reader:
+        if not now.vectors:
+            return []
+        paths, vectors = list(now.vectors), matrix(now)
+        queries = unit(vectors[:: max(1, len(vectors) // 4)][:4])
+        scores, ids = reader.search_vectors(queries, k=len(paths) + 3)
+        for row, query in enumerate(queries):
+            hits = ids[row][ids[row] >= 0]
+            expected = np.sort(query @ vectors.T)[::-1]
+            if len(hits) != len(paths) or len(set(hits.tolist())) != len(hits):
+                found.append(f"{len(hits)} hits of {len(paths)} photos")
+            elif not np.allclose(scores[row][: len(hits)], expected, atol=1e-5):
+                found.append("scores other than brute force gives")
+        hits = reader.query("a dog on a beach", k=k)
+        if len(hits) != min(k, len(paths)) or {str(hit.path) for hit in hits} - set(paths):
+            found.append(f"a text found {len(hits)} photos")
+    return found
+
+
+def unfinished(library: Path, now: Snapshot) -> list[str]:
+    """Return what a run to its end should have settled: the FAISS file, and nothing left lying."""
+    with Library(library, read_only=True) as reader:
+        info = reader.info()
+    assert info.index is not None
+    found = []
+    covered = (info.index.vectors, info.index.delta, info.index.removed, info.index.note)
+    if covered != (len(now.vectors), 0, 0, None):
+        found.append(f"the index file covers {covered} of {len(now.vectors)}")
+    files = [path.relative_to(library) for path in library.rglob("*")]
+    known = {row.identity.fingerprint for row in info.models}
+    for file in files:
+        top, *below = file.parts
+        expected = (
+            (top in MAY_STAND and not below)
+            or (top == "vectors" and (not below or library / file == info.index.path))
+            or (top == "models" and (not below or below[0] in known))
+        )
+        if not expected:
+            found.append(f"left lying: {file}")
+    return found
+
+
+def matrix(now: Snapshot) -> NDArray[np.float32]:
+    """Return the vectors [n, width] in the order of `now.vectors`."""
+    joined = b"".join(now.vectors.values())
+    return np.frombuffer(joined, "<f2").reshape(len(now.vectors), -1).astype(np.float32)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors of unit length."""
+    unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit

@@ -1,0 +1,180 @@
+"""Killed with SIGKILL at any moment, a library opens, answers, and ends as if nothing had been.
+
+The short form: kills at random moments, and at each step that reaches the disk. The long form is
+benchmarks/kills.py.
+"""
+
+import gzip
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from changing_album import ChangingAlbum, source_pictures
+from forked_program import ForkedProgram, forked_program
+from kill_campaign import BATCH, Campaign, ForkedRun
+from library_snapshot import differences, lost, not_in_step, snapshot, unanswered, unfinished
+
+from clipsearch import Library
+
+TESTS = Path(__file__).resolve().parent
+OLD_LIBRARY = TESTS / "data" / "schema-1"
+
+
+@pytest.fixture(scope="module")
+def program() -> ForkedProgram:
+    return forked_program()
+
+
+def test_a_library_killed_at_random_moments_ends_equal_to_a_fresh_one(
+    tmp_path: Path, program: ForkedProgram
+) -> None:
+    campaign = Campaign(tmp_path, partial(ForkedRun, program), photos=100, seed=3)
+    for _ in range(8):
+        campaign.kill_once()
+        campaign.album.change(16)
+    campaign.finish()
+    tally = campaign.tally
+    assert tally.wrong == []
+    assert tally.kills >= 3
+    assert 100 < len(tally.distinct) <= tally.encoded <= len(tally.distinct) + BATCH * tally.kills
+
+
+def test_a_first_run_that_was_killed_leaves_a_library_that_answers(
+    tmp_path: Path, program: ForkedProgram, tiny_model_folder: Path
+) -> None:
+    """And the next run goes on with the same model, though it does not name it."""
+    album = ChangingAlbum(tmp_path / "photos", source_pictures(), seed=4)
+    album.add(3 * BATCH)
+    library, notes = tmp_path / "library", tmp_path / "notes"
+    arguments = ["index", album.folder, "--library", library]
+    run = ForkedRun(program, notes, [*arguments, "--model", tiny_model_folder])
+    run.wait_for(notes, "committed", times=2)
+    run.kill()
+    assert run.wait()[0] == -signal.SIGKILL
+    held = snapshot(library)
+    assert 0 < len(held.vectors) < 3 * BATCH
+    assert unanswered(library, held) == []
+    assert program.run(*arguments).code == 0
+    now = snapshot(library)
+    assert lost(held, now, album.hashes) == []
+    assert not_in_step(now, album.hashes) == []
+
+
+def killed_at_each_step(
+    place: Path,
+    program: ForkedProgram,
+    arguments: list[str | Path],
+    prepare: Callable[[Path], None],
+    check: Callable[[Path, str], None],
+) -> list[str]:
+    """Kill a run before each of its steps, each time on a library prepared anew."""
+    names: list[str] = []
+    number = 0
+    while number <= len(names):
+        library, steps = place / f"library-{number}", place / "steps"
+        steps.unlink(missing_ok=True)
+        prepare(library)
+        die = (
+            f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+            "from pathlib import Path; import doomed_program\n"
+            f"doomed_program.die_at_step({number}, Path({str(library)!r}), Path({str(steps)!r}))"
+        )
+        ended = program.run(*arguments, "--library", library, prepare=die)
+        if number == 0:  # this one was left alone
+            assert ended.code == 0, ended.err
+            names = steps.read_text().splitlines()
+        else:
+            assert ended.code == -signal.SIGKILL, f"{names[number - 1]}: {ended.err}"
+        check(library, names[number - 1] if number else "the end")
+        shutil.rmtree(library)
+        number += 1
+    return names
+
+
+def test_a_kill_at_each_step_of_replacing_the_faiss_file_loses_nothing(
+    tmp_path: Path, program: ForkedProgram, tiny_model_folder: Path
+) -> None:
+    album = ChangingAlbum(tmp_path / "photos", source_pictures(), seed=5)
+    album.add(20)
+    first = tmp_path / "first"
+    made = program.run("index", album.folder, "--library", first, "--model", tiny_model_folder)
+    assert made.code == 0, made.err
+    album.delete(3)
+    album.move(2)  # a run that needs no model, but a new file
+    before = snapshot(first)
+
+    def check(library: Path, step: str) -> None:
+        held = snapshot(library)
+        assert lost(before, held, album.hashes) == [], step
+        assert unanswered(library, held) == [], step
+        with Library(library) as last:
+            last.index([album.folder])
+        now = snapshot(library)
+        assert not_in_step(now, album.hashes) == [], step
+        assert unfinished(library, now) == [], step
+
+    steps = killed_at_each_step(
+        tmp_path, program, ["index", album.folder], partial(shutil.copytree, first), check
+    )
+    assert any(step.startswith("os.rename /vectors/model-1.new") for step in steps)
+    assert "half of a file" in steps
+    assert any(step.startswith("INSERT INTO vector_indexes") for step in steps)
+    assert any(step.startswith("os.remove /vectors/model-1-") for step in steps)
+
+
+def test_a_kill_at_each_step_of_making_a_library_leaves_one_or_none(
+    tmp_path: Path, program: ForkedProgram
+) -> None:
+    """An empty folder of photos: no model is needed, so each run is quick."""
+    (tmp_path / "photos").mkdir()
+
+    def check(library: Path, step: str) -> None:
+        with Library(library) as last:  # made now, or whole
+            last.index([tmp_path / "photos"], model=None)
+            assert [folder.path for folder in last.info().folders] == [tmp_path / "photos"], step
+        left = {path.name for path in library.iterdir()}
+        assert left <= {"catalog.sqlite", "lock", "models", "vectors"}, step
+
+    steps = killed_at_each_step(
+        tmp_path,
+        program,
+        ["index", tmp_path / "photos", "--model", "builtin"][:2],
+        lambda library: None,
+        check,
+    )
+    assert any(step.startswith("os.rename /catalog.sqlite") for step in steps)
+
+
+def old_library(folder: Path) -> None:
+    shutil.copytree(OLD_LIBRARY, folder)
+    packed = folder / "catalog.sqlite.gz"
+    (folder / "catalog.sqlite").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+
+
+def test_a_kill_at_each_step_of_an_upgrade_leaves_the_old_library_or_the_new(
+    tmp_path: Path, program: ForkedProgram
+) -> None:
+    (tmp_path / "photos").mkdir()
+    old_library(tmp_path / "old")
+    before = snapshot(tmp_path / "old")
+    assert len(before.vectors) == 5
+
+    def check(library: Path, step: str) -> None:
+        assert differences(before, snapshot(library)) == [], step
+        with Library(library) as now:  # upgrades, where that was not finished
+            assert now.info().photos == 5, step
+        assert differences(before, snapshot(library)) == [], step
+        left = {path.name for path in library.iterdir()}
+        assert left <= {"catalog.sqlite", "lock", "models", "vectors"}, step
+        with sqlite3.connect(library / "catalog.sqlite") as db:
+            assert db.execute("PRAGMA user_version").fetchone()[0] > 1, step
+
+    steps = killed_at_each_step(
+        tmp_path, program, ["index", tmp_path / "photos"], old_library, check
+    )
+    assert any("schema-1" in step for step in steps)
