@@ -89,7 +89,7 @@ def _outcome(target: Target, files: Input) -> str:
         if not reason.strip() or len(reason) > 1000 or "\n" in reason:
             return f"! not one line: {reason[:80]!r}"
         return f"- {reason.encode('utf-8', 'backslashreplace').decode()}"
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it is a finding)
+    except BaseException as error:  # whatever it is, it is a finding
         if isinstance(error, KeyboardInterrupt):
             raise
         return f"! {type(error).__name__}: {' '.join(str(error).split())[:160]} [{_where(error)}]"
@@ -309,7 +309,7 @@ def _options() -> argparse.Namespace:
 
 
 def _print_report(tallies: dict[str, Tally], seconds: float) -> None:
-    print("| target | inputs | accepted | refused | decoder crashes | worst s | peak MB | findings |")
+    print("| target | inputs | accepted | refused | decoder crashes | worst s | MB | findings |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, t in tallies.items():
         print(

@@ -1,4 +1,4 @@
-"""Damaging real files, with an eye for how each format is built. Pure: bytes and dice in, bytes out."""
+"""Damaging real files, with an eye for how each format is built; bytes and dice in, bytes out."""
 
 from __future__ import annotations
 
@@ -261,7 +261,19 @@ def damage_tiff(data: bytes, dice: Random) -> bytes:
 
 # EXIF
 
-_EXIF_TAGS = (0x010F, 0x0110, 0x0112, 0x0132, 0x8769, 0x8825, 0xA005, 0x927C, 0x014A, 0x0201, 0x0202)
+_EXIF_TAGS = (
+    0x010F,
+    0x0110,
+    0x0112,
+    0x0132,
+    0x8769,
+    0x8825,
+    0xA005,
+    0x927C,
+    0x014A,
+    0x0201,
+    0x0202,
+)
 _DETAIL_TAGS = (0x9003, 0x9011, 0x9004, 0x9012, 0x9010, 0xA434, 0xA005, 0x927C)
 _GPS_TAGS = (1, 2, 3, 4, 5, 6, 29)
 _EXIF_TEXTS = (
@@ -333,7 +345,14 @@ def _exif_value(order: str, dice: Random) -> tuple[bytes, int, int]:
 
 # JSON
 
-_WORDS = ("", "x" * 10_000, "../../../etc/passwd", "/dev/zero", "hf-hub:someone/something", "\ud800")
+_WORDS = (
+    "",
+    "x" * 10_000,
+    "../../../etc/passwd",
+    "/dev/zero",
+    "hf-hub:someone/something",
+    "\ud800",
+)
 _WORDS += ("local-dir:/", "https://example.org/x", "cuda", "none", "mlp", "rot_attn", "shortest")
 _NUMBERS = (0, 1, -1, 2, 3, 7, 0.5, -0.0, 255, 4096, 10**6, 2**31, 2**63, 10**30, 1e308)
 _NUMBERS += (float("nan"), float("inf"), float("-inf"))

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each target the good files to start from, how one is damaged, and what reads it.
+"""What is fuzzed: the good files to start from, how one is damaged, and what reads it.
 
 An input is a few files by name. Reading one either works or raises a ClipsearchError of one line;
 anything else is a finding.
@@ -235,7 +235,8 @@ class _Folders:
 
     def __init__(self, seeds: Path, place: Path) -> None:
         self.folders = {
-            source.name: _Folder(source, place) for source in sorted((seeds / self.sources).iterdir())
+            source.name: _Folder(source, place)
+            for source in sorted((seeds / self.sources).iterdir())
         }
 
     def damaged(self, dice: Random) -> tuple[str, str, bytes]:

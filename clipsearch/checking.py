@@ -27,6 +27,7 @@ from clipsearch.index.checking import (
     leftovers,
 )
 from clipsearch.index.findings import EXAMPLES, Checked, Problem
+from clipsearch.index.identities import keep_identity
 from clipsearch.index.repairing import Repairs, repair_catalog
 from clipsearch.results import IndexProgress
 from clipsearch.settings import library_folder
@@ -161,7 +162,7 @@ def _remedy(fault: str) -> str:
             "`touch` them and run `clipsearch index`"
         )
     if fault in (_MISSING, _CHANGED):
-        return "`clipsearch index` brings the library up to date"
+        return "`clipsearch index` brings the library up to date, or says why it can't"
     return "see to the files, and check again"
 
 
@@ -285,7 +286,9 @@ def _remake(folder: Path, model: CheckedModel) -> None:
     encoder = load_encoder(source, device="cpu")
     if encoder.identity.fingerprint != model.fingerprint:
         raise ModelError(f"{model.name} has other weights now")
-    encoder.export_text_encoder(folder / "models" / model.fingerprint)
+    place = folder / "models" / model.fingerprint
+    encoder.export_text_encoder(place)
+    keep_identity(place, encoder.identity)
 
 
 # Leftovers

@@ -37,6 +37,9 @@ class ChangeSource(Protocol):
     def changes(self, stop: Callable[[], bool]) -> set[Path]:
         """Return what changed, after a fraction of a second or as soon as there is something."""
 
+    def last_changes(self, stop: Callable[[], bool]) -> set[Path]:
+        """Return what changed until now; to be asked before it is closed."""
+
     def close(self) -> None:
         """Let go of what it holds."""
 
@@ -47,7 +50,9 @@ class Events:
     def __init__(self, roots: Sequence[Path], *, include_hidden: bool) -> None:
         """Follow the folders; raises WatchLimitReached, or OSError if one has just gone."""
         self.outdated = False
-        self._notify = _follow(roots, recursive=True)
+        self._notify = _follow(roots)
+        for root in roots:
+            _try_one_more(root)
         self._folders = KnownFolders(roots, include_hidden=include_hidden)
 
     def changes(self, stop: Callable[[], bool]) -> set[Path]:
@@ -59,9 +64,10 @@ class Events:
         changed = {path for _, text in events for path in self._folders.names_of(text)}
         self.outdated |= self._folders.links_changed
         if len(self._folders) > known_before:
-            # Watches for new folders fail in silence: see whether one more can be had.
-            _try_one_more(self._folders.newest)
+            _try_one_more(Path(self._folders.newest))
         return changed
+
+    last_changes = changes
 
     def close(self) -> None:
         """Stop following."""
@@ -75,12 +81,14 @@ class _Event:
         self.is_set = stop
 
 
-def _follow(folders: Iterable[Path], *, recursive: bool) -> RustNotify:
+def _follow(folders: Sequence[Path], *, as_probe: bool = False) -> RustNotify:
     from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
+    # Passing over folders that are closed to us also passes over reached limits, so a probe, of
+    # one folder without those below it, does not.
+    paths, recursive, lenient = [str(folder) for folder in folders], not as_probe, not as_probe
     try:
-        # No polling, and folders that are closed to us are passed over.
-        return RustNotify([str(folder) for folder in folders], False, False, 300, recursive, True)
+        return RustNotify(paths, False, False, 300, recursive, lenient)
     except OSError as error:
         if "watch limit" not in str(error):
             raise
@@ -91,10 +99,11 @@ def _follow(folders: Iterable[Path], *, recursive: bool) -> RustNotify:
         raise WatchLimitReached(_limit("max_user_instances", 1024)) from error
 
 
-def _try_one_more(folder: str) -> None:
+def _try_one_more(folder: Path) -> None:
+    """Raise WatchLimitReached if no more watch can be had: those for new folders fail silently."""
     try:
-        _follow([Path(folder)], recursive=False).close()
-    except OSError:  # gone already
+        _follow([folder], as_probe=True).close()
+    except OSError:  # gone already, or closed to us
         return
 
 
@@ -214,6 +223,10 @@ class Polling:
     def changes(self, stop: Callable[[], bool]) -> set[Path]:
         """Return what differs from the last look, if it is time for another."""
         return self._look(stop) if time.monotonic() >= self._next else set()
+
+    def last_changes(self, stop: Callable[[], bool]) -> set[Path]:
+        """Return what differs from the last look."""
+        return self._look(stop)
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

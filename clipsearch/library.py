@@ -231,7 +231,10 @@ class Library:
     def _model_id(self, encoder: Encoder) -> int:
         """Return the model's row, made if missing, with its text tower beside the library."""
         self._models.keep_text_encoder(encoder)
-        return self._store.catalog.add_model(encoder.identity)
+        model_id = self._store.catalog.add_model(encoder.identity)
+        if self._store.catalog.current_model() is None:  # what a killed first run leaves is found
+            self._store.catalog.set_current_model(model_id)
+        return model_id
 
     def _finish_run(self, run: IndexRun, roots: Sequence[Path], current: ModelRow | None) -> None:
         if not run.interrupted:

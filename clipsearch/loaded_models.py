@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import ModelError
+from clipsearch.index.durable import disk_errors
+from clipsearch.index.identities import keep_identity
 from clipsearch.index.records import ModelRow
 from clipsearch.models import ModelSource, resolve_model
 
@@ -62,10 +64,12 @@ class LoadedModels:
         from clipsearch.text_encoder import TextEncoder
 
         folder = self._folder / encoder.identity.fingerprint
-        try:
-            TextEncoder.open(folder)
-        except ModelError:
-            encoder.export_text_encoder(folder)
+        with disk_errors(self._folder.parent):
+            try:
+                TextEncoder.open(folder)
+            except ModelError:
+                encoder.export_text_encoder(folder)
+            keep_identity(folder, encoder.identity)
 
 
 def other_weights(name: str) -> ModelError:

@@ -1,4 +1,4 @@
-"""What a model's configuration may say: it can come from a stranger, and a network is built from it.
+"""What a model's configuration may say: a stranger may have written it, and we build from it.
 
 Only names that lead nowhere else are allowed, so that opening a folder neither fetches nor runs
 anything; and only sizes that a model can have, so that it takes no more memory than its weights.
@@ -85,7 +85,9 @@ def _check_tower(check: _Check, tower: dict[str, Any]) -> None:
     if tower.get("context_length"):
         check.whole(tower, "context_length", LONGEST_CONTEXT)
     layers = tower.get("layers", 1)
-    if not all(_is_whole(n, _MOST_LAYERS) for n in (layers if isinstance(layers, list) else [layers])):
+    if not all(
+        _is_whole(n, _MOST_LAYERS) for n in (layers if isinstance(layers, list) else [layers])
+    ):
         check.fail(f"layers must be whole numbers up to {_MOST_LAYERS}, not {_short(layers)}")
     for key in ("act_kwargs", "norm_kwargs"):
         options = tower.get(key) or {}

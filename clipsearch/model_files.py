@@ -55,22 +55,31 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_file(path: Path, most: int) -> bytes:
     """Return the bytes of a model's file, or raise ModelError if it has more than `most`."""
+    if regular_size(path) > most:
+        raise ModelError(f"can't read {path}: larger than {most >> 20} MB")
     try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):  # reading a pipe or a device might never end
-            raise ModelError(f"can't read {path}: not a regular file")
-        if state.st_size > most:
-            raise ModelError(f"can't read {path}: larger than {most >> 20} MB")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def regular_size(path: Path) -> int:
+    """Return a file's size; ModelError for what is no file: a pipe or a device might never end."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise ModelError(f"can't read {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise ModelError(f"can't read {path}: not a regular file")
+    return state.st_size
 
 
 def weights_in_folder(folder: Path) -> Path | None:
     """Return the weights file that a model folder is loaded from, as open_clip chooses it."""
     if not folder.is_dir():
         return None
-    found = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES)
+    found = [path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES]
+    found = sorted(path for path in found if path.is_file())
     return min(found, key=_preference, default=None)
 
 

@@ -149,9 +149,12 @@ def resolve_model(name: str) -> ModelSource:
             return ModelSource(name, architecture, tag)
     if name.startswith(HUB_PREFIX):
         return _hub_source(name)
-    if name.startswith(LOCAL_PREFIX):
-        return _folder_source(name.removeprefix(LOCAL_PREFIX))
-    return _path_source(name) or _tagged_source(name)
+    try:
+        if name.startswith(LOCAL_PREFIX):
+            return _folder_source(name.removeprefix(LOCAL_PREFIX))
+        return _path_source(name) or _tagged_source(name)
+    except OSError as error:  # a folder above it that may not be entered, say
+        raise ModelError(f"the model {name} can't be looked at: {error.strerror}") from error
 
 
 def _hub_source(name: str) -> ModelSource:

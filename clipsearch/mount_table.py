@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,13 @@ def mount_table() -> list[Mount]:
     return [_mount(line) for line in lines]
 
 
-def mounts_below(roots: Sequence[Path]) -> frozenset[Mount]:
-    """Return what is mounted below these folders, whatever links lead to them."""
-    real = [Path(os.path.realpath(root)) for root in roots]
-    return frozenset(m for m in mount_table() if any(root in m.path.parents for root in real))
+def mounts_below(roots: Sequence[Path]) -> Iterator[tuple[Path, Path, int]]:
+    """Yield (root, path below it, number) of what is mounted below these folders."""
+    real = [(root, Path(os.path.realpath(root))) for root in roots]
+    for mount in mount_table():
+        for root, base in real:
+            if base in mount.path.parents:
+                yield root, root / mount.path.relative_to(base), mount.number
 
 
 def _mount(line: str) -> Mount:

@@ -38,4 +38,4 @@ def checked_cleaning(name: object) -> Cleaning:
     for cleaning in CLEANINGS:
         if name == cleaning:
             return cleaning
-    raise ModelError(f"the text cleaning {name!r} is not supported")
+    raise ModelError(f"the text cleaning {name!r:.60} is not supported")

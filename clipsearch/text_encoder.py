@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
-from clipsearch.model_files import one_line, read_json
+from clipsearch.model_files import one_line, read_json, regular_size
 from clipsearch.text_cleaning import checked_cleaning
 from clipsearch.text_tokenizer import TextTokenizer, TokenizerSettings, open_tokenizer
 from clipsearch.unit_length import unit_length
@@ -95,7 +95,7 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
     content = read_json(folder / SETTINGS_NAME)
     if content.get("format") != FORMAT:
         raise ModelError(
-            f"{folder} has format {content.get('format')!r}, not {FORMAT}: export it again"
+            f"{folder} has format {content.get('format')!r:.60}, not {FORMAT}: export it again"
         )
     try:
         tokenizer = dict(content.pop("tokenizer"))
@@ -112,6 +112,7 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
 def _open_session(path: Path) -> onnxruntime.InferenceSession:
     import onnxruntime
 
+    regular_size(path)  # the runtime would wait for a pipe
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(_processors(), MAX_THREADS)
     options.inter_op_num_threads = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -59,6 +60,8 @@ def export_text_tower(
 
     whole = TextEncoderSettings(FORMAT, fingerprint, width, False, tokenizer.settings)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         if ShortTower.fits(network):
             with suppress(ModelError):  # an unforeseen tower only looks like CLIP's
@@ -157,6 +160,9 @@ def _optimize(raw: Path, path: Path) -> None:
     try:
         onnxruntime.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])
     except runtime_errors() as error:
+        size = sum(file.stat().st_size for file in raw.parent.iterdir())
+        if shutil.disk_usage(path.parent).free < size:  # the runtime does not say so itself
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ModelError(f"the exported text tower can't run: {one_line(error)}") from error
 
 

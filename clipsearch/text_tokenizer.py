@@ -147,15 +147,15 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 def _tokenizer_errors_translated(what: str) -> Iterator[None]:
     """Turn what the tokenizers library raises into ModelError.
 
-    What it did not foresee (a pattern that gives up, say) is a panic, which is not even an
-    Exception, and can't be imported.
+    Most of that is a bare Exception. What it did not foresee (a pattern that gives up, say) is a
+    panic, which is not even an Exception, and can't be imported.
     """
     try:
         yield
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{what}: {one_line(error)}") from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise ModelError(f"{what}: {one_line(error)}") from error
 

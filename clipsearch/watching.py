@@ -10,21 +10,23 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
     LibraryIncompatible,
+    LibraryLocked,
     LibraryNotFound,
     ModelError,
 )
 from clipsearch.file_events import ChangeSource, Events, Polling, WatchLimitReached
+from clipsearch.image_files import is_skipped
 from clipsearch.index.records import Folder
 from clipsearch.library import Library
-from clipsearch.mount_table import Mount, mounts_below
+from clipsearch.mount_table import mounts_below
 from clipsearch.pending_paths import PendingPaths, outermost
 from clipsearch.results import IndexOptions, IndexProgress, IndexReport
 from clipsearch.settings import absolute, library_folder
@@ -43,7 +45,7 @@ class WatchOptions:
     model: str | None = None  # for the first run; None: the library's own
     poll: bool = False  # look again and again, where the system sends no events
     rescan_seconds: float = 3600.0  # between two looks at everything
-    index: IndexOptions = IndexOptions()  # noqa: RUF009 - frozen
+    index: IndexOptions = field(default_factory=IndexOptions)
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,10 @@ class Watcher:
         self._batch: frozenset[Path] = frozenset()  # what the update under way was made for
         self._folders: list[Folder] = []
         self._present: dict[Path, object] = {}  # each folder's identity; None while it is away
-        self._mounts: frozenset[Mount] = frozenset()
+        self._mounts: frozenset[tuple[Path, int]] = frozenset()
         self._sources: list[ChangeSource] = []
         self._polling = options.poll
+        self._must_follow = False  # whether some source could not be made
         self._started = False  # whether the first run is done
         self._next_look_around = self._next_rescan = self._next_try = 0.0
         self._pause = FIRST_PAUSE
@@ -94,9 +97,22 @@ class Watcher:
         with ExitStack() as stack:
             stack.callback(self._library.close)
             stack.callback(self._close_sources)
-            self._library.get(create=bool(self._given))
+            self._open()
             while not self._stop():
                 self._step()
+
+    def _open(self) -> None:
+        missing = next((path for path in self._given if not os.path.lexists(path)), None)
+        try:
+            library = self._library.get(create=bool(self._given) and missing is None)
+        except LibraryNotFound:
+            if missing is None:
+                raise
+            raise InvalidInput(f"{missing} does not exist") from None
+        self._folders = [_as_folder(path) for path in outermost(self._given)]
+        self._folders = self._folders or library.folders()
+        if not self._folders:
+            raise InvalidInput("the library knows no folder yet: name one to watch")
 
     def _step(self) -> None:
         if time.monotonic() >= self._next_look_around:
@@ -120,93 +136,103 @@ class Watcher:
                 changed |= source.changes(self._stop)
         except WatchLimitReached as limit:
             self._poll_from_now_on(limit)
+            self._follow()
             self._next_rescan = 0.0
         if any(source.outdated for source in self._sources):
             self._follow()
+            self._next_rescan = 0.0
         if not any(isinstance(source, Events) for source in self._sources):
             time.sleep(0.2)
         return changed
 
     def _follow(self) -> None:
         """Make the sources anew for the folders that are there; the old ones go when these are."""
-        former, self._sources = self._sources, []
         there = [f for f in self._folders if self._present[f.path] is not None]
-        folders = [f.path for f in there if f.kind == "folder"]
-        files = [f.path for f in self._folders if f.kind == "file"]
-        hidden = self._options.index.include_hidden
-        try:
-            if folders and not self._polling:
-                self._sources.append(Events(folders, include_hidden=hidden))
-        except WatchLimitReached as limit:
-            self._poll_from_now_on(limit)
-        except OSError:  # one has gone since: look again
-            self._present = dict.fromkeys(self._present)
-        polled = [*folders, *files] if self._polling else files
-        if polled:
-            self._sources.append(Polling(polled, include_hidden=hidden))
+        former, self._sources = self._sources, self._new_sources(there)
         for source in former:
+            with suppress(WatchLimitReached):
+                for path in source.last_changes(self._stop):
+                    self._pending.notice(path, time.monotonic())
             source.close()
+
+    def _new_sources(self, there: Sequence[Folder]) -> list[ChangeSource]:
+        hidden = self._options.index.include_hidden
+        folders = [folder.path for folder in there if folder.kind == "folder"]
+        files = [folder.path for folder in there if folder.kind == "file"]
+        self._must_follow = False
+        sources: list[ChangeSource] = []
+        if folders and not self._polling:
+            try:
+                sources.append(Events(folders, include_hidden=hidden))
+            except WatchLimitReached as limit:
+                self._poll_from_now_on(limit)
+            except OSError:  # one has gone since
+                self._must_follow = True
+        if polled := [*folders, *files] if self._polling else files:
+            sources.append(Polling(polled, include_hidden=hidden))
+        return sources
 
     def _close_sources(self) -> None:
         for source in self._sources:
             source.close()
 
     def _poll_from_now_on(self, limit: WatchLimitReached) -> None:
-        self._voices.say(f"{limit}; until the next start, folders are looked at every few seconds")
         self._polling = True
-        self._present = dict.fromkeys(self._present)  # so that all sources are made anew
+        self._voices.say(f"{limit}; until the next start, folders are looked at every few seconds")
 
     # the folders themselves
 
     def _look_around(self) -> None:
         """See which folders came, went, or are not what they were."""
         self._next_look_around = time.monotonic() + LOOK_AROUND
-        try:
-            folders = self._known_folders()
-        except _MAY_PASS:  # the next update says so
-            folders = self._folders
-            if self._started and not self._library.is_there():
-                self._next_rescan = 0.0
+        folders = self._known_folders() if self._started else self._folders
         present = {folder.path: _identity(folder) for folder in folders}
-        mounts = mounts_below([path for path, identity in present.items() if identity])
+        mounts = self._visible_mounts([path for path, there in present.items() if there])
         changed = [p for p, identity in present.items() if identity != self._present.get(p, 0)]
-        self._say_what_changed(changed, present)
-        moved = {mount.path for mount in mounts ^ self._mounts} if self._started else set()
         gone = self._present.keys() - present.keys()
+        moved = {path for path, _ in mounts ^ self._mounts}
+        if self._started:
+            self._say_what_changed(changed, present)
         self._folders, self._present, self._mounts = folders, present, mounts
-        if changed or moved or gone:
+        if changed or gone or moved or self._must_follow:
             self._follow()
         for path in (*changed, *gone, *moved):
             self._pending.drop_below(path)
-        for path in (*(p for p in changed if present[p] is not None), *moved):
-            self._pending.notice(path, time.monotonic())
+        if self._started:
+            for path in (*(p for p in changed if present[p] is not None), *moved):
+                self._pending.notice(path, time.monotonic())
+
+    def _visible_mounts(self, roots: Sequence[Path]) -> frozenset[tuple[Path, int]]:
+        hidden = self._options.index.include_hidden
+        return frozenset(
+            (path, number)
+            for root, path, number in mounts_below(roots)
+            if hidden or not is_skipped(root, path)
+        )
 
     def _known_folders(self) -> list[Folder]:
-        """Return what to watch: what was given, or all that the library knows."""
-        if not self._started:
-            if self._given:
-                return [_as_folder(path) for path in outermost(self._given)]
-            known = self._library.get().folders()
-            if not known:
-                raise InvalidInput("the library knows no folder yet: name one to watch")
-            return known
-        known = self._library.get().folders()
+        """Return what to watch: what was given and is still known, or all that is known."""
+        try:
+            known = self._the_library().folders()
+        except _MAY_PASS:  # the next update fails in the same way, and says so
+            return self._folders
         if not self._given:
             return known
         paths = {folder.path for folder in known}
         ours = [p for p in outermost(self._given) if p in paths or not paths.isdisjoint(p.parents)]
-        return [_as_folder(path) for path in ours]
+        former = {folder.path: folder for folder in self._folders}
+        return [former.get(path) or _as_folder(path) for path in ours]
 
     def _say_what_changed(self, changed: Sequence[Path], present: dict[Path, object]) -> None:
-        if not self._started:
-            return
         for path in changed:
             if path not in self._present:
                 self._voices.say(f"{path}: watched from now on")
             elif present[path] is None:
                 self._voices.say(f"{path}: away; its photos are left out until it is back")
-            elif self._present[path] is None and not self._polling:
+            elif self._present[path] is None:
                 self._voices.say(f"{path}: back")
+            else:
+                self._voices.say(f"{path}: another folder in its place; looking at it anew")
         for path in self._present.keys() - present.keys():
             self._voices.say(f"{path}: no longer in the library, no longer watched")
 
@@ -214,26 +240,32 @@ class Watcher:
 
     def _look_at_everything(self) -> None:
         """Run over all folders: at the start, every hour, and when events may have been missed."""
-        model = None if self._started else self._options.model
-        paths = [f.path for f in self._folders] if self._started else self._given
+        options = replace(self._options.index, postpone=self._postpone)
         with self._voices.progress() as progress:
-            options = replace(self._options.index, postpone=self._postpone)
-            done = self._attempt(
-                lambda library: library.index(
-                    paths or None,
-                    model=model,
+
+            def run(library: Library) -> IndexReport:
+                if self._started:
+                    paths = [folder.path for folder in self._folders]
+                    return library.update(
+                        paths, options=options, progress=progress, stop=self._stop
+                    )
+                return library.index(
+                    self._given or None,
+                    model=self._options.model,
                     options=options,
                     progress=progress,
                     stop=self._stop,
                     wait=True,
                 )
-            )
-        if not done:
-            return
-        self._next_rescan = time.monotonic() + self._options.rescan_seconds
-        if not self._started and not self._stop():
+
+            done = self._attempt(run)
+        if done:
+            self._next_rescan = time.monotonic() + self._options.rescan_seconds
+            self._now_started()
+
+    def _now_started(self) -> None:
+        if not self._started:
             self._started = True
-            self._next_look_around = 0.0
             what = "folder" if len(self._folders) == 1 else "folders"
             self._voices.say(f"watching {len(self._folders)} {what}")
 
@@ -243,7 +275,7 @@ class Watcher:
         try:
             done = self._attempt(
                 lambda library: library.update(
-                    due, options=options, progress=self._tell, stop=self._stop, wait=True
+                    due, options=options, progress=self._tell, stop=self._stop
                 )
             )
         finally:
@@ -255,17 +287,23 @@ class Watcher:
     def _attempt(self, run: Callable[[Library], IndexReport]) -> bool:
         """Run an update; if it failed in a way that may pass, say so and try again later."""
         try:
-            report = run(self._library.get())
+            report = run(self._the_library())
         except _MAY_PASS as error:
+            if self._stop() and isinstance(error, LibraryLocked):  # stopped while it waited
+                return False
             self._end_if_hopeless(error)
             self._next_try = time.monotonic() + self._pause
             self._voices.say(f"{_in_words(error)}; trying again in {self._pause:.0f} s")
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            self._library.close_if_replaced()
             return False
         self._pause = FIRST_PAUSE
         self._voices.show(report)
         return not report.interrupted
+
+    def _the_library(self) -> Library:
+        if not self._library.is_there():
+            self._next_rescan = 0.0  # another one may know less
+        return self._library.get()
 
     def _end_if_hopeless(self, error: Exception) -> None:
         """Raise an error that can't get better by itself, or that a person should see at once."""
@@ -275,8 +313,6 @@ class Watcher:
             raise error
         if not self._started and isinstance(error, InvalidInput | ModelError):
             raise error
-        if self._stop():
-            raise _Stopped from error
 
     def _postpone(self, path: Path) -> bool:
         if path in self._batch:  # waited for already
@@ -352,10 +388,6 @@ class OpenLibrary:
 
 # What one update can fail of while the next may succeed: a full disk, a model that is not there.
 _MAY_PASS = (ClipsearchError, OSError, MemoryError, RuntimeError, sqlite3.Error)
-
-
-class _Stopped(Exception):
-    """A stop was asked for while an update waited."""
 
 
 def _in_words(error: Exception) -> str:

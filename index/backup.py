@@ -134,7 +134,7 @@ def _disk_errors(file: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if "full" in str(error):
             raise LibraryError(f"{file}: can't be written: no space left on the disk") from error
-        raise LibraryError(f"{file}: the catalog can't be copied: {error}") from error
+        raise LibraryError(f"{file}: can't be written: copying the catalog: {error}") from error
 
 
 def _copy_catalog(source: Path, target: Path) -> None:

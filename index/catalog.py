@@ -6,9 +6,9 @@ Changes to photos go through `Store.apply`; this is all the rest.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from clipsearch.index.changes import KnownFile
 from clipsearch.index.database import Database
@@ -24,6 +24,8 @@ from clipsearch.index.records import (
     PhotoRecord,
     utc_now,
 )
+
+_T = TypeVar("_T")
 
 _PHOTO = (
     "SELECT id, path, size, mtime_ns, content_hash, width, height, format, orientation, "
@@ -65,8 +67,8 @@ class Catalog:
 
     def folders(self) -> list[Folder]:
         """Return the folders and single files that the library keeps up to date, by path."""
-        rows = self._db.rows("SELECT path, kind, added_at, scanned_at FROM folders ORDER BY path")
-        return [Folder(to_path(path), *rest) for path, *rest in rows]
+        sql = "SELECT path, kind, added_at, scanned_at FROM folders ORDER BY path"
+        return self._values(lambda row: Folder(to_path(row[0]), *row[1:]), sql)
 
     def add_folder(self, path: Path, kind: Literal["folder", "file"]) -> None:
         """Add a folder or single file; one that is known stays as it is."""
@@ -89,7 +91,7 @@ class Catalog:
 
     def mounts(self) -> list[Path]:
         """Return the mount points below the folders that scans have seen, by path."""
-        return [to_path(row[0]) for row in self._db.rows("SELECT path FROM mounts ORDER BY path")]
+        return self._values(lambda row: to_path(row[0]), "SELECT path FROM mounts ORDER BY path")
 
     def add_mount(self, path: Path) -> None:
         """Remember a mount point; one that is known stays."""
@@ -111,34 +113,23 @@ class Catalog:
             "SELECT id, path, size, mtime_ns, content_hash, EXISTS (SELECT 1 FROM embeddings "
             f"WHERE photo_id = photos.id AND model_id = ?) FROM photos {where}"
         )
-        known = {}
-        for id_, text, size, mtime_ns, content_hash, embedded in self._db.rows(
-            sql, (model_id, *parameters)
-        ):
-            file = FileState(to_path(text), size, mtime_ns)
-            known[file.path] = KnownFile(id_, file, content_hash, bool(embedded))
-        return known
-
-    def photos_below(self, path: Path) -> int:
-        """Count the photos at or below a path."""
-        where, parameters = _at_or_below("photos", [path])
-        return int(self._db.value(f"SELECT count(*) FROM photos {where}", parameters))
+        known = self._values(_known_file, sql, (model_id, *parameters))
+        return {row.file.path: row for row in known}
 
     def photos(self, ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id that is not in the catalog is left out."""
         sql = _PHOTO + "WHERE id IN (SELECT value FROM json_each(?))"
-        rows = self._db.rows(sql, (json.dumps([int(id_) for id_ in ids]),))
-        return {row[0]: _photo(row) for row in rows}
+        photos = self._values(_photo, sql, (json.dumps([int(id_) for id_ in ids]),))
+        return {photo.id: photo for photo in photos}
 
     def photo_at(self, path: Path) -> PhotoRecord | None:
         """Return the photo with this path."""
-        rows = self._db.rows(_PHOTO + "WHERE path = ?", (to_text(path),))
-        return _photo(rows[0]) if rows else None
+        photos = self._values(_photo, _PHOTO + "WHERE path = ?", (to_text(path),))
+        return photos[0] if photos else None
 
     def photos_by_hash(self, content_hash: str) -> list[PhotoRecord]:
         """Return the photos with this content, by id."""
-        rows = self._db.rows(_PHOTO + "WHERE content_hash = ? ORDER BY id", (content_hash,))
-        return [_photo(row) for row in rows]
+        return self._values(_photo, _PHOTO + "WHERE content_hash = ? ORDER BY id", (content_hash,))
 
     def has_embedding(self, photo_id: int, model_id: int) -> bool:
         """Tell whether a model has embedded a photo."""
@@ -148,14 +139,8 @@ class Catalog:
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""
         where, parameters = _at_or_below("failures", roots)
-        rows = self._db.rows(
-            f"SELECT path, size, mtime_ns, reason, failed_at FROM failures {where} ORDER BY path",
-            parameters,
-        )
-        return [
-            Failure(FileState(to_path(text), size, mtime_ns), unescape(reason), failed_at)
-            for text, size, mtime_ns, reason, failed_at in rows
-        ]
+        sql = f"SELECT path, size, mtime_ns, reason, failed_at FROM failures {where} ORDER BY path"
+        return self._values(_failure, sql, parameters)
 
     # Models
 
@@ -178,16 +163,26 @@ class Catalog:
 
     def models(self) -> list[ModelRow]:
         """Return all models, by id."""
-        return [_model(row) for row in self._db.rows(_MODEL + "ORDER BY id")]
+        return self._values(_model, _MODEL + "ORDER BY id")
 
     def current_model(self) -> ModelRow | None:
         """Return the model that queries use."""
-        rows = self._db.rows(_MODEL + "WHERE id = (SELECT current_model FROM library)")
-        return _model(rows[0]) if rows else None
+        rows = self._values(_model, _MODEL + "WHERE id = (SELECT current_model FROM library)")
+        return rows[0] if rows else None
 
     def set_current_model(self, model_id: int) -> None:
         """Let queries use this model."""
         self._db.write("UPDATE library SET current_model = ?", (model_id,))
+
+    def _values(
+        self, convert: Callable[[tuple[Any, ...]], _T], sql: str, parameters: Sequence[Any] = ()
+    ) -> list[_T]:
+        """Return the rows of a query as values; LibraryDamaged if one is of the wrong type."""
+        rows = self._db.rows(sql, parameters)
+        try:
+            return [convert(row) for row in rows]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._db.damaged("a value has another type than its column") from error
 
 
 def _at_or_below(table: str, roots: Sequence[Path] | None) -> tuple[str, list[str]]:
@@ -196,6 +191,16 @@ def _at_or_below(table: str, roots: Sequence[Path] | None) -> tuple[str, list[st
         return "", []
     condition, parameters = at_or_below(table, roots)
     return f"WHERE {condition}", parameters
+
+
+def _known_file(row: tuple[Any, ...]) -> KnownFile:
+    id_, text, size, mtime_ns, content_hash, embedded = row
+    return KnownFile(id_, FileState(to_path(text), size, mtime_ns), content_hash, bool(embedded))
+
+
+def _failure(row: tuple[Any, ...]) -> Failure:
+    text, size, mtime_ns, reason, failed_at = row
+    return Failure(FileState(to_path(text), size, mtime_ns), unescape(reason), failed_at)
 
 
 def _photo(row: tuple[Any, ...]) -> PhotoRecord:

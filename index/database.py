@@ -27,6 +27,7 @@ from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, TABLES, 
 BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
 PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
 HOW_TO_MEND = "`clipsearch check --repair` mends what can be mended"
+_LONGEST_REASON = 200
 _SHARED_BYTES = 1 << 15  # what SQLite needs beside the catalog even to read it
 
 # For a catalog from elsewhere: nothing planted in its schema calls what reaches beyond the file,
@@ -199,8 +200,12 @@ class Database:
             yield
         except sqlite3.ProgrammingError:
             raise  # our mistake, not the library's state
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise _translated(error, self.path) from error
+
+    def damaged(self, what: str) -> LibraryDamaged:
+        """Return the error for a catalog that can't be right."""
+        return LibraryDamaged(f"{self.path.parent}: the catalog is damaged ({what}); {HOW_TO_MEND}")
 
     def _check_schema(self, *, read_only: bool) -> None:
         version = self.schema_version()
@@ -214,20 +219,20 @@ class Database:
         others = "SELECT name FROM sqlite_master WHERE type <> 'table' OR coalesce(rootpage, 0) = 0"
         planted = TABLES & {name for (name,) in self.rows(others)}
         if planted:
-            raise LibraryDamaged(
-                f"{self.path.parent}: the catalog is damaged ({min(planted)} is not a table); "
-                + HOW_TO_MEND
-            )
+            raise self.damaged(f"{min(planted)} is not a table")
 
 
-def _translated(error: sqlite3.DatabaseError, path: Path) -> LibraryError:
-    if "disk I/O" in str(error) and _is_full(path):
-        return LibraryError(f"{path.parent}: {NO_SPACE} ({error})")
+def _translated(error: sqlite3.DatabaseError | UnicodeDecodeError, path: Path) -> LibraryError:
+    if isinstance(error, UnicodeDecodeError):  # SQLite quotes the file's bytes in its error
+        return LibraryDamaged(f"{path.parent}: the catalog is damaged; {HOW_TO_MEND}")
+    said = " ".join(str(error).split())[:_LONGEST_REASON]  # it may quote the file
+    if "disk I/O" in said and _is_full(path):
+        return LibraryError(f"{path.parent}: {NO_SPACE} ({said})")
     for words, kind, meaning in _MEANINGS:
-        if words in str(error):
+        if words in said:
             hint = f"; {HOW_TO_MEND}" if kind is LibraryDamaged else ""
-            return kind(f"{path.parent}: {meaning} ({error}){hint}")
-    return LibraryError(f"{path.parent}: the catalog can't be used ({error})")
+            return kind(f"{path.parent}: {meaning} ({said}){hint}")
+    return LibraryError(f"{path.parent}: the catalog can't be used ({said})")
 
 
 def _is_full(path: Path) -> bool:
@@ -251,6 +256,9 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").close()
+    except UnicodeDecodeError as error:
+        connection.close()
+        raise _translated(error, path) from error
     except sqlite3.DatabaseError as error:
         connection.close()
         no_place = any(words in str(error) for words in ("readonly", "unable to open"))

@@ -55,8 +55,11 @@ def embeddings_of(
 
 def removed_after(db: Database, model_id: int, last_id: int) -> tuple[NDArray[np.int64], int]:
     """Return the embeddings removed since entry `last_id`, and the id of the last entry."""
-    sql = "SELECT CAST(embedding_id AS INTEGER), id FROM removed_embeddings WHERE model_id = ? AND id > ?"
-    rows = db.rows(sql + " ORDER BY id", (model_id, last_id))
+    sql = (
+        "SELECT CAST(embedding_id AS INTEGER), id FROM removed_embeddings "
+        "WHERE model_id = ? AND id > ? ORDER BY id"
+    )
+    rows = db.rows(sql, (model_id, last_id))
     return np.array([row[0] for row in rows], dtype=np.int64), rows[-1][1] if rows else last_id
 
 
@@ -77,7 +80,7 @@ def all_embedded(db: Database, model_id: int, photo_ids: NDArray[np.int64]) -> b
         "JOIN photos ON photos.id = photo_id WHERE photo_id = hit.value AND model_id = ?)"
     )
     asked = np.unique(photo_ids[photo_ids != -1]).tolist()
-    return db.value(sql, (json.dumps(asked), model_id)) == 0
+    return not db.value(sql, (json.dumps(asked), model_id))
 
 
 def _from_blobs(blobs: Sequence[bytes], width: int, db: Database) -> NDArray[np.float16]:

@@ -108,7 +108,7 @@ def build_generation(db: Database, folder: Path, model_id: int, width: int) -> N
             index.add(vectors, ids)
     generation = _put_in_place(index, folder, model_id) if len(index) else None
     _record(db, model_id, generation, last_removed)
-    _remove_litter(db, folder)
+    remove_litter(db, folder)
 
 
 def _put_in_place(index: VectorIndex, folder: Path, model_id: int) -> Generation:
@@ -149,7 +149,8 @@ def _record(db: Database, model_id: int, generation: Generation | None, last_rem
             )
 
 
-def _remove_litter(db: Database, folder: Path) -> None:
+def remove_litter(db: Database, folder: Path) -> None:
+    """Remove index files that the catalog does not name, as a crash leaves them."""
     in_use = {row[0] for row in db.rows("SELECT file FROM vector_indexes")}
     with suppress(OSError):
         for file in list(folder.iterdir()):

@@ -30,6 +30,8 @@ class ModelVectors:
         self._model_id = model_id
         self._width = width
         self._state: tuple[int, int] | None = None
+        self._generation: Generation | None = None
+        self._note: str | None = None
         self._hidden: tuple[Path, ...] = ()
         self._start_from(None)
 
@@ -86,7 +88,7 @@ class ModelVectors:
         self._generation = generation
         self._base: VectorIndex | None = None
         self._delta: VectorIndex | None = None
-        self._note: str | None = None
+        self._note = None
         self._last_embedding = self._last_removed = 0
         if generation is None:
             return

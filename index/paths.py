@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from clipsearch.errors import LibraryDamaged
+
 _TO_ESCAPE = re.compile("[\udc80-\udcff\uef80-\uefff]")  # surrogateescape, and our own range
 _ESCAPED = re.compile("[\uef80-\uefff]+")
 
@@ -32,8 +34,13 @@ def escape(text: str) -> str:
     return text if text.isascii() else _TO_ESCAPE.sub(_escape, text)
 
 
-def unescape(text: str) -> str:
-    """Return the text that `escape` was given."""
+def unescape(text: object) -> str:
+    """Return the text that `escape` was given; LibraryDamaged for what is none."""
+    if not isinstance(text, str):  # a damaged catalog: SQLite checks values when they are written
+        raise LibraryDamaged(
+            "the catalog is damaged (a path, name or reason in it is no text); "
+            "`clipsearch check --repair` mends what can be mended"
+        )
     if text.isascii() or not _ESCAPED.search(text):
         return text
     raw = _ESCAPED.sub(_unescape, text)  # escaped bytes are marked as Python marks them now

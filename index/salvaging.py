@@ -8,11 +8,12 @@ page can also hold what looks like a row.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ from clipsearch.index.checking import CATALOG, MAGIC, CatalogLost, holds_our_sch
 from clipsearch.index.database import PAGE_SIZE
 from clipsearch.index.durable import disk_errors, put_in_place
 from clipsearch.index.findings import EXAMPLES
+from clipsearch.index.identities import kept_identity
 from clipsearch.index.migrations import APPLICATION_ID, migrate
-from clipsearch.index.paths import to_path
+from clipsearch.index.paths import escape, to_path
+from clipsearch.index.records import utc_now
 
-_TRIES = 1_000_000  # failing reads in one table before the rest of it is given up
+# Python asks SQLite for a row ahead, and so does not give the one before a damaged page; a row
+# asked for alone comes alone.
+_SOME = "rowid BETWEEN ?1 AND ?2 ORDER BY rowid"
+_ONE = "rowid = ?1 AND ?2"
+_TRIES = 300_000  # failing reads in one table before the rest of it is given up
 _LAST_ID = 1 << 40
 
 # In an order in which each names only rows of those before it.
@@ -34,6 +41,7 @@ _TABLES = ("models", "library", "folders", "mounts", "failures", "photos", "embe
 _WHOLE_OR_NOT = ("removed_embeddings", "vector_indexes")
 # Indexes that say once more what stands in the rows: index, its columns.
 _WITNESSES = {
+    "models": (("sqlite_autoindex_models_1", ("fingerprint",)),),
     "photos": (
         ("sqlite_autoindex_photos_1", ("path",)),
         ("photos_content_hash", ("content_hash",)),
@@ -54,7 +62,7 @@ class _Saved:
     unreadable: list[int] = field(default_factory=list)  # row ids at which reading failed
     lost: set[int] = field(default_factory=set)  # row ids that were there, as an index says
     all_known: bool = False  # an index could be read to its end: nothing else is lost
-    names: dict[int, str] = field(default_factory=dict)  # of lost photos: their paths
+    names: dict[int, str] = field(default_factory=dict)  # of lost photos and models
     sequence: int = 0  # the highest id that was ever given
 
 
@@ -69,6 +77,7 @@ def salvage(folder: Path, done: list[str], lost: list[str]) -> None:
         aside = folder / f"{CATALOG}.repaired"
         try:
             saved = _read_all(kept)
+            _take_kept_models(folder, saved["models"])
             _check_worth(saved)
             _write(aside, saved)
         except BaseException:
@@ -196,15 +205,15 @@ def _read_table(db: sqlite3.Connection, name: str) -> _Saved:
     known = set().union(*(rows for rows, _ in witnesses))
     saved.all_known = any(whole for _, whole in witnesses)
     saved.sequence = _sequence(db, name)
-    sql = f"SELECT rowid, {', '.join(columns)} FROM {name} NOT INDEXED WHERE rowid BETWEEN ? AND ?"
-    for row in _around_damage(db, f"{sql} ORDER BY rowid", _last_id(db, name, known), saved):
+    sql = f"SELECT rowid, {', '.join(columns)} FROM {name} NOT INDEXED WHERE {{}}"
+    for row in _around_damage(db, sql, _last_id(db, name, known), saved):
         _take(saved, name, row, witnesses)
     for rowid in known - saved.rows.keys():  # behind a row that is out of order, say
         with suppress(sqlite3.DatabaseError):
-            for row in db.execute(sql, (rowid, rowid)):
+            for row in db.execute(sql.format(_ONE), (rowid, rowid)):
                 _take(saved, name, row, witnesses)
     saved.lost = known - saved.rows.keys()
-    if name == "photos" and witnesses:
+    if name in ("photos", "models"):
         saved.names = {id_: witnesses[0][0][id_][0] for id_ in saved.lost & witnesses[0][0].keys()}
     return saved
 
@@ -235,7 +244,9 @@ def _last_id(db: sqlite3.Connection, table: str, known: set[int]) -> int:
     with suppress(sqlite3.DatabaseError):
         rows = db.execute(f"SELECT max(rowid) FROM {table} NOT INDEXED").fetchall()
         found += [row[0] for row in rows if isinstance(row[0], int)]
-    return min(max(found) or 1_000_000, _LAST_ID)
+        if not max(found):  # no more rows than fit the file
+            found += [row[0] * PAGE_SIZE // 40 for row in db.execute("PRAGMA page_count")]
+    return min(max(found), _LAST_ID)
 
 
 def _sequence(db: sqlite3.Connection, table: str) -> int:
@@ -254,7 +265,7 @@ def _around_damage(
     while spans and tries:
         low, high = spans.pop()
         try:
-            for row in db.execute(sql, (low, high)):
+            for row in db.execute(sql.format(_ONE if low == high else _SOME), (low, high)):
                 yield row
                 low = row[0] + 1
         except sqlite3.DatabaseError:
@@ -289,6 +300,18 @@ def _is_vouched_for(
             return True
         silent &= not whole and rowid not in found
     return silent
+
+
+def _take_kept_models(folder: Path, models: _Saved) -> None:
+    """Make again the rows of lost models whose identity is kept beside their text models."""
+    for rowid, fingerprint in models.names.items():
+        if re.fullmatch("[0-9a-f]{16}", fingerprint):
+            identity = kept_identity(folder / "models" / fingerprint)
+            if identity is not None:
+                fields = {**asdict(identity), "id": rowid, "fingerprint": fingerprint}
+                fields.update(name=escape(identity.name), added_at=utc_now())
+                models.rows[rowid] = tuple(fields[column] for column in models.columns)
+                models.lost.discard(rowid)
 
 
 # Writing
@@ -355,7 +378,7 @@ def _insert(connection: sqlite3.Connection, name: str, saved: _Saved) -> None:
 def _losses(saved: dict[str, _Saved]) -> Iterator[str]:
     for name, table in saved.items():
         if table.lost:
-            paths = [str(to_path(path)) for path in table.names.values()]
+            paths = [str(to_path(table.names[id_])) for id_ in table.lost & table.names.keys()]
             named = f": {', '.join(sorted(paths)[:EXAMPLES])}" if paths else ""
             yield f"{len(table.lost)} rows of {name} could not be saved{named}"
         if table.unreadable and not table.all_known:

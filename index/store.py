@@ -10,7 +10,7 @@ each search sees the last committed batch, whole.
 
 from __future__ import annotations
 
-import errno
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -30,13 +30,14 @@ from clipsearch.index.applying import apply_changes
 from clipsearch.index.catalog import Catalog
 from clipsearch.index.changes import Change
 from clipsearch.index.database import HOW_TO_MEND, Database
-from clipsearch.index.durable import make_folder
+from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
 from clipsearch.index.generations import (
     build_generation,
     coverage,
     current_generation,
     needs_building,
+    remove_litter,
 )
 from clipsearch.index.lock import do_once, writer_lock
 from clipsearch.index.model_vectors import ModelVectors
@@ -178,6 +179,8 @@ class Store:
         self._check_writing()
         if needs_building(self._db, self.folder / "vectors", model_id):
             build_generation(self._db, self.folder / "vectors", model_id, self._width(model_id))
+        else:
+            remove_litter(self._db, self.folder / "vectors")
 
     def index_info(self, model_id: int) -> IndexInfo:
         """Describe how the vectors of a model are searched, without loading any."""
@@ -215,7 +218,8 @@ class Store:
 
 def _is_vacant(catalog: Path) -> bool:
     try:
-        return catalog.stat().st_size == 0
+        status = catalog.stat()
+        return status.st_size == 0 and stat.S_ISREG(status.st_mode)
     except FileNotFoundError:
         return True
     except NotADirectoryError as error:
@@ -231,5 +235,6 @@ def _make_folder(folder: Path) -> None:
     except UnicodeEncodeError as error:
         raise LibraryError(f"{folder}: FAISS needs a folder whose name is UTF-8") from error
     except OSError as error:
-        kind = LibraryError if error.errno == errno.ENOSPC else LibraryReadOnly
-        raise kind(f"{folder}: can't be made ({error.strerror})") from error
+        if in_words(error) == NO_SPACE:
+            raise LibraryError(f"{folder}: {NO_SPACE}") from error
+        raise LibraryReadOnly(f"{folder}: can't be made ({error.strerror})") from error

@@ -101,7 +101,7 @@ class VectorIndex:
         import faiss
 
         size = len(self) * 2 * self.width
-        codes = faiss.rev_swig_ptr(self._index.codes.data(), size) if size else b""
+        codes: Any = faiss.rev_swig_ptr(self._index.codes.data(), size) if size else b""
         crc = 0
         path.unlink(missing_ok=True)
         with path.open("xb") as file:  # not through a link to another file
@@ -232,8 +232,9 @@ class VectorIndex:
             left = len(self) - int(out.sum())
             parameters = None
             if left < len(self):
-                bits = np.packbits(~out, bitorder="little")
-                parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+                selector: Any = faiss.IDSelectorBitmap
+                settings: Any = faiss.SearchParameters
+                parameters = settings(sel=selector(np.packbits(~out, bitorder="little")))
             self._selection = left, parameters
         return self._selection
 
@@ -283,13 +284,13 @@ def _check_file(path: Path, stamp: FileStamp) -> None:
         raise UnusableFile("is not a file")
     if status.st_size != stamp.bytes:
         raise UnusableFile("has another length than recorded")
-    if not (stamp.vectors > 0 and 0 < stamp.width <= MAX_WIDTH):
+    header_length = stamp.bytes - stamp.vectors * (2 * stamp.width + _ID_BYTES)
+    if not (stamp.vectors > 0 and 0 < stamp.width <= MAX_WIDTH and header_length > 0):
         raise UnusableFile("holds something else than recorded")
     expected = _header(stamp.width, stamp.vectors)
     with path.open("rb") as file:
         header = file.read(len(expected))
-    length = len(expected) + stamp.vectors * (2 * stamp.width + _ID_BYTES)
-    if header != expected or status.st_size != length:
+    if header != expected or header_length != len(expected):
         raise UnusableFile("holds something else than recorded")
 
 

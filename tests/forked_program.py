@@ -33,10 +33,11 @@ class Running:
     pid: int
     _program: ForkedProgram
     _output: Path
+    ended: bool = False
 
     def running(self) -> bool:
-        """Tell whether it has not ended; only before `wait`."""
-        return self._program.is_running(self.pid)
+        """Tell whether it has not ended."""
+        return not self.ended and self._program.is_running(self.pid)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal; safe also when the process has ended, until `wait` was called."""
@@ -57,6 +58,7 @@ class Running:
     def wait(self) -> Ended:
         """Wait for the end; a run that a signal ended has its negative number as code."""
         code = self._program.ask(wait=self.pid)
+        self.ended = True
         return Ended(code, self._output.with_suffix(".out").read_bytes(), self.err())
 
 

@@ -88,15 +88,21 @@ def lost(before: Snapshot, now: Snapshot, hashes: Mapping[Path, str]) -> list[st
     return found
 
 
-def unanswered(library: Path, now: Snapshot, *, k: int = 10) -> list[str]:
-    """Open a library for reading, ask it, and compare with brute force over what it holds."""
+def unanswered(library: Path, now: Snapshot, *, away: Path | None = None) -> list[str]:
+    """Open a library for reading, ask it, and compare with brute force over what it holds.
+
+    Photos below the folder `away` must be no hits.
+    """
+    k = 10
     if not (library / "catalog.sqlite").exists():
         return []
     found = []
     with Library(library, read_only=True, device="cpu") as reader:
         if not now.vectors:
             return []
-        paths, vectors = list(now.vectors), matrix(now)
+        here = [away is None or away not in Path(path).parents for path in now.vectors]
+        vectors = matrix(now)[here]
+        paths = [path for path, is_here in zip(now.vectors, here, strict=True) if is_here]
         queries = unit(vectors[:: max(1, len(vectors) // 4)][:4])
         scores, ids = reader.search_vectors(queries, k=len(paths) + 3)
         for row, query in enumerate(queries):

@@ -239,7 +239,7 @@ def test_the_program_says_what_is_away(
 def test_update_follows_single_paths(
     library: Library, album: Path, sample_photos: list[Path]
 ) -> None:
-    before = dict((path, id_) for id_, path in rows(library))
+    before = {path: id_ for id_, path in rows(library)}
     gone, moved, *_ = sorted((album / "home").iterdir())
     target = album / "usb" / "moved.jpg"
     gone.unlink()
@@ -247,7 +247,7 @@ def test_update_follows_single_paths(
     new = Path(shutil.copy2(sample_photos[7], album / "home"))
     report = library.update([gone, moved, target, new, album / "not ours" / "x.jpg"])
     assert (report.added, report.moved, report.removed, report.embedded) == (1, 1, 1, 1)
-    after = dict((path, id_) for id_, path in rows(library))
+    after = {path: id_ for id_, path in rows(library)}
     assert after[target] == before[moved]
     assert set(after) == set(before) - {gone, moved} | {target, new}
 

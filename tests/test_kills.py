@@ -33,13 +33,13 @@ def test_a_library_killed_at_random_moments_ends_equal_to_a_fresh_one(
     tmp_path: Path, program: ForkedProgram
 ) -> None:
     campaign = Campaign(tmp_path, partial(ForkedRun, program), photos=100, seed=3)
-    for _ in range(8):
+    for _ in range(6):
         campaign.kill_once()
         campaign.album.change(16)
     campaign.finish()
     tally = campaign.tally
     assert tally.wrong == []
-    assert tally.kills >= 3
+    assert tally.kills >= 2
     assert 100 < len(tally.distinct) <= tally.encoded <= len(tally.distinct) + BATCH * tally.kills
 
 
@@ -70,8 +70,12 @@ def killed_at_each_step(
     arguments: list[str | Path],
     prepare: Callable[[Path], None],
     check: Callable[[Path, str], None],
+    code: int = 0,
 ) -> list[str]:
-    """Kill a run before each of its steps, each time on a library prepared anew."""
+    """Kill a run before each of its steps, each time on a library prepared anew.
+
+    One that is left alone ends with `code`.
+    """
     names: list[str] = []
     number = 0
     while number <= len(names):
@@ -85,7 +89,7 @@ def killed_at_each_step(
         )
         ended = program.run(*arguments, "--library", library, prepare=die)
         if number == 0:  # this one was left alone
-            assert ended.code == 0, ended.err
+            assert ended.code == code, ended.err
             names = steps.read_text().splitlines()
         else:
             assert ended.code == -signal.SIGKILL, f"{names[number - 1]}: {ended.err}"
@@ -134,15 +138,18 @@ def test_a_kill_at_each_step_of_making_a_library_leaves_one_or_none(
 
     def check(library: Path, step: str) -> None:
         with Library(library) as last:  # made now, or whole
-            last.index([tmp_path / "photos"], model=None)
+            last.index([tmp_path / "photos"])
             assert [folder.path for folder in last.info().folders] == [tmp_path / "photos"], step
-        left = {path.name for path in library.iterdir()}
+        left = {path.name for path in library.iterdir()} - {
+            "catalog.sqlite-wal",
+            "catalog.sqlite-shm",
+        }
         assert left <= {"catalog.sqlite", "lock", "models", "vectors"}, step
 
     steps = killed_at_each_step(
         tmp_path,
         program,
-        ["index", tmp_path / "photos", "--model", "builtin"][:2],
+        ["index", tmp_path / "photos"],
         lambda library: None,
         check,
     )
@@ -159,7 +166,7 @@ def old_library(folder: Path) -> None:
 def test_a_kill_at_each_step_of_an_upgrade_leaves_the_old_library_or_the_new(
     tmp_path: Path, program: ForkedProgram
 ) -> None:
-    (tmp_path / "photos").mkdir()
+    """Any command that may write upgrades; this one then finds nothing to do."""
     old_library(tmp_path / "old")
     before = snapshot(tmp_path / "old")
     assert len(before.vectors) == 5
@@ -169,12 +176,15 @@ def test_a_kill_at_each_step_of_an_upgrade_leaves_the_old_library_or_the_new(
         with Library(library) as now:  # upgrades, where that was not finished
             assert now.info().photos == 5, step
         assert differences(before, snapshot(library)) == [], step
-        left = {path.name for path in library.iterdir()}
+        left = {path.name for path in library.iterdir()} - {
+            "catalog.sqlite-wal",
+            "catalog.sqlite-shm",
+        }
         assert left <= {"catalog.sqlite", "lock", "models", "vectors"}, step
         with sqlite3.connect(library / "catalog.sqlite") as db:
             assert db.execute("PRAGMA user_version").fetchone()[0] > 1, step
 
     steps = killed_at_each_step(
-        tmp_path, program, ["index", tmp_path / "photos"], old_library, check
+        tmp_path, program, ["remove", tmp_path / "unknown"], old_library, check, code=2
     )
     assert any("schema-1" in step for step in steps)

@@ -1,5 +1,6 @@
 """A catalog is made whole, and a file that is not ours to touch is not touched."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -176,3 +177,140 @@ def test_no_sqlite_error_leaves_the_library_untranslated(tmp_path: Path) -> None
         store._db.write("DROP TABLE failures")
         with pytest.raises(LibraryError, match="no such table: failures"):
             store.catalog.failures()
+
+
+# A catalog from elsewhere
+
+
+def planted(folder: Path, *statements: str) -> Path:
+    connection = sqlite3.connect(make_library(folder))
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return folder
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW folders AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i FROM n) "
+        "SELECT i AS path, i AS kind, i AS added_at, i AS scanned_at FROM n",
+        "CREATE VIRTUAL TABLE folders USING fts5 (path, kind, added_at, scanned_at)",
+    ],
+    ids=["a view without end", "a virtual table"],
+)
+def test_what_stands_in_place_of_a_table_is_not_read(
+    tmp_path: Path, mode: dict[str, bool], statement: str
+) -> None:
+    planted(tmp_path, "DROP TABLE folders", statement)
+    with pytest.raises(LibraryDamaged, match="folders is not a table"):
+        Store.open(tmp_path, **mode)
+
+
+def test_a_planted_trigger_reaches_nothing_beyond_the_catalog(tmp_path: Path) -> None:
+    """No function or table that SQLite does not call innocent runs from within the file."""
+    planted(
+        tmp_path,
+        "CREATE TRIGGER bad AFTER INSERT ON mounts BEGIN "
+        "SELECT load_extension('/tmp/none.so'); END",
+    )
+    with Store.open(tmp_path) as store:
+        with pytest.raises(LibraryError, match="unsafe use of load_extension"):
+            store.catalog.add_mount(Path("/photos/disk"))
+        assert store.catalog.mounts() == []
+
+
+@pytest.mark.parametrize("kind", ["value", "text"])
+def test_a_value_of_the_wrong_type_is_called_damage(tmp_path: Path, kind: str) -> None:
+    """As a flipped bit makes it, which no rule of SQLite's keeps out."""
+    wrong = {"value": "x'ff'", "text": "CAST(x'ff' AS TEXT)"}[kind]
+    planted(
+        tmp_path,
+        "DROP TABLE mounts",
+        "CREATE TABLE mounts (path)",
+        f"INSERT INTO mounts VALUES ({wrong})",
+    )
+    with (
+        Store.open(tmp_path) as store,
+        pytest.raises(LibraryDamaged, match="the catalog is damaged"),
+    ):
+        store.catalog.mounts()
+
+
+def test_a_batch_that_breaks_a_rule_of_the_catalog_is_called_damage(tmp_path: Path) -> None:
+    with (
+        Store.open(make_library(tmp_path).parent) as store,
+        pytest.raises(LibraryDamaged, match="the catalog does not fit together"),
+    ):
+        store.catalog.set_current_model(77)
+
+
+# What can be in the way
+
+
+@pytest.mark.parametrize("name", ["catalog.sqlite", "catalog.sqlite.new", "lock"])
+def test_a_folder_in_place_of_a_file_is_an_error_of_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").touch()
+    with pytest.raises(LibraryError) as caught:
+        Store.open(tmp_path, create=True)
+    assert str(caught.value).startswith(str(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / name / "mine").exists()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_a_folder_in_place_of_sqlites_files_loses_nothing(
+    tmp_path: Path, mode: dict[str, bool], suffix: str
+) -> None:
+    with Store.open(make_library(tmp_path).parent) as store:
+        store.catalog.add_mount(Path("/photos/disk"))
+    place = tmp_path / f"catalog.sqlite{suffix}"
+    place.mkdir()
+    try:
+        with Store.open(tmp_path, **mode) as store:
+            assert store.catalog.mounts() == [Path("/photos/disk")]
+    except LibraryError as error:
+        assert "\n" not in str(error)
+    place.rmdir()
+    with Store.open(tmp_path) as store:
+        assert store.catalog.mounts() == [Path("/photos/disk")]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_garbage_beside_the_catalog_is_no_obstacle(tmp_path: Path, mode: dict[str, bool]) -> None:
+    with Store.open(make_library(tmp_path).parent) as store:
+        store.catalog.add_mount(Path("/photos/disk"))
+    (tmp_path / "catalog.sqlite-wal").write_bytes(b"\xa5" * 50_000)
+    (tmp_path / "catalog.sqlite-shm").write_bytes(b"\x5a" * 32_768)
+    with Store.open(tmp_path, **mode) as store:
+        assert store.catalog.mounts() == [Path("/photos/disk")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pipe_in_place_of_the_catalog_keeps_nobody_waiting(
+    tmp_path: Path, mode: dict[str, bool]
+) -> None:
+    os.mkfifo(tmp_path / "catalog.sqlite")
+    with pytest.raises(LibraryError):
+        Store.open(tmp_path, **mode)
+
+
+def test_every_commit_is_synced(tmp_path: Path) -> None:
+    with Store.open(make_library(tmp_path).parent) as store:
+        assert store._db.value("PRAGMA synchronous") == 2  # FULL
+        assert store._db.value("PRAGMA journal_mode") == "wal"
+
+
+def test_a_catalog_that_lost_its_journal_mode_gets_it_back(tmp_path: Path) -> None:
+    connection = sqlite3.connect(make_library(tmp_path))
+    assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    connection.close()
+    with Store.open(tmp_path, read_only=True) as store:
+        assert store.catalog.folders() == []
+    with Store.open(tmp_path) as store:
+        assert store._db.value("PRAGMA journal_mode") == "wal"

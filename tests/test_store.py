@@ -28,6 +28,7 @@ from clipsearch.index.database import Database
 from clipsearch.index.embeddings import photos_at_or_below
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
+from clipsearch.index.vector_index import checksum
 
 WIDTH = 16
 MODEL = ModelIdentity("one", "ViT", "aa", "{}", WIDTH)
@@ -323,6 +324,25 @@ def test_an_embedding_cut_short_is_called_damage(store: Store) -> None:
         store.search(1, QUERIES, 3)
 
 
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("with_file", [True, False])
+def test_an_embedding_that_is_not_finite_is_called_damage(
+    store: Store, bad: float, with_file: bool
+) -> None:
+    store.apply(photos(3), 1)
+    by_hand = SqliteUtils(store.folder / "catalog.sqlite")
+    vector = np.array([1, bad, *[0] * (WIDTH - 2)], "<f2").tobytes()
+    by_hand["embeddings"].delete(2)
+    by_hand["embeddings"].insert({"photo_id": 2, "model_id": 1, "vector": vector})
+    with pytest.raises(LibraryDamaged, match="not of finite numbers; `clipsearch check --repair`"):
+        store.refresh_vectors(1) if with_file else store.search(1, QUERIES, 3)
+
+
+def test_an_embedding_that_is_not_of_unit_length_is_searched_as_it_is(store: Store) -> None:
+    store.apply([embedded(1, 3 * np.eye(WIDTH, dtype=np.float32)[0])], 1)
+    assert store.search(1, np.eye(WIDTH, dtype=np.float32)[:1], 1)[0].tolist() == [[3.0]]
+
+
 # The index file
 
 
@@ -486,12 +506,88 @@ def test_a_row_that_the_file_should_hold_but_does_not_is_taken_in(store: Store) 
     assert_search_is_exact(store, k=60)
 
 
+def foreign_ids(path: Path, folder: Path) -> None:
+    """Let the file speak of photos that were never there, with the checksum in order."""
+    data = bytearray(path.read_bytes())
+    ids = np.frombuffer(bytes(data[-60 * 16 :]), "<i8").reshape(-1, 2).copy()
+    ids[:, 1] += 1000
+    data[-60 * 16 :] = ids.tobytes()
+    path.write_bytes(data)
+    db = SqliteUtils(folder / "catalog.sqlite")
+    db.execute("UPDATE vector_indexes SET checksum = ?", [checksum(path)])
+
+
+def test_a_file_that_speaks_of_other_photos_is_left_aside(store: Store) -> None:
+    store.apply(photos(60), 1)
+    store.refresh_vectors(1)
+    path = store.index_info(1).path
+    assert path is not None
+    foreign_ids(path, store.folder)
+    with Store.open(store.folder, read_only=True) as reader:
+        for _ in range(2):
+            assert_search_is_exact(reader)
+        hidden = [Path("/photos/5.jpg")]
+        assert_search_is_exact(reader, without=hidden)
+        note = reader.index_info(1).note
+        assert note == "the index file holds what the catalog does not; searched from the catalog"
+        store.apply([Gone(1), embedded(99, unit_vectors(1, 5)[0])], 1)
+        assert_search_is_exact(reader)
+        store.refresh_vectors(1)
+        assert_search_is_exact(reader)
+        assert reader.index_info(1).note is None
+
+
+@pytest.mark.parametrize(
+    "name", ["../../mine.txt", "/etc/passwd", "mine.txt", "", ".", "model-1-60-00000000.faiss\0x"]
+)
+def test_a_file_name_that_is_none_of_ours_is_not_opened(store: Store, name: str) -> None:
+    store.apply(photos(60), 1)
+    store.refresh_vectors(1)
+    mine = [store.folder.parent / "mine.txt", store.folder / "vectors" / "mine.txt"]
+    for path in mine:
+        path.write_text("mine")
+    SqliteUtils(store.folder / "catalog.sqlite").execute(
+        "UPDATE vector_indexes SET file = ?", [name]
+    )
+    assert_search_is_exact(store)
+    assert store.index_info(1).path is None
+    store.refresh_vectors(1)
+    assert_search_is_exact(store)
+    assert store.index_info(1).path is not None
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_folder_of_vectors_that_is_a_link_costs_nothing_that_lies_there(
+    store: Store, tmp_path: Path
+) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "letter.txt").write_text("mine")
+    (documents / "book.faiss").write_text("mine")
+    (store.folder / "vectors").symlink_to(documents)
+    store.apply(photos(60), 1)
+    store.refresh_vectors(1)
+    store.apply([Gone(1)], 1)
+    store.refresh_vectors(1)
+    assert_search_is_exact(store)
+    assert {"letter.txt", "book.faiss"} < set(index_files(store.folder))
+
+
+@pytest.mark.parametrize("width", [-1, 0, 2**31, 2**63 - 1])
+def test_a_model_of_absurd_width_is_called_damage(store: Store, width: int) -> None:
+    store.apply(photos(3), 1)
+    SqliteUtils(store.folder / "catalog.sqlite").execute("UPDATE models SET width = ?", [width])
+    with pytest.raises(LibraryDamaged, match="has vectors of length"):
+        store.search(1, QUERIES, 3)
+
+
 DIE_AT = {
     "while the file is written": "VectorIndex.save = write_half",
     "before the file is put in place": "VectorIndex.save = then_die(VectorIndex.save)",
     "before it is recorded": "generations._put_in_place = then_die(generations._put_in_place)",
     "before the old file is removed": "generations._record = then_die(generations._record)",
-    "after all": "generations._remove_litter = then_die(generations._remove_litter)",
+    "after all": "generations.remove_litter = then_die(generations.remove_litter)",
 }
 
 

@@ -3,11 +3,9 @@
 import gzip
 import os
 import resource
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -310,50 +308,6 @@ def test_many_processes_that_open_it_at_once_all_get_it(
 
 
 # Faults
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a disk of its own with 2 MB; skip where this process may not mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("needs mount")
-    if done.returncode:
-        pytest.skip(f"can't mount a tmpfs: {done.stderr.decode().strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def leave_free(disk: Path, count: int) -> None:
-    """Fill a disk up to some free bytes."""
-    free = shutil.disk_usage(disk).free
-    with (disk / "filler").open("ab", buffering=0) as file:
-        file.write(bytes(max(0, free - count)))
-
-
-@pytest.mark.parametrize("free", [0, 4096, 40_000, 100_000, 220_000])  # the last: after the copy
-def test_a_disk_without_room_for_the_copy_leaves_the_old_library(
-    small_disk: Path, free: int
-) -> None:
-    folder = unpack(small_disk / "library")
-    before = content(folder / "catalog.sqlite")
-    leave_free(small_disk, free)
-    with pytest.raises(LibraryError, match="no space left on the disk of the library") as caught:
-        Store.open(folder)
-    if 40_000 <= free <= 100_000:
-        assert "needs room for a copy of its catalog meanwhile (0.2 MB)" in str(caught.value)
-    (small_disk / "filler").unlink()
-    assert content(folder / "catalog.sqlite") == before
-    assert version(folder) == 1
-    assert not list(folder.glob("*schema-1*"))
-    with Store.open(folder) as store:
-        assert store.catalog.schema_version() == SCHEMA_VERSION
 
 
 def test_an_old_catalog_that_is_damaged_is_not_upgraded(old: Path) -> None:

@@ -1,5 +1,6 @@
 """Search is exact: equal to numpy over the same float16 values, whatever is removed or tied."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 0x10
     path.write_bytes(data)
-    with pytest.raises(UnusableFile, match="does not match its checksum"):
+    with pytest.raises(UnusableFile, match=r"does not match its checksum|else than recorded"):
         VectorIndex.open(path, stamp, verify=True)
 
 
@@ -156,17 +157,121 @@ def test_a_file_that_is_not_what_was_recorded_is_not_used(tmp_path: Path) -> Non
     assert reason(None, stamp) == "is missing"
     assert reason(data[:-1], stamp) == "has another length than recorded"
     assert reason(b"", stamp) == "has another length than recorded"
-    assert "can't be read" in reason(b"\0" * len(data), stamp)
-    assert "can't be read" in reason(b"", FileStamp(0, WIDTH, 0, 0, "00000000"))
+    other = "holds something else than recorded"
+    assert reason(b"\0" * len(data), stamp) == other
+    assert reason(b"", FileStamp(0, WIDTH, 0, 0, "00000000")) == other
     for wrong in ({"width": WIDTH + 1}, {"watermark": 7}, {"vectors": 199}):
-        assert reason(data, replace(stamp, **wrong)) == "holds something else than recorded"
+        assert reason(data, replace(stamp, **wrong)) == other
     flat = faiss.IndexFlatL2(WIDTH)
     flat.add(unit_vectors(200))
     faiss.write_index(flat, str(path))
     content = path.read_bytes() + bytes(200 * 16)
-    assert (
-        reason(content, replace(stamp, bytes=len(content))) == "holds something else than recorded"
-    )
+    assert reason(content, replace(stamp, bytes=len(content))) == other
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_an_index_file_begins_as_faiss_itself_writes_it(tmp_path: Path, count: int) -> None:
+    index = index_of(unit_vectors(count), np.arange(count))
+    index.save(tmp_path / "a.faiss")
+    faiss.write_index(index._index, str(tmp_path / "plain.faiss"))
+    ids = ids_for(np.arange(count)).astype("<i8").tobytes()
+    plain = (tmp_path / "plain.faiss").read_bytes()
+    assert (tmp_path / "a.faiss").read_bytes() == plain + ids
+
+
+HEADER_BYTES = 81
+
+
+@pytest.mark.parametrize("at", range(HEADER_BYTES))
+def test_no_file_with_another_header_reaches_faiss(
+    tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the byte: a count, a width, the kind, a length that FAISS would believe."""
+    path = tmp_path / "a.faiss"
+    stamp = index_of(unit_vectors(20), np.arange(20)).save(path)
+    assert stamp.bytes == HEADER_BYTES + 20 * (2 * WIDTH + 16)
+    data = bytearray(path.read_bytes())
+    monkeypatch.setattr(faiss, "read_index", lambda *_: pytest.fail("FAISS was given the file"))
+    for value in (data[at] ^ 0x01, data[at] ^ 0x80, 0xFF if data[at] != 0xFF else 0):
+        path.write_bytes(data[:at] + bytes([value]) + data[at + 1 :])
+        with pytest.raises(UnusableFile, match="holds something else"):
+            VectorIndex.open(path, replace(stamp, checksum=checksum(path)), verify=True)
+
+
+BIG = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"vectors": count} for count in (BIG, -1, 0, 2**62, -(2**63))),
+        *({"width": width} for width in (BIG, 0, -1, 2**31, 2**32 + WIDTH)),
+        *({"bytes": count} for count in (BIG, -1, 0)),
+        *({"watermark": number} for number in (BIG, -1)),
+        {"vectors": BIG, "width": BIG, "bytes": BIG},
+        {"vectors": -1, "bytes": HEADER_BYTES - 2 * WIDTH - 16},
+    ],
+)
+def test_a_stamp_with_absurd_numbers_is_not_believed(tmp_path: Path, wrong: dict[str, int]) -> None:
+    path = tmp_path / "a.faiss"
+    stamp = index_of(unit_vectors(20), np.arange(20)).save(path)
+    if "bytes" in wrong and 0 < wrong["bytes"] < stamp.bytes:
+        path.write_bytes(path.read_bytes()[: wrong["bytes"]])
+    with pytest.raises(UnusableFile):
+        VectorIndex.open(path, replace(stamp, **wrong), verify=False)
+
+
+def test_ids_that_do_not_rise_are_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "a.faiss"
+    stamp = index_of(unit_vectors(20), np.arange(20)).save(path)
+    data = path.read_bytes()
+    swapped = data[: -20 * 16] + data[-19 * 16 : -18 * 16] + data[-20 * 16 : -19 * 16]
+    path.write_bytes(swapped + data[-18 * 16 :])
+    with pytest.raises(UnusableFile, match="holds something else"):
+        VectorIndex.open(path, stamp, verify=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_the_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.faiss")
+    with pytest.raises(UnusableFile, match="is not a file"):
+        VectorIndex.open(tmp_path / "a.faiss", FileStamp(1, WIDTH, 1, 0, "00000000"), verify=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_saving_does_not_write_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "a.faiss").symlink_to(tmp_path / "mine.txt")
+    index_of(unit_vectors(20), np.arange(20)).save(tmp_path / "a.faiss")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("hidden", [1, 250, 499, 500])
+@pytest.mark.parametrize("removed", [0, 100])
+def test_hidden_photos_are_no_hits_until_the_next_call(hidden: int, removed: int) -> None:
+    vectors, photo_ids = unit_vectors(500), np.arange(500) + 1
+    index = index_of(vectors, photo_ids)
+    query = unit_vectors(7, seed=99)[:1]
+    nearest_first = np.argsort(-(vectors @ query[0]))
+    gone = nearest_first[:removed]
+    index.remove(ids_for(photo_ids)[gone, 0])
+    for count in (hidden, 3, 0):
+        index.hide(photo_ids[nearest_first[removed // 2 : removed // 2 + count]])
+        out = (
+            nearest_first[: max(removed, removed // 2 + count)]
+            if removed
+            else (nearest_first[:count])
+        )
+        kept = np.setdiff1d(np.arange(500), out)
+        assert_equals_brute_force(index, vectors[kept], photo_ids[kept])
+
+
+def test_vectors_added_after_hiding_are_found() -> None:
+    vectors, photo_ids = unit_vectors(50), np.arange(50)
+    index = index_of(vectors[:30], photo_ids[:30])
+    index.hide(np.arange(10))
+    index.add(vectors[30:].astype(np.float16), ids_for(photo_ids)[30:])
+    assert_equals_brute_force(index, vectors[10:], photo_ids[10:], 40)
 
 
 @pytest.mark.skipif(faiss.get_num_gpus() == 0, reason="no GPU that FAISS sees")
@@ -182,5 +287,9 @@ def test_a_gpu_finds_what_the_cpu_finds(k: int) -> None:
     gpu_scores, gpu_found = index.search(queries, k)
     np.testing.assert_allclose(gpu_scores, scores, atol=1e-3)
     assert not np.isin(gpu_found, photo_ids[::7]).any()
+    hidden = np.arange(0, 20_000, 2)
+    index.hide(hidden)
+    kept = np.setdiff1d(photo_ids, np.concatenate([hidden, photo_ids[::7]]))
+    assert_equals_brute_force(index, vectors[kept], photo_ids[kept], k)
     shared = [len(np.intersect1d(found[row], gpu_found[row])) / k for row in range(len(queries))]
     assert np.mean(shared) > 0.99

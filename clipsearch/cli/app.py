@@ -12,10 +12,11 @@ from clipsearch.cli.models_commands import models_app
 from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.cli.query_commands import query, similar
 from clipsearch.cli.remove_command import remove
+from clipsearch.cli.watch_command import watch
 
 EXIT_CODES = (
-    "Exit codes: 0 found or done, 1 nothing found, 2 bad usage or input, "
-    "3 the library can't be used."
+    "Exit codes: 0 found or done, 1 nothing found (check: problems found), 2 bad usage or "
+    "input, 3 the library can't be used, 130 or 143 interrupted."
 )
 
 # Help without Rich: it would take longer than all the rest of `clipsearch --help`.
@@ -57,6 +58,7 @@ def clipsearch(
 
 
 app.command()(index)
+app.command()(watch)
 app.command()(query)
 app.command()(similar)
 app.command()(info)

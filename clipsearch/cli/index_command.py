@@ -160,16 +160,17 @@ def _is_there(path: Path) -> bool:
 def _show(report: "IndexReport", *, json: bool) -> None:
     from clipsearch.cli.output import write_json, write_text
 
-    for problem in report.problems:
-        say(f"{problem.path}: {problem.reason}")
-    _say_failures(report)
+    say_what_went_wrong(report)
     if json:
         write_json(summary(report))
     else:
         write_text(summary_in_words(report))
 
 
-def _say_failures(report: "IndexReport") -> None:
+def say_what_went_wrong(report: "IndexReport") -> None:
+    """Say what could not be looked at, and the first files that failed."""
+    for problem in report.problems:
+        say(f"{problem.path}: {problem.reason}")
     for failure in report.failures[:REASONS_SHOWN]:
         say(f"failed: {failure.path}: {failure.reason}")
     if report.failed > REASONS_SHOWN:

@@ -60,6 +60,7 @@ LibraryOption = Annotated[
         "--library",
         metavar="DIR",
         callback=_given_anywhere,
+        readable=False,  # looked at when it is opened: what is wrong with it ends with 3
         show_default=False,
         help="The folder of the library. "
         " [default: $CLIPSEARCH_LIBRARY, else the user data folder of this platform]",

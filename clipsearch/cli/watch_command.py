@@ -1,0 +1,114 @@
+"""`clipsearch watch`: keep the library current."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.ending import say
+from clipsearch.cli.index_command import (
+    IncludeHiddenOption,
+    MaxMegapixelsOption,
+    ModelOption,
+    PathsArgument,
+    say_what_went_wrong,
+    summary,
+)
+from clipsearch.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    VerboseOption,
+)
+
+if TYPE_CHECKING:
+    from clipsearch.results import IndexReport
+
+_COUNTS = ("added", "changed", "moved", "removed", "failed")
+
+PollOption = Annotated[
+    bool,
+    typer.Option(
+        "--poll",
+        show_default=False,
+        help="Look at all folders every few seconds, for network file systems, which send no "
+        "events.  [default: only where the system has no events left]",
+    ),
+]
+RescanOption = Annotated[
+    float,
+    typer.Option(
+        "--rescan",
+        metavar="MINUTES",
+        min=0.1,
+        help="How often to look at everything all the same.",
+    ),
+]
+
+
+def watch(
+    paths: PathsArgument = None,
+    library: LibraryOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = Device.auto,
+    include_hidden: IncludeHiddenOption = False,
+    max_megapixels: MaxMegapixelsOption = None,
+    poll: PollOption = False,
+    rescan: RescanOption = 60.0,
+    json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Keep the library current: index the folders, then follow what changes in them.
+
+    One line for each update. Ctrl-C or SIGTERM saves what was begun and ends with 0.
+    """
+    from clipsearch.cli.progress import showing_progress
+    from clipsearch.cli.stopping import stopping
+    from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
+    from clipsearch.results import IndexOptions
+    from clipsearch.watching import Voices, Watcher, WatchOptions
+
+    options = WatchOptions(
+        model=model,
+        poll=poll,
+        rescan_seconds=60 * rescan,
+        index=IndexOptions(
+            include_hidden=include_hidden,
+            max_megapixels=max_megapixels or DEFAULT_MAX_MEGAPIXELS,
+        ),
+    )
+    with stopping() as stop:
+        Watcher(
+            library,
+            paths or [],
+            device=device.value,
+            options=options,
+            voices=Voices(Updates(json=json).show, say, showing_progress),
+            stop=stop,
+        ).run()
+
+
+class Updates:
+    """Shows the first run, and each update that did something."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._shown = 0
+
+    def show(self, report: "IndexReport") -> None:
+        """Write one line for an update to standard output, and what went wrong to the log."""
+        from clipsearch.cli.output import write_json, write_text
+
+        say_what_went_wrong(report)
+        happened = {name: getattr(report, name) for name in _COUNTS if getattr(report, name)}
+        if self._shown and not happened:
+            return
+        self._shown += 1
+        if self._json:
+            write_json({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **summary(report)})
+        else:
+            counts = ", ".join(f"{count} {name}" for name, count in happened.items())
+            unchanged = f"nothing new, {report.unchanged} unchanged"
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            write_text(f"{now}  {counts or unchanged}: {report.seconds:.1f} s")

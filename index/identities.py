@@ -1,0 +1,41 @@
+"""A model's identity once more, in a file beside its text model.
+
+Without its row in the catalog, no embedding of a model means anything. A file that says the same,
+and that its own fingerprint vouches for, lets a repair make the row again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from clipsearch.index.durable import put_in_place
+from clipsearch.index.records import ModelIdentity
+
+FILE = "identity.json"
+
+
+def keep_identity(folder: Path, identity: ModelIdentity) -> None:
+    """Write the file, unless it is there; where it can't be written, a repair has less to go by."""
+    if kept_identity(folder) == identity:
+        return
+    aside = folder / f".{FILE}.{os.getpid()}"
+    with suppress(OSError):
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(asdict(identity), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(aside, folder / FILE)
+
+
+def kept_identity(folder: Path) -> ModelIdentity | None:
+    """Return the identity kept in a folder that is named by its fingerprint."""
+    try:
+        fields = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        identity = ModelIdentity(**fields)
+        return identity if identity.fingerprint == folder.name else None
+    except (OSError, ValueError, TypeError):
+        return None
