@@ -116,6 +116,11 @@ class Catalog:
         known = self._values(_known_file, sql, (model_id, *parameters))
         return {row.file.path: row for row in known}
 
+    def photos_below(self, path: Path) -> int:
+        """Count the photos at or below a path."""
+        where, parameters = _at_or_below("photos", [path])
+        return int(self._db.value(f"SELECT count(*) FROM photos {where}", parameters))
+
     def photos(self, ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id that is not in the catalog is left out."""
         sql = _PHOTO + "WHERE id IN (SELECT value FROM json_each(?))"
