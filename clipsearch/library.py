@@ -373,6 +373,7 @@ class Library:
         self, row: ModelRow, vectors: NDArray[np.float32], k: int, *, include_away: bool
     ) -> list[list[Hit]]:
         without = self._left_out(include_away)
+        k = min(k, row.photos)  # room is made for k results
         with self._store.reading():  # one state of the catalog for vectors and rows
             scores, ids = self._store.search(row.id, vectors, k, without=without)
             photos = self._store.catalog.photos([int(i) for i in np.unique(ids) if i >= 0])
