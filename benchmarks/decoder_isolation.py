@@ -163,34 +163,35 @@ def compare_decoding(title: str, photos: list[bytes], workers: int, rounds: int)
 def compare_indexing(title: str, photos: list[bytes], workers: int, rounds: int) -> None:
     """Index the photos into new libraries, with the pool and with threads in its place."""
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "photos"
-        folder.mkdir()
-        for number, data in enumerate(photos):
-            (folder / f"{number:05}.jpg").write_bytes(data)
-        index_once(folder, 0)  # the model is read from the disk, and everything is imported
+        first, rest = Path(place) / "first", Path(place) / "rest"
+        for folder, some in ((first, photos[:1]), (rest, photos[1:])):
+            folder.mkdir()
+            for number, data in enumerate(some):
+                (folder / f"{number:05}.jpg").write_bytes(data)
         compare(
             title,
-            len(photos),
+            len(photos) - 1,
             rounds,
-            lambda: index_once(folder, len(photos)),
-            lambda: index_once(folder, len(photos), threads_for_pool(workers)),
+            lambda: index_once(first, rest, nullcontext()),
+            lambda: index_once(first, rest, threads_for_pool(workers)),
         )
 
 
-def index_once(
-    folder: Path, expected: int, instead: AbstractContextManager[object] | None = None
-) -> Round:
+def index_once(first: Path, rest: Path, way: AbstractContextManager[object]) -> Round:
+    """Index the rest into a new library, whose model is loaded and exported with the first."""
     from clipsearch import Library
 
     with (
         tempfile.TemporaryDirectory() as place,
         Library(Path(place) / "library") as library,
-        instead or nullcontext(),
+        way,
     ):
+        library.index([first], model="builtin")
         start, processor = time.perf_counter(), processor_seconds()
-        report = library.index([folder], model="builtin")
-        assert expected in (0, report.added + report.copied), report
-        return Round(time.perf_counter() - start, processor_seconds() - processor)
+        report = library.index([rest])
+        taken = Round(time.perf_counter() - start, processor_seconds() - processor)
+        assert report.added + report.copied == len(list(rest.iterdir())), report
+        return taken
 
 
 class threads_for_pool(AbstractContextManager[object]):

@@ -7,6 +7,7 @@ edits, moves, copies and deletes in between: at moments spread evenly over a run
 just after a batch is committed and while the FAISS file is replaced. After each kill the library
 must open, answer like brute force, and hold all that it held; at the end it must equal a fresh
 index of the same folder: rows, and vectors byte for byte. Ends with 1 if anything differs.
+Ctrl-C ends the killing early and compares.
 
 What is killed is the program as users start it, but for one thing: it notes its phases, and the
 photos that it is about to encode, in a file (tests/doomed_program.py). Most of its time goes into
@@ -57,11 +58,14 @@ def main() -> None:
             photos=options.photos,
             seed=options.seed,
         )
-        while campaign.tally.kills < options.kills:
-            campaign.kill_once()
-            if campaign.tally.kills % 10 == 0:
-                print(f"{campaign.tally.kills} kills, {campaign.tally.again} again", flush=True)
-            campaign.album.change(options.changes)
+        try:
+            while campaign.tally.kills < options.kills:
+                campaign.kill_once()
+                if campaign.tally.kills % 10 == 0:
+                    print(f"{campaign.tally.kills} kills, {campaign.tally.again} again", flush=True)
+                campaign.album.change(options.changes)
+        except KeyboardInterrupt:
+            print("interrupted: comparing with a fresh index", flush=True)
         campaign.finish()
     show(campaign)
     sys.exit(1 if campaign.tally.wrong else 0)

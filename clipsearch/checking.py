@@ -20,6 +20,7 @@ import numpy as np
 from clipsearch.away import away_folders, is_away
 from clipsearch.errors import LibraryDamaged, ModelError
 from clipsearch.index.checking import (
+    NOTHING_TO_SAVE,
     CatalogFindings,
     CheckedModel,
     CheckedPhoto,
@@ -101,8 +102,10 @@ def _repaired(folder: Path, parts: Sequence[Checked]) -> Repairs:
         return Repairs()
     try:
         repairs = repair_catalog(folder)
-    except LibraryDamaged:  # lost as a whole; the check has said so
-        return Repairs()
+    except LibraryDamaged as error:
+        if any(problem.is_final for part in parts for problem in part.problems):
+            return Repairs()  # the check has said so
+        return Repairs(lost=[f"nothing can be saved: {error}; {NOTHING_TO_SAVE}"])
     repairs.done.extend(_remade_text_models(folder))
     return repairs
 

@@ -93,7 +93,10 @@ def main() -> None:
         return
     settings = Settings.from_bytes(message)
     _die_with(settings.parent)
-    image_opening._decoders()  # loads them all
+    # Where a decoder wants numpy, its threads would take more memory than the picture.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    with contextlib.suppress(UnreadableImage):
+        image_opening.open_image(b"")  # loads all decoders
     usage = _MemoryUsage()
     _limit_resources(settings.memory)
     with contextlib.suppress(BrokenPipeError):  # the program is gone
@@ -220,6 +223,8 @@ def _limit_resources(memory: int) -> None:
             value = min(value, hard)
         with contextlib.suppress(OSError, ValueError):  # macOS takes no limit below what it maps
             resource.setrlimit(limit, (value, hard))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:  # noqa: PTH123
+        stream.write("500")  # where memory runs out, rather this process than the program
 
 
 _RESIDENT, _DATA = 1, 5  # fields of /proc/self/statm

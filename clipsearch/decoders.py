@@ -131,12 +131,12 @@ class DecoderPool:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the decoders are closed")
-            if self._broken:
-                job.future.set_exception(ClipsearchError(self._broken))
-                return job.future
             self._jobs.append(job)
             if self._idle < len(self._jobs) and len(self._threads) < self._most:
                 self._start_thread()
+            if self._broken:
+                self._jobs.pop()
+                job.future.set_exception(ClipsearchError(self._broken))
             self._changed.notify()
         return job.future
 
@@ -169,13 +169,19 @@ class DecoderPool:
     # In the threads, of which each has a process
 
     def _start_thread(self) -> None:
-        if not self._threads:
-            self._clock.start()
-            atexit.register(self.close)
         thread = threading.Thread(target=self._serve, name="clipsearch-decoder", daemon=True)
-        self._threads.append(thread)
-        self._idle += 1  # until it takes a photo
-        thread.start()
+        try:
+            if not self._threads:
+                self._clock.start()
+                atexit.register(self.close)
+            thread.start()  # and waits for the lock that is held here
+        except RuntimeError as error:  # the system has no more threads
+            self._most = len(self._threads)
+            if not self._threads:
+                self._broken = _no_process(str(error))
+        else:
+            self._threads.append(thread)
+            self._idle += 1  # until it takes a photo
 
     def _serve(self) -> None:
         """Hand photos to a process, one after another, replacing it where needed."""
@@ -197,6 +203,10 @@ class DecoderPool:
         except _NoProcess as error:
             self._give_up(job, str(error))
             job = None
+        except BaseException as error:  # a fault of this program: nobody may wait for ever
+            self._give_up(job, f"{type(error).__name__}: {error}")
+            job = None
+            raise
         finally:
             self._discard(process)
             if job is not None:
@@ -275,6 +285,7 @@ class DecoderPool:
             if job is None:
                 self._idle -= 1
             else:
+                job.tried = True
                 self._jobs.appendleft(job)
             self._threads.remove(threading.current_thread())
             self._most -= 1  # no more attempts while the others do
@@ -341,18 +352,19 @@ class _Process:
     def wait_until_ready(self) -> None:
         """Wait until it takes photos; raises _NoProcess."""
         limit = max(_SECONDS_TO_START, self._settings.seconds)
+        why = ""
         try:
             with self._clock.limit(self, limit):
                 self._send(self._settings.to_bytes())
-                if self._receive(len(READY)) == READY:
-                    return
-            why = "it does not answer as it should"
+                if self._receive(len(READY)) != READY:
+                    why = "it does not answer as it should"
         except (OSError, EOFError, ValueError):
             code = self._reap()
             why = self._last_line() or f"it ended at its start ({_how_it_ended(code)})"
         if self.overdue:
             why = f"it was not ready after {limit:g} s"
-        raise _NoProcess(_no_process(why))
+        if why:
+            raise _NoProcess(_no_process(why))
 
     def decode(self, data: bytes, shape: tuple[int, int, int]) -> PreparedPhoto:
         """Decode a photo; raises UnreadableImage or _Died."""

@@ -37,11 +37,23 @@ def image_precision(device: torch.device) -> torch.dtype:
     return torch.float16
 
 
+def multiplies_int8(device: torch.device) -> bool:
+    """Say whether the device is a processor that multiplies int8 itself, far quicker than float32.
+
+    Without such instructions the products of int8 may overflow, besides.
+    """
+    return device.type == "cpu" and _cpu_has("avx512_vnni", "avx_vnni")
+
+
 def _cpu_has_bf16() -> bool:
     """Say whether the processor multiplies bf16 itself; emulated, it is slower than float32."""
+    return _cpu_has("avx512_bf16", "amx_bf16")
+
+
+def _cpu_has(*features: str) -> bool:
     import torch
 
     if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
         return False
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return any(capabilities.get(feature) for feature in features)

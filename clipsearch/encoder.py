@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.devices import choose_device, image_precision
+from clipsearch.devices import choose_device, image_precision, multiplies_int8
 from clipsearch.errors import ModelError
+from clipsearch.freed_memory import keep_freed_memory
 from clipsearch.model_loading import LoadedModel, load_model
 from clipsearch.models import ModelSource
 from clipsearch.preprocessing import Preprocessing
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TEXT_BATCH = 256
+CPU_BATCH = 32  # photos in one pass on a processor; more gains nothing and takes memory
+# The vectors of so many photos say if a tower may work in int8: the least cosine to float32.
+JUDGED_WITH = 8
+INT8_LEAST_COSINE = 0.995
+FOLDED_LEAST_COSINE = 0.9999
 
 
 class Encoder:
@@ -35,10 +41,13 @@ class Encoder:
         self.preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
         self.device = device
         self.precision = precision
-        self._network: Any = loaded.network.to(device)
+        self._network: Any = loaded.network
+        _fold_norms(self._network, self.preprocessing)
+        self._network.to(device)
         _lower_precision(self._network, precision)
         # Convolutions run half again as fast so; the others do not mind.
         self._network.visual.to(memory_format=torch.channels_last)
+        self._try_int8 = precision == torch.float32 and multiplies_int8(device)
         self._scale, self._shift = self._normalisation()
         self._tokenizer = loaded.tokenizer
 
@@ -47,14 +56,11 @@ class Encoder:
 
         Each picture is RGB, (height, width, 3), of the size that `preprocessing` gives.
         """
-        import torch
-
         if not pixels:
             return self._empty()
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2)
-            pictures = (batch.float() * self._scale + self._shift).to(self.precision)
-            return self._unit(self._network.encode_image(pictures))
+        step = CPU_BATCH if self.device.type == "cpu" else len(pixels)
+        parts = [pixels[start : start + step] for start in range(0, len(pixels), step)]
+        return np.concatenate([self._encode_batch(part) for part in parts])
 
     def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return one unit vector an upright RGB picture, float32 (n, width)."""
@@ -92,6 +98,30 @@ class Encoder:
             width=self.identity.width,
         )
 
+    def _encode_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2)
+            pictures = (batch.float() * self._scale + self._shift).to(self.precision)
+            vectors = self._unit(self._network.encode_image(pictures))
+            if self._try_int8 and len(pixels) >= JUDGED_WITH:
+                self._try_int8 = False
+                self._go_int8(pictures, vectors)
+        return vectors
+
+    def _go_int8(self, pictures: torch.Tensor, expected: NDArray[np.float32]) -> None:
+        """Let the image tower work in int8 from now on, if it finds these vectors so too."""
+        from clipsearch.image_tower import int8_layers
+
+        swaps = int8_layers(self._network.visual)
+        if not swaps:
+            return
+        swaps.make()
+        found = self._network.encode_image(pictures).float().numpy()
+        if not _least_cosine(found, expected) >= INT8_LEAST_COSINE:
+            swaps.undo()
+
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what 0 to 255 is multiplied by, and what is then added, for each colour."""
         import torch
@@ -120,6 +150,8 @@ def load_encoder(source: ModelSource, *, device: str = "auto") -> Encoder:
     not there; each in one line.
     """
     place = choose_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
     return Encoder(load_model(source), place, image_precision(place))
 
 
@@ -134,3 +166,32 @@ def _lower_precision(network: Any, precision: torch.dtype) -> None:
     for module in network.visual.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.float()
+
+
+def _fold_norms(network: Any, preprocessing: Preprocessing) -> None:
+    """Fold batch norms into convolutions, unless that changes the vectors."""
+    import torch
+
+    from clipsearch.image_tower import folded_norms
+
+    swaps = folded_norms(network.visual)
+    if not swaps:
+        return
+    shape = (1, 3, preprocessing.height, preprocessing.width)
+    picture = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network.encode_image(picture).numpy()
+        swaps.make()
+        if (
+            not _least_cosine(network.encode_image(picture).numpy(), expected)
+            >= FOLDED_LEAST_COSINE
+        ):
+            swaps.undo()
+
+
+def _least_cosine(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    """Return the least cosine of the rows of both; NaN if a row has no direction."""
+    dots = (some * others).sum(axis=1)
+    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float((dots / lengths).min())

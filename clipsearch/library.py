@@ -16,7 +16,7 @@ from clipsearch.errors import InvalidInput, LibraryNotFound, LibraryReadOnly, Mo
 from clipsearch.index.changes import Change, ForgetFailure, Gone
 from clipsearch.index.records import Failure, Folder, ModelRow
 from clipsearch.index.store import Store
-from clipsearch.loaded_models import LoadedModels, other_weights
+from clipsearch.loaded_models import LoadedModels
 from clipsearch.models import ModelSource, default_model, resolve_model
 from clipsearch.query import (
     Picture,
@@ -50,6 +50,7 @@ class Library:
         create: bool = True,
         read_only: bool = False,
         device: str = "auto",
+        long_lived: bool = False,
     ) -> None:
         """Open a library, by default the user's own; it is made if missing and `create` is true.
 
@@ -58,6 +59,7 @@ class Library:
             create: make it if it is missing (never when `read_only`).
             read_only: never write; safe beside a process that indexes.
             device: where photos are encoded: auto, cpu, cuda or mps.
+            long_lived: take longer to load the model of texts, and less for each text.
 
         Raises:
             LibraryError: it is missing, damaged, no library, or made by a newer clipsearch.
@@ -66,7 +68,7 @@ class Library:
         self.device = device
         self._read_only = read_only
         self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
-        self._models = LoadedModels(self.folder / "models", device)
+        self._models = LoadedModels(self.folder / "models", device, long_lived=long_lived)
 
     def close(self) -> None:
         """Close the catalog and let go of the models."""
@@ -219,13 +221,10 @@ class Library:
     def _load_for_run(
         self, source: ModelSource, current: ModelRow | None, *, changed_over: bool
     ) -> tuple[Encoder, int]:
-        encoder = self._models.load(source)
-        if (
-            current
-            and not changed_over
-            and encoder.identity.fingerprint != current.identity.fingerprint
-        ):
-            raise other_weights(source.name)
+        if current and not changed_over:  # what was loaded for an earlier run serves again
+            encoder = self._models.encoder_of(current)
+        else:
+            encoder = self._models.load(source)
         return encoder, self._model_id(encoder)
 
     def _model_id(self, encoder: Encoder) -> int:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 class LoadedModels:
     """Encoders by fingerprint; text towers lie exported beside the library, so need no torch."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, folder: Path, device: str, *, long_lived: bool = False) -> None:
         self._folder = folder
+        self._long_lived = long_lived
         self._device = device
         self._encoders: dict[str, Encoder] = {}
         self._text_encoders: dict[str, TextEncoder] = {}
+        self._kept: set[str] = set()  # fingerprints of the models whose text tower is known good
 
     def clear(self) -> None:
         """Let go of all models."""
@@ -53,7 +55,8 @@ class LoadedModels:
         fingerprint = row.identity.fingerprint
         if fingerprint not in self._text_encoders:
             try:
-                tower = TextEncoder.open(self._folder / fingerprint)
+                folder = self._folder / fingerprint
+                tower = TextEncoder.open(folder, long_lived=self._long_lived)
             except ModelError:  # missing or damaged; the next index run makes it anew
                 return self.encoder_of(row)
             self._text_encoders[fingerprint] = tower
@@ -64,12 +67,15 @@ class LoadedModels:
         from clipsearch.text_encoder import TextEncoder
 
         folder = self._folder / encoder.identity.fingerprint
+        if encoder.identity.fingerprint in self._kept and folder.is_dir():
+            return
         with disk_errors(self._folder.parent):
             try:
                 TextEncoder.open(folder)
             except ModelError:
                 encoder.export_text_encoder(folder)
             keep_identity(folder, encoder.identity)
+        self._kept.add(encoder.identity.fingerprint)
 
 
 def other_weights(name: str) -> ModelError:

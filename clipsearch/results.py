@@ -7,12 +7,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clipsearch.image_files import ScanProblem
-from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
 from clipsearch.index.paths import to_text
-from clipsearch.index.records import Failure, Folder, IndexInfo, ModelRow, PhotoRecord
+
+if TYPE_CHECKING:
+    from clipsearch.image_files import ScanProblem
+    from clipsearch.index.records import Failure, Folder, IndexInfo, ModelRow, PhotoRecord
+
+
+def _default_max_megapixels() -> float:
+    from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
+
+    return DEFAULT_MAX_MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class IndexOptions:
     retry_failed: bool = False  # open again what failed before and has not changed since
     include_hidden: bool = False  # hidden, trash and thumbnail folders too
     prune: bool = False  # forget the photos of folders that are away
-    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+    max_megapixels: float = field(default_factory=_default_max_megapixels)
     batch_size: int | None = None  # photos an encoder pass; None: by device
     postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
 

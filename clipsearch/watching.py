@@ -6,6 +6,7 @@ complete, and go into the next update together; nothing is forgotten before an u
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -32,6 +33,7 @@ from clipsearch.results import IndexOptions, IndexProgress, IndexReport
 from clipsearch.settings import absolute, library_folder
 
 LOOK_AROUND = 1.0  # seconds between two looks at whether the folders themselves are there
+WARM_UP_AFTER = 5.0  # seconds of calm after which the model is loaded, to be there when needed
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds before an update that failed is tried again
 CATALOG = "catalog.sqlite"
 
@@ -85,6 +87,7 @@ class Watcher:
         self._must_follow = False  # whether some source could not be made
         self._started = False  # whether the first run is done
         self._next_look_around = self._next_rescan = self._next_try = 0.0
+        self._warm_up_at = 0.0  # when to load the model; infinite once that is done
         self._pause = FIRST_PAUSE
 
     def run(self) -> None:
@@ -126,6 +129,8 @@ class Watcher:
             self._look_at_everything()
         elif due := self._pending.take_due(now):
             self._update(due)
+        elif now >= self._warm_up_at and not self._pending:
+            self._warm_up()
 
     # changes
 
@@ -266,8 +271,17 @@ class Watcher:
     def _now_started(self) -> None:
         if not self._started:
             self._started = True
+            self._warm_up_at = time.monotonic() + WARM_UP_AFTER
             what = "folder" if len(self._folders) == 1 else "folders"
             self._voices.say(f"watching {len(self._folders)} {what}")
+
+    def _warm_up(self) -> None:
+        """Load the model ahead: the first photo that comes must not wait for it."""
+        from PIL import Image
+
+        self._warm_up_at = math.inf
+        with suppress(*_MAY_PASS):  # the update that needs it says what is wrong
+            self._the_library().encode_images([Image.new("RGB", (64, 64))])
 
     def _update(self, due: Sequence[Path]) -> None:
         self._batch = frozenset(due)

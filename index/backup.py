@@ -29,6 +29,7 @@ from clipsearch.errors import (
 )
 from clipsearch.index.checking import (
     CATALOG,
+    DAMAGE,
     CatalogLost,
     HeaderDamaged,
     Reading,
@@ -131,7 +132,7 @@ def _disk_errors(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise LibraryError(f"{file}: can't be written: {error.strerror or error}") from error
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "full" in str(error):
             raise LibraryError(f"{file}: can't be written: no space left on the disk") from error
         raise LibraryError(f"{file}: can't be written: copying the catalog: {error}") from error
@@ -144,7 +145,7 @@ def _copy_catalog(source: Path, target: Path) -> None:
         with reading(source) as state:
             state.connection.execute("ROLLBACK")  # VACUUM is a transaction of its own
             state.connection.execute("VACUUM INTO ?", (str(target),))
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "malformed" in str(error) or "not a database" in str(error):
             raise _damaged(source.parent, str(error)) from error
         raise
@@ -344,7 +345,7 @@ def _make_usable(place: Path, file: Path, manifest: dict[str, Any]) -> None:
                 raise _no_backup(file, "its catalog is damaged")
             db.execute("PRAGMA journal_mode = WAL")
             found = _counts(db)
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         raise _no_backup(file, f"its catalog is damaged ({error})") from error
     if any(found[name] != manifest[name] for name in ("photos", "embeddings", "schema")):
         raise _no_backup(file, "its catalog is not what its list says")

@@ -36,17 +36,29 @@ CATALOG = "catalog.sqlite"
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 
+NOTHING_TO_SAVE = (
+    "restore a backup into an empty folder (`clipsearch restore FILE`), or move "
+    f"{CATALOG} away and index anew"
+)
 REPAIR = "`clipsearch check --repair`"
 REMADE_BY_INDEX = f"{REPAIR}; what it can't save, `clipsearch index` makes anew"
 
 # A unit vector rounded to float16 is off by less than 0.0005; a broken one is far off.
 UNIT_TOLERANCE = 0.002
 
+# What reading a damaged catalog raises; the latter for a message that quotes damaged text.
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
 _BUSY_SECONDS = 10.0
 # Nothing planted in a schema calls what reaches beyond the file; damaged pages are noticed early.
 _SETTINGS = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
 _ROWS_AT_ONCE = 10_000
 _FIRST_PAGES = 1 << 17  # bytes
+_OF_OUR_SCHEMA = (
+    b"CREATE TABLE photos",
+    b"CREATE TABLE embeddings",
+    b"CREATE TRIGGER embedding_removed",
+)
 _MESSAGES = 20  # of SQLite's own check
 
 
@@ -131,7 +143,7 @@ def check_catalog(folder: Path, *, photos: bool = False) -> CatalogFindings:
         found.parts.append(Checked("catalog file", 1, "file", (problem,)))
     except CatalogLost as error:
         found.parts.append(Checked("catalog file", 1, "file", (lost(str(error)),)))
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         found.parts.append(Checked("catalog file", 1, "file", (_unreadable(error, "it"),)))
     return found
 
@@ -140,8 +152,8 @@ def lost(why: str) -> Problem:
     """Return the problem of a catalog of which nothing can be read."""
     return Problem(
         f"the catalog is lost: {why}",
-        "nothing of it can be read, so nothing can be repaired: restore a backup into an empty "
-        f"folder (`clipsearch restore FILE`), or move {CATALOG} away and index anew",
+        f"nothing of it can be read, so nothing can be repaired: {NOTHING_TO_SAVE}",
+        is_final=True,
     )
 
 
@@ -174,7 +186,8 @@ def check_header(folder: Path) -> None:
 def holds_our_schema(path: Path) -> bool:
     """Tell whether the first pages of a file hold the definition of our tables."""
     with path.open("rb") as file:
-        return b"CREATE TABLE photos" in file.read(_FIRST_PAGES)
+        pages = file.read(_FIRST_PAGES)
+    return any(text in pages for text in _OF_OUR_SCHEMA)
 
 
 def _has_remains(folder: Path) -> bool:
@@ -211,7 +224,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         )
         try:
             connection.execute("SELECT 1 FROM sqlite_master").close()
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             if not any(words in str(error) for words in ("readonly", "unable to open")):
                 return connection  # damaged: the check says how
             connection.close()
@@ -255,20 +268,20 @@ def _reported(found: CatalogFindings, part: str) -> Iterator[None]:
     """Turn an error of SQLite into a problem of this part."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "locked" in str(error):
             raise
         found.parts.append(Checked(part, 0, "row", (_unreadable(error, f"the {part}"),)))
 
 
-def _unreadable(error: sqlite3.DatabaseError, what: str) -> Problem:
+def _unreadable(error: Exception, what: str) -> Problem:
     return Problem(f"{what} can't be read: {error}", REMADE_BY_INDEX)
 
 
 def planted(state: Reading) -> list[str]:
     """Return the tables in whose place is a view, say, which runs what it likes when it is read."""
     others = "SELECT name FROM sqlite_master WHERE type <> 'table' OR coalesce(rootpage, 0) = 0"
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*DAMAGE):
         return sorted(TABLES & {name for (name,) in state.rows(others)})
     return []
 
@@ -279,11 +292,11 @@ def planted(state: Reading) -> list[str]:
 def check_pages(state: Reading) -> Checked:
     """Let SQLite look at every page, row and index."""
     pages = 0
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*DAMAGE):
         pages = int(state.value("PRAGMA page_count"))
     try:
         said = [str(row[0]) for row in state.rows(f"PRAGMA integrity_check({_MESSAGES})")]
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "locked" in str(error):
             raise
         said = [str(error)]
@@ -317,7 +330,7 @@ def _check_version(state: Reading, folder: Path) -> tuple[int, list[Problem], li
 
 def schema_steps(state: Reading) -> int:
     """Return the number of the last step that the schema went through; 0 if it can't be told."""
-    with suppress(sqlite3.DatabaseError, ValueError):
+    with suppress(*DAMAGE, ValueError):
         names = state.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = 'clipsearch'")
         return max((int(str(name)[1:4]) for (name,) in names), default=0)
     return 0
@@ -533,7 +546,7 @@ def open_index_files(state: Reading, folder: Path) -> dict[int, IndexFile]:
             named = state.rows(_GENERATIONS)
             if named == before:
                 return files
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "locked" in str(error):
             raise
         return {}  # the damage is reported where the catalog itself is looked at
@@ -681,7 +694,7 @@ def leftovers(folder: Path) -> list[Path]:
     try:
         with reading(folder / CATALOG) as state:
             named = {str(row[0]) for row in state.rows("SELECT file FROM vector_indexes")}
-    except (sqlite3.DatabaseError, LibraryError):
+    except (*DAMAGE, LibraryError):
         return sorted(found)
     found += [path for path in folder.glob("vectors/*") if path.name not in named]
     return sorted(found)

@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database as SqliteUtils
-
 from clipsearch.errors import (
     LibraryDamaged,
     LibraryError,
@@ -22,7 +20,7 @@ from clipsearch.errors import (
     LibraryReadOnly,
 )
 from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
-from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, TABLES, migrate
+from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 
 BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
 PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
@@ -36,6 +34,7 @@ _SETTINGS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA foreign_keys = ON",
+    "PRAGMA recursive_triggers = ON",  # a row that REPLACE replaces counts as removed
     "PRAGMA synchronous = FULL",
 )
 
@@ -61,8 +60,7 @@ class Database:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        # No plugins: what a user installed for the sqlite-utils command is none of ours.
-        self._db = SqliteUtils(connection, execute_plugins=False)
+        self._db = connection
         try:
             for setting in _SETTINGS:
                 self.write(setting)
@@ -92,7 +90,7 @@ class Database:
         try:
             with db._errors_translated():
                 db._db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-                migrate(db._db)
+                db._migrate()
                 db._db.execute("PRAGMA journal_mode = WAL")
         finally:
             db.close()
@@ -138,14 +136,23 @@ class Database:
     def upgrade(self) -> None:
         """Bring the schema up to date, in one transaction, or leave it as it was."""
         with self._errors_translated():
-            migrate(self._db)
+            self._migrate()
+
+    def _migrate(self) -> None:
+        # Here, because it takes longer to import than a search takes.
+        from sqlite_utils import Database as SqliteUtils
+
+        from clipsearch.index.migrations import migrate
+
+        # No plugins: what a user installed for the sqlite-utils command is none of ours.
+        migrate(SqliteUtils(self._db, execute_plugins=False))
 
     def copy_to(self, path: Path) -> None:
         """Write what is committed to a new file, safely on disk when this returns."""
         with self._errors_translated():
             connection = _connect(path, "rwc")
             try:
-                self._db.conn.backup(connection)
+                self._db.backup(connection)
             finally:
                 connection.close()
 
@@ -172,7 +179,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Show the block one committed state, whatever others commit; may be nested."""
-        if self._db.conn.in_transaction:
+        if self._db.in_transaction:
             yield
         else:
             with self._transaction("BEGIN"):
@@ -180,7 +187,7 @@ class Database:
 
     def state(self) -> tuple[int, int]:
         """Return a value that differs whenever anything was committed since, here or elsewhere."""
-        return self.value("PRAGMA data_version"), self._db.conn.total_changes
+        return self.value("PRAGMA data_version"), self._db.total_changes
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ class Problem:
     remedy: str  # one line: what mends it
     count: int = 1
     examples: tuple[str, ...] = ()  # the first few paths or rows
+    is_final: bool = False  # no repair can mend it
 
     @classmethod
     def of(cls, found: Sequence[str], what: str, remedy: str) -> tuple[Problem, ...]:

@@ -10,12 +10,9 @@ from sqlite3 import DatabaseError
 
 from sqlite_utils import Database, Migrations
 
-APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
-SCHEMA_VERSION = 2
-TABLES = {
-    *("photos", "failures", "folders", "mounts", "models", "library"),
-    *("embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
-}
+from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "TABLES", "migrate"]
 
 _steps = Migrations("clipsearch")
 

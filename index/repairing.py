@@ -15,6 +15,7 @@ import numpy as np
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
 from clipsearch.index.checking import (
     CATALOG,
+    DAMAGE,
     CatalogLost,
     CheckedModel,
     HeaderDamaged,
@@ -37,8 +38,10 @@ from clipsearch.index.checking import (
 )
 from clipsearch.index.database import Database
 from clipsearch.index.generations import build_generation
+from clipsearch.index.identities import kept_identity
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION
+from clipsearch.index.paths import escape
 from clipsearch.index.records import utc_now
 from clipsearch.index.salvaging import raise_sequence, salvage
 
@@ -79,7 +82,7 @@ def repair_catalog(folder: Path) -> Repairs:
 def _errors_translated(folder: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "locked" in str(error):
             line = "another program holds the catalog; try again when it is done"
             raise LibraryLocked(f"{folder}: {line}") from error
@@ -108,17 +111,31 @@ def _mend_file(folder: Path, repairs: Repairs) -> None:
             if planted(Reading(connection)):
                 raise LibraryDamaged(f"{folder}: names of tables belong to something else")
             said = check_pages(Reading(connection)).problems
+            if _tables_changed(connection):
+                raise sqlite3.DatabaseError("its definitions are damaged")
             if not said or _reindexed(connection):
                 if said:
                     repairs.done.append("made SQLite's indexes anew from their tables")
                 _set_mark(connection, folder, repairs)
                 return
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         if "locked" in str(error):
             raise LibraryLocked(
                 f"{folder}: another program holds the catalog; try again when it is done"
             ) from error
     salvage(folder, repairs.done, repairs.lost)
+
+
+def _tables_changed(connection: sqlite3.Connection) -> bool:
+    """Tell whether a table that is there has another definition than it should have."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        return False
+    there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    wrong = missing_definitions(connection)
+    return any(
+        sql.startswith("CREATE TABLE") and connection.execute(there, (name,)).fetchall()
+        for name, sql in wrong.items()
+    )
 
 
 def _reindexed(connection: sqlite3.Connection) -> bool:
@@ -130,7 +147,7 @@ def _reindexed(connection: sqlite3.Connection) -> bool:
     try:
         connection.execute("REINDEX")
         well = not check_pages(Reading(connection)).problems
-    except sqlite3.DatabaseError:  # two rows of a path that must be unique, say
+    except DAMAGE:  # two rows of a path that must be unique, say
         well = False
     connection.execute("COMMIT" if well else "ROLLBACK")
     return well
@@ -159,6 +176,7 @@ def _mend_rows(folder: Path, connection: sqlite3.Connection, repairs: Repairs) -
         _mend_schema(state, repairs)
         _drop_orphans(state, repairs)
         _mend_text(state, repairs)
+        _mend_models(folder, state, repairs)
         models = [model for model in models_of(state) if model.intact]
         files = open_index_files(state, folder / "vectors")
         to_build = [
@@ -229,6 +247,23 @@ def _mend_text(state: Reading, repairs: Repairs) -> None:
             repairs.lost.append(
                 f"{len(dropped)} rows of {table}, which held bytes that are not text"
             )
+
+
+def _mend_models(folder: Path, state: Reading, repairs: Repairs) -> None:
+    """Give a damaged row the identity that is kept beside the text model."""
+    for model in models_of(state):
+        identity = kept_identity(folder / "models" / Path(model.fingerprint).name)
+        if model.intact or identity is None:
+            continue
+        state.connection.execute(
+            "UPDATE models SET name = ?, architecture = ?, weights_sha256 = ?, "
+            "preprocessing = ?, width = ? WHERE id = ?",
+            (
+                *(escape(identity.name), identity.architecture, identity.weights_sha256),
+                *(identity.preprocessing, identity.width, model.id),
+            ),
+        )
+        repairs.done.append(f"made the row of the model {identity.name} anew")
 
 
 def _mend_library_row(state: Reading, repairs: Repairs) -> None:

@@ -8,7 +8,6 @@ page can also hold what looks like a row.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,15 @@ from typing import Any
 
 from sqlite_utils import Database as SqliteUtils
 
-from clipsearch.index.checking import CATALOG, MAGIC, CatalogLost, holds_our_schema
+from clipsearch.index.checking import CATALOG, DAMAGE, CatalogLost, is_utf8
+from clipsearch.index.damaged_pages import make_working_copy, rows_in_leaves
 from clipsearch.index.database import PAGE_SIZE
 from clipsearch.index.durable import disk_errors, put_in_place
 from clipsearch.index.findings import EXAMPLES
 from clipsearch.index.identities import kept_identity
-from clipsearch.index.migrations import APPLICATION_ID, migrate
+from clipsearch.index.migrations import migrate
 from clipsearch.index.paths import escape, to_path
-from clipsearch.index.records import utc_now
+from clipsearch.index.records import ModelIdentity, utc_now
 
 # Python asks SQLite for a row ahead, and so does not give the one before a damaged page; a row
 # asked for alone comes alone.
@@ -53,6 +53,10 @@ _WITNESSES = {
 }
 
 
+# What an index says of the rows, by row id, and whether it could be read to its end.
+_Testimony = tuple[dict[int, tuple[Any, ...]], bool]
+
+
 @dataclass
 class _Saved:
     """What was read of one table."""
@@ -63,6 +67,7 @@ class _Saved:
     lost: set[int] = field(default_factory=set)  # row ids that were there, as an index says
     all_known: bool = False  # an index could be read to its end: nothing else is lost
     names: dict[int, str] = field(default_factory=dict)  # of lost photos and models
+    witnesses: list[_Testimony] = field(default_factory=list)
     sequence: int = 0  # the highest id that was ever given
 
 
@@ -77,7 +82,7 @@ def salvage(folder: Path, done: list[str], lost: list[str]) -> None:
         aside = folder / f"{CATALOG}.repaired"
         try:
             saved = _read_all(kept)
-            _take_kept_models(folder, saved["models"])
+            _take_kept_models(folder, saved)
             _check_worth(saved)
             _write(aside, saved)
         except BaseException:
@@ -120,7 +125,7 @@ def _let_go_of_wal(catalog: Path) -> None:
 
     It goes into the old catalog first, so that a crash here leaves all there is.
     """
-    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(catalog)) as connection:
+    with suppress(*DAMAGE), closing(sqlite3.connect(catalog)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for file in (_wal(catalog), _shm(catalog)):
         file.unlink(missing_ok=True)
@@ -129,30 +134,33 @@ def _let_go_of_wal(catalog: Path) -> None:
 # Reading
 
 
-def _read_all(path: Path) -> dict[str, _Saved]:
-    """Read every table; of the file as it is, else with a header made anew."""
+def _read_all(kept: Path) -> dict[str, _Saved]:
+    """Read every table, from a copy that SQLite opens."""
+    work = kept.with_name(f"{CATALOG}.repaired-work")
     try:
-        with closing(_open(path)) as db:
-            db.execute("SELECT count(*) FROM sqlite_master").fetchall()
-            return _read_tables(db)
-    except sqlite3.DatabaseError as error:
-        if not holds_our_schema(path):
-            raise CatalogLost(f"its first page is damaged ({error})") from error
+        make_working_copy(kept, work)
+        with closing(_open(work)) as db:
+            saved = _read_tables(db)
+        _read_leaves(work, saved)
+        return saved
+    except DAMAGE as error:
+        raise CatalogLost(f"its first pages are damaged ({error})") from error
     finally:
-        _shm(path).unlink(missing_ok=True)
-    mended = path.with_name(f"{CATALOG}.repaired-header")
-    try:
-        shutil.copyfile(path, mended)
-        if _wal(path).exists():
-            shutil.copyfile(_wal(path), _wal(mended))
-        _write_header(mended)
-        with closing(_open(mended)) as db:
-            return _read_tables(db)
-    except sqlite3.DatabaseError as error:
-        raise CatalogLost(f"its first page is damaged ({error})") from error
-    finally:
-        for file in (mended, _wal(mended), _shm(mended)):
+        for file in (work, _wal(work), _shm(work)):
             file.unlink(missing_ok=True)
+
+
+def _read_leaves(path: Path, saved: dict[str, _Saved]) -> None:
+    """Read rows of which only an index tells from the pages that hold them."""
+    wanted = {name: table for name, table in saved.items() if table.lost}
+    if not wanted:
+        return
+    for rowid, values in rows_in_leaves(path):
+        for name, table in wanted.items():
+            if rowid in table.lost and len(values) == len(table.columns) and "id" in table.columns:
+                _take(table, name, (rowid, rowid, *values[1:]))
+    for table in wanted.values():
+        table.lost -= table.rows.keys()
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -160,20 +168,6 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     return connection
-
-
-def _write_header(path: Path) -> None:
-    """Give a catalog the 100 bytes with which every catalog begins; they hold no data."""
-    pages = path.stat().st_size // PAGE_SIZE
-    numbers = {24: 1, 28: pages, 40: 1, 44: 4, 56: 1, 68: APPLICATION_ID, 92: 1, 96: 3_040_000}
-    header = bytearray(100)
-    header[:16] = MAGIC
-    header[16:18] = PAGE_SIZE.to_bytes(2, "big")
-    header[18:24] = bytes((2, 2, 0, 64, 32, 32))
-    for at, number in numbers.items():
-        header[at : at + 4] = number.to_bytes(4, "big")
-    with path.open("r+b") as file:
-        file.write(header)
 
 
 def _read_tables(db: sqlite3.Connection) -> dict[str, _Saved]:
@@ -197,28 +191,26 @@ def _read_table(db: sqlite3.Connection, name: str) -> _Saved:
     saved = _Saved(columns)
     try:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({name})")}
-    except sqlite3.DatabaseError:
+    except DAMAGE:
         there = set()
     if not set(columns) <= there:
         return saved
     witnesses = [_testimony(db, name, *witness) for witness in _WITNESSES.get(name, ())]
+    saved.witnesses = witnesses
     known = set().union(*(rows for rows, _ in witnesses))
     saved.all_known = any(whole for _, whole in witnesses)
     saved.sequence = _sequence(db, name)
     sql = f"SELECT rowid, {', '.join(columns)} FROM {name} NOT INDEXED WHERE {{}}"
     for row in _around_damage(db, sql, _last_id(db, name, known), saved):
-        _take(saved, name, row, witnesses)
+        _take(saved, name, row)
     for rowid in known - saved.rows.keys():  # behind a row that is out of order, say
-        with suppress(sqlite3.DatabaseError):
+        with suppress(*DAMAGE):
             for row in db.execute(sql.format(_ONE), (rowid, rowid)):
-                _take(saved, name, row, witnesses)
+                _take(saved, name, row)
     saved.lost = known - saved.rows.keys()
     if name in ("photos", "models"):
         saved.names = {id_: witnesses[0][0][id_][0] for id_ in saved.lost & witnesses[0][0].keys()}
     return saved
-
-
-_Testimony = tuple[dict[int, tuple[Any, ...]], bool]
 
 
 def _testimony(
@@ -232,7 +224,7 @@ def _testimony(
         try:
             for rowid, *values in db.execute(sql):
                 found[rowid] = tuple(values)
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             continue
         return found, True
     return found, False
@@ -241,7 +233,7 @@ def _testimony(
 def _last_id(db: sqlite3.Connection, table: str, known: set[int]) -> int:
     """Return an id that no row of the table exceeds, as far as can be told."""
     found = [max(known, default=0), _sequence(db, table)]
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*DAMAGE):
         rows = db.execute(f"SELECT max(rowid) FROM {table} NOT INDEXED").fetchall()
         found += [row[0] for row in rows if isinstance(row[0], int)]
         if not max(found):  # no more rows than fit the file
@@ -250,7 +242,7 @@ def _last_id(db: sqlite3.Connection, table: str, known: set[int]) -> int:
 
 
 def _sequence(db: sqlite3.Connection, table: str) -> int:
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*DAMAGE):
         rows = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchall()
         return max((row[0] for row in rows if isinstance(row[0], int)), default=0)
     return 0
@@ -268,7 +260,7 @@ def _around_damage(
             for row in db.execute(sql.format(_ONE if low == high else _SOME), (low, high)):
                 yield row
                 low = row[0] + 1
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             tries -= 1
             if low < high:
                 middle = (low + high) // 2
@@ -278,40 +270,60 @@ def _around_damage(
     saved.unreadable += [low for low, _ in spans]
 
 
-def _take(saved: _Saved, table: str, row: tuple[Any, ...], witnesses: Sequence[_Testimony]) -> None:
+def _take(saved: _Saved, table: str, row: tuple[Any, ...]) -> None:
     """Keep a row, unless it is none of the table's but what a damaged page made of it."""
     rowid, *values = row
-    if not witnesses or _is_vouched_for(rowid, values, saved.columns, table, witnesses):
+    if not saved.witnesses or _is_vouched_for(rowid, values, saved, table):
         saved.rows[rowid] = tuple(values)
 
 
-def _is_vouched_for(
-    rowid: int,
-    values: Sequence[Any],
-    columns: Sequence[str],
-    table: str,
-    witnesses: Sequence[_Testimony],
-) -> bool:
-    """Tell whether an index has the row, too; if none could be read, it is believed as it is."""
-    named = dict(zip(columns, values, strict=True))
+def _is_vouched_for(rowid: int, values: Sequence[Any], saved: _Saved, table: str) -> bool:
+    """Tell whether an index has the row, too; if none could be read, it is believed as it is.
+
+    A model's row vouches for itself: its fingerprint is made of the rest.
+    """
+    named = dict(zip(saved.columns, values, strict=True))
+    if table == "models" and _is_intact(named):
+        return True
     silent = True
-    for (found, whole), (_, about) in zip(witnesses, _WITNESSES[table], strict=True):
+    for (found, whole), (_, about) in zip(saved.witnesses, _WITNESSES[table], strict=True):
         if found.get(rowid) == tuple(named[column] for column in about):
             return True
         silent &= not whole and rowid not in found
     return silent
 
 
-def _take_kept_models(folder: Path, models: _Saved) -> None:
+def _take_kept_models(folder: Path, saved: dict[str, _Saved]) -> None:
     """Make again the rows of lost models whose identity is kept beside their text models."""
-    for rowid, fingerprint in models.names.items():
-        if re.fullmatch("[0-9a-f]{16}", fingerprint):
-            identity = kept_identity(folder / "models" / fingerprint)
-            if identity is not None:
-                fields = {**asdict(identity), "id": rowid, "fingerprint": fingerprint}
-                fields.update(name=escape(identity.name), added_at=utc_now())
-                models.rows[rowid] = tuple(fields[column] for column in models.columns)
-                models.lost.discard(rowid)
+    models = saved["models"]
+    used = {row[2]: row[3] for row in saved["embeddings"].rows.values()}  # model -> a vector
+    lost = {id_: vector for id_, vector in used.items() if id_ not in models.rows}
+    at = models.columns.index("fingerprint")
+    have = {row[at] for row in models.rows.values()}
+    kept = [kept_identity(path) for path in sorted(folder.glob("models/*"))]
+    unused = [identity for identity in kept if identity and identity.fingerprint not in have]
+    for id_, vector in lost.items():
+        name = models.names.get(id_)
+        fitting = [i for i in unused if i.fingerprint == name or (name is None and len(lost) == 1)]
+        if len(fitting) == 1 and len(vector) == 2 * fitting[0].width:
+            models.rows[id_] = _model_row(id_, fitting[0], models.columns)
+            models.lost.discard(id_)
+            models.unreadable.clear()
+
+
+def _model_row(id_: int, identity: ModelIdentity, columns: Sequence[str]) -> tuple[Any, ...]:
+    fields = {**asdict(identity), "id": id_, "fingerprint": identity.fingerprint}
+    fields.update(name=escape(identity.name), added_at=utc_now())
+    return tuple(fields[column] for column in columns)
+
+
+def _is_intact(model: dict[str, Any]) -> bool:
+    names = ("name", "architecture", "weights_sha256", "preprocessing", "width")
+    try:
+        identity = ModelIdentity(*(model[name] for name in names))
+        return bool(identity.fingerprint == model["fingerprint"])
+    except (TypeError, UnicodeEncodeError):
+        return False
 
 
 # Writing
@@ -367,7 +379,8 @@ def _insert(connection: sqlite3.Connection, name: str, saved: _Saved) -> None:
         columns = ", ".join(saved.columns)
         marks = ", ".join("?" * len(saved.columns))
     sql = f"INSERT INTO {name} ({columns}) VALUES ({marks})"
-    for rowid, values in list(saved.rows.items()):
+    for rowid, row in list(saved.rows.items()):
+        values = tuple(_text(*pair) for pair in zip(saved.columns, row, strict=True))
         try:
             connection.execute(sql, values if "id" in saved.columns else (rowid, *values))
         except (sqlite3.IntegrityError, UnicodeEncodeError):  # not what the table can hold
@@ -375,8 +388,20 @@ def _insert(connection: sqlite3.Connection, name: str, saved: _Saved) -> None:
             saved.lost.add(rowid)
 
 
+def _text(column: str, value: Any) -> Any:
+    """Return a value; in place of what is not text any more, one that a row can do with."""
+    if not isinstance(value, str) or is_utf8((value,)):
+        return value
+    if column in ("taken_at", "camera", "lens", "scanned_at"):
+        return None
+    return utc_now() if column.endswith("_at") else value
+
+
 def _losses(saved: dict[str, _Saved]) -> Iterator[str]:
+    """Yield what is lost; a photo that is left without an embedding is found by the next check."""
     for name, table in saved.items():
+        if name == "embeddings" or name in _WHOLE_OR_NOT:
+            continue
         if table.lost:
             paths = [str(to_path(table.names[id_])) for id_ in table.lost & table.names.keys()]
             named = f": {', '.join(sorted(paths)[:EXAMPLES])}" if paths else ""

@@ -16,7 +16,7 @@ from clipsearch.errors import LibraryError
 from clipsearch.index.database import Database
 from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
 from clipsearch.index.lock import do_once
-from clipsearch.index.migrations import SCHEMA_VERSION
+from clipsearch.index.schema import SCHEMA_VERSION
 
 
 def bring_up_to_date(db: Database) -> None:

@@ -1,61 +1,47 @@
-"""Exact search over the vectors of one model: FAISS, in memory, in a mapped file or on a GPU.
+"""Search over vectors of one model: FAISS, in memory, in a mapped file or on a GPU.
 
 Vectors are float16 and of unit length, so that their inner product is the cosine. Each has the id
-of its embedding and of its photo. A file is FAISS's own format with the ids after it: int64
-[n, 2], embedding and photo; it is never changed once it is in place.
-
-A file may come from elsewhere: FAISS is given it only when its header is, byte for byte, the one
-that an index of this kind, width and number of vectors has, and its length fits.
+of its embedding and of its photo.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-KIND = "exact float16"
-
-MAX_WIDTH = 1 << 16
+from clipsearch.index.approximate import Lists, candidates_for
+from clipsearch.index.vector_files import FileStamp, exact_index, map_file
 
 _SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed vectors)
 _GPU_MAX_K = 2048  # of FAISS
-_ID_BYTES = 16
-_COUNT_AT = 8  # in FAISS's header: after four letters and the width, an int32
-_READ_BYTES = 1 << 20
 _GPU_VECTORS_AT_ONCE = 1 << 16
-
-
-class UnusableFile(Exception):
-    """An index file is missing or damaged; never leaves the index: the catalog has it all."""
-
-
-@dataclass(frozen=True)
-class FileStamp:
-    """What an index file must be, as the catalog recorded it when the file was made."""
-
-    vectors: int
-    width: int
-    watermark: int  # the highest embedding id in it
-    bytes: int
-    checksum: str
+_WORTH_A_THREAD = 50_000  # vectors
+_WORTH_LISTS = 20  # times as many vectors as candidates, or all may as well be looked at
+_WIDER = 4  # times the lists, where too much of what they hold is left out
+_QUERIES_AT_ONCE = 1 << 10
 
 
 class VectorIndex:
     """Vectors with the ids of their embeddings and photos; some may be removed or hidden."""
 
-    def __init__(self, faiss_index: Any, ids: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        faiss_index: Any,
+        ids: NDArray[np.int64],
+        rows: NDArray[np.uint8] | None = None,
+        lists: Lists | None = None,
+    ) -> None:
         self._index = faiss_index
         self._gpu_index: Any = None
         self._ids = ids  # [n, 2], sorted by embedding id
+        self._rows = rows  # of a file: [n, 2 * width], the bytes of the vectors
+        self._lists = lists
         self._removed = np.zeros(len(ids), dtype=bool)
         self._hidden = np.zeros(len(ids), dtype=bool)
         self._selection: tuple[int, Any] | None = None  # what is left to find: see _left
@@ -64,54 +50,16 @@ class VectorIndex:
     @classmethod
     def empty(cls, width: int) -> VectorIndex:
         """Return an index in memory to which vectors of this width can be added."""
-        import faiss
-
-        kind = faiss.ScalarQuantizer.QT_fp16
-        index = faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
-        return cls(index, np.empty((0, 2), dtype=np.int64))
+        return cls(exact_index(width), np.empty((0, 2), dtype=np.int64))
 
     @classmethod
     def open(cls, path: Path, stamp: FileStamp, *, verify: bool) -> VectorIndex:
         """Map an index file; raise UnusableFile unless it is what the stamp says.
 
-        With `verify` all of it is read and compared with the checksum, else its length is.
+        With `verify` all of it is read and compared with the checksum, else its shape is.
         """
-        import faiss
-
-        try:
-            _check_file(path, stamp)
-            if verify and checksum(path) != stamp.checksum:
-                raise UnusableFile("does not match its checksum")
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-            ids_start = stamp.bytes - stamp.vectors * _ID_BYTES
-            ids = np.fromfile(path, dtype="<i8", offset=ids_start).reshape(-1, 2)
-        except FileNotFoundError as error:
-            raise UnusableFile("is missing") from error
-        except OSError as error:
-            raise UnusableFile(f"can't be read: {error.strerror or error}") from error
-        except (RuntimeError, TypeError, UnicodeError) as error:  # TypeError: a path not in UTF-8
-            raise UnusableFile(f"can't be read: {error}") from error
-        opened = cls(index, ids.astype(np.int64, copy=False))
-        if opened.watermark != stamp.watermark or not _rises(opened._ids[:, 0]):
-            raise UnusableFile("holds something else than recorded")
-        return opened
-
-    def save(self, path: Path) -> FileStamp:
-        """Write the index to a new file, safely on disk when this returns; may raise OSError."""
-        import faiss
-
-        size = len(self) * 2 * self.width
-        codes: Any = faiss.rev_swig_ptr(self._index.codes.data(), size) if size else b""
-        crc = 0
-        path.unlink(missing_ok=True)
-        with path.open("xb") as file:  # not through a link to another file
-            for part in (_header(self.width, len(self)), codes, self._ids.astype("<i8").tobytes()):
-                file.write(part)
-                crc = zlib.crc32(part, crc)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        return FileStamp(len(self), self.width, self.watermark, size, _hex(crc))
+        file = map_file(path, stamp, verify=verify)
+        return cls(file.index, file.ids, file.vectors, file.lists)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -122,17 +70,15 @@ class VectorIndex:
         return int(self._index.d)
 
     @property
-    def watermark(self) -> int:
-        """The highest embedding id; 0 where there is none."""
-        return int(self._ids[-1, 0]) if len(self) else 0
-
-    @property
     def removed(self) -> int:
         """The number of vectors marked as removed."""
         return int(self._removed.sum())
 
     def add(self, vectors: NDArray[np.float16], ids: NDArray[np.int64]) -> None:
-        """Add vectors [n, width] with ids [n, 2]: embedding (greater than all before), photo."""
+        """Add vectors [n, width] with ids [n, 2]: embedding (greater than all before), photo.
+
+        Only to an index in memory.
+        """
         self._index.add(vectors.astype(np.float32))  # FAISS rounds back, to the same float16
         self._ids = np.concatenate([self._ids, ids])
         self._removed = np.concatenate([self._removed, np.zeros(len(ids), dtype=bool)])
@@ -151,16 +97,23 @@ class VectorIndex:
 
     def remove(self, embedding_ids: NDArray[np.int64]) -> None:
         """Leave embeddings out of all results from now on; unknown ids do nothing."""
-        if len(self):
-            known = self._ids[:, 0]
-            positions = np.searchsorted(known, embedding_ids).clip(max=len(known) - 1)
-            self._removed[positions[known[positions] == embedding_ids]] = True
+        if self._mark(self._removed, embedding_ids):
             self._selection = None
 
-    def hide(self, photo_ids: NDArray[np.int64]) -> None:
-        """Leave exactly these photos out of results until the next call; unknown ids do nothing."""
-        self._hidden = np.isin(self._ids[:, 1], photo_ids)
+    def hide(self, embedding_ids: NDArray[np.int64]) -> None:
+        """Leave exactly these out of results until the next call; unknown ids do nothing."""
+        self._hidden = np.zeros(len(self), dtype=bool)
+        self._mark(self._hidden, embedding_ids)
         self._selection = None
+
+    def _mark(self, marks: NDArray[np.bool_], embedding_ids: NDArray[np.int64]) -> bool:
+        if not len(self) or not len(embedding_ids):
+            return False
+        known = self._ids[:, 0]
+        positions = np.searchsorted(known, embedding_ids).clip(max=len(known) - 1)
+        found = positions[known[positions] == embedding_ids]
+        marks[found] = True
+        return bool(len(found))
 
     def move_to_gpu(self) -> None:
         """Search on the first GPU from now on; if that can't be, say why in `note`."""
@@ -182,12 +135,26 @@ class VectorIndex:
             self._gpu_index = gpu_index
 
     def search(
-        self, queries: NDArray[np.float32], k: int
+        self, queries: NDArray[np.float32], k: int, *, exact: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return (scores, photo ids), both [n, k], best first, ties by photo id.
 
-        Padded with -inf and -1 where fewer than k vectors are left.
+        Padded with -inf and -1 where fewer than k vectors are left. Unless `exact`, a file that
+        has lists is searched by them: scores are right, but a few of the best may be missing.
         """
+        by_lists = self._lists is not None and self._gpu_index is None and k > 0
+        if by_lists and not exact and candidates_for(k) * _WORTH_LISTS <= len(self):
+            parts = [
+                self._search_lists(queries[start : start + _QUERIES_AT_ONCE], k)
+                for start in range(0, max(1, len(queries)), _QUERIES_AT_ONCE)
+            ]
+            scores, photo_ids = zip(*parts, strict=True)
+            return np.concatenate(scores), np.concatenate(photo_ids)
+        return self._search_all(queries, k)
+
+    def _search_all(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         scores, photo_ids = no_hits(len(queries), k)
         open_rows = np.arange(len(queries) if len(self) and k else 0)
         fetch = k + _SPARE
@@ -212,31 +179,124 @@ class VectorIndex:
         no others.
         """
         on_gpu = self._gpu_index is not None and count <= _GPU_MAX_K and not self._hidden.any()
-        left, parameters = (len(self), None) if on_gpu else self._left()
+        left, selector = (len(self), None) if on_gpu else self._left()
         rows, count = len(queries), min(count, left)
         if not count:
             return *no_hits(rows, 0), np.full(rows, -np.inf, np.float32)
-        index = self._gpu_index if on_gpu else self._index
-        found, positions = index.search(queries, count, params=parameters)
+        search = self._gpu_index.search if on_gpu else self._scan
+        found, positions = search(queries, count, params=_parameters(selector))
         gone = self._removed[positions] | (positions < 0) | ~np.isfinite(found)
         ids = np.where(gone, -1, self._ids[positions, 1])
         unseen = found[:, -1] if count < left else np.full(rows, -np.inf, np.float32)
         return np.where(gone, -np.inf, found).astype(np.float32), ids, unseen
 
+    def _scan(
+        self, queries: NDArray[np.float32], count: int, *, params: Any
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search all vectors; FAISS gives each query to one thread, so one alone is shared out."""
+        threads = min(_threads(), len(self) // _WORTH_A_THREAD)
+        if len(queries) > 1 or threads < 2:
+            found: tuple[Any, Any] = self._index.search(queries, count, params=params)
+            return found
+        import faiss
+
+        ends = np.linspace(0, len(self), threads + 1).astype(int).tolist()
+        parts = [faiss.IDSelectorRange(*ends[i : i + 2]) for i in range(threads)]
+        both: Any = faiss.IDSelectorAnd
+        if params is not None:
+            parts = [both(part, params.sel) for part in parts]
+        with ThreadPoolExecutor(threads) as pool:
+            shares = list(
+                pool.map(
+                    lambda part: self._index.search(queries, count, params=_parameters(part)), parts
+                )
+            )
+        scores = np.concatenate([scores for scores, _ in shares], axis=1)
+        positions = np.concatenate([positions for _, positions in shares], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return scores[:, order[0]], positions[:, order[0]]
+
+    def _search_lists(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search by the lists; look into more of them where much of what is near is left out."""
+        assert self._lists is not None
+        scores, photo_ids = no_hits(len(queries), k)
+        open_rows = np.arange(len(queries))
+        count, probes, selector = candidates_for(k), self._lists.probes, None
+        while len(open_rows) and probes <= self._lists.count // 2:
+            candidates = self._lists.candidates(
+                queries[open_rows], count, probes=probes, selector=selector
+            )
+            ranked = _mapped(
+                lambda row, near: self._ranked(queries[row], near, k), open_rows, candidates
+            )
+            for row, hits in zip(open_rows.tolist(), ranked, strict=True):
+                if hits is not None:
+                    scores[row], photo_ids[row] = hits
+            open_rows = open_rows[[hits is None for hits in ranked]]
+            if len(open_rows):
+                left, selector = self._left()
+                probes = probes * _WIDER if left > count * _WORTH_LISTS else self._lists.count
+        if len(open_rows):
+            scores[open_rows], photo_ids[open_rows] = self._search_all(queries[open_rows], k)
+        return scores, photo_ids
+
+    def _ranked(
+        self, query: NDArray[np.float32], candidates: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Return the best of some rows by their full vectors; None if too few are left to say."""
+        assert self._rows is not None
+        rows = candidates[candidates >= 0]
+        rows = rows[~(self._removed[rows] | self._hidden[rows])]
+        if len(rows) < 2 * k:
+            return None
+        vectors: NDArray[np.float32] = self._index.sa_decode(self._rows[rows])
+        scores = np.einsum("ij,j->i", vectors, query)
+        scores = np.where(np.isfinite(scores), scores, -np.inf).astype(np.float32)
+        found, ids = best(scores[None], self._ids[rows, 1][None], k)
+        return found[0], ids[0]
+
     def _left(self) -> tuple[int, Any]:
-        """Return how many vectors can be found, and FAISS's parameters that leave out the rest."""
+        """Return how many vectors can be found, and FAISS's selector that leaves out the rest."""
         if self._selection is None:
             import faiss
 
             out = self._removed | self._hidden
             left = len(self) - int(out.sum())
-            parameters = None
+            selector: Any = None
             if left < len(self):
-                selector: Any = faiss.IDSelectorBitmap
-                settings: Any = faiss.SearchParameters
-                parameters = settings(sel=selector(np.packbits(~out, bitorder="little")))
-            self._selection = left, parameters
+                bitmap: Any = faiss.IDSelectorBitmap
+                selector = bitmap(np.packbits(~out, bitorder="little"))
+            self._selection = left, selector
         return self._selection
+
+
+def _parameters(selector: Any) -> Any:
+    if selector is None:
+        return None
+    import faiss
+
+    settings: Any = faiss.SearchParameters
+    return settings(sel=selector)
+
+
+def _threads() -> int:
+    import faiss
+
+    return int(faiss.omp_get_max_threads())
+
+
+def _mapped(
+    function: Callable[[int, NDArray[np.int64]], Any],
+    rows: NDArray[np.int64],
+    candidates: NDArray[np.int64],
+) -> list[Any]:
+    """Call a function for each row and its candidates, on all cores where there are many."""
+    if len(rows) < 4:
+        return list(map(function, rows.tolist(), candidates))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, rows.tolist(), candidates))
 
 
 def no_hits(rows: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -257,55 +317,3 @@ def gpu_available() -> bool:
     import faiss
 
     return bool(faiss.get_num_gpus() > 0)
-
-
-def checksum(path: Path) -> str:
-    """Return the CRC-32 of a file as eight hex digits; it guards against accidents only."""
-    crc = 0
-    for chunk in _chunks(path):
-        crc = zlib.crc32(chunk, crc)
-    return _hex(crc)
-
-
-def _hex(crc: int) -> str:
-    return f"{crc:08x}"
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            yield chunk
-
-
-def _check_file(path: Path, stamp: FileStamp) -> None:
-    """Raise UnusableFile unless FAISS can be given the file."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise UnusableFile("is not a file")
-    if status.st_size != stamp.bytes:
-        raise UnusableFile("has another length than recorded")
-    header_length = stamp.bytes - stamp.vectors * (2 * stamp.width + _ID_BYTES)
-    if not (stamp.vectors > 0 and 0 < stamp.width <= MAX_WIDTH and header_length > 0):
-        raise UnusableFile("holds something else than recorded")
-    expected = _header(stamp.width, stamp.vectors)
-    with path.open("rb") as file:
-        header = file.read(len(expected))
-    if header != expected or header_length != len(expected):
-        raise UnusableFile("holds something else than recorded")
-
-
-def _header(width: int, vectors: int) -> bytes:
-    """Return what stands before the vectors in FAISS's file of such an index.
-
-    FAISS writes it for one without vectors; only its two counts are different.
-    """
-    import faiss
-
-    header = bytearray(faiss.serialize_index(VectorIndex.empty(width)._index).tobytes())
-    struct.pack_into("<q", header, _COUNT_AT, vectors)
-    struct.pack_into("<Q", header, len(header) - 8, vectors * 2 * width)  # bytes of vectors
-    return bytes(header)
-
-
-def _rises(numbers: NDArray[np.int64]) -> bool:
-    return bool((np.diff(numbers) > 0).all())

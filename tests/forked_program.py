@@ -6,9 +6,11 @@ seconds that importing torch takes are saved.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,7 +69,8 @@ class ForkedProgram:
 
     def __init__(self) -> None:
         self._place = Path(tempfile.mkdtemp(prefix="clipsearch-runs-"))
-        self._place.chmod(0o777)
+        self._place.chmod(0o755)
+        atexit.register(shutil.rmtree, self._place, ignore_errors=True)
         self._runs = 0
         self._server = subprocess.Popen(
             [sys.executable, HERE / "forked_program.py"],
@@ -92,6 +95,8 @@ class ForkedProgram:
         """Start the program; `prepare` is Python run in its process before it."""
         self._runs += 1
         output = self._place / f"run-{self._runs}"
+        for suffix in (".out", ".err"):  # to be read before the process has come so far
+            output.with_suffix(suffix).touch()
         pid = self.ask(
             arguments=[os.fspath(argument) for argument in arguments],
             prepare=prepare,

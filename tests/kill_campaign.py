@@ -75,7 +75,7 @@ class OwnProcess:
         self.pid = self._process.pid
 
     def running(self) -> bool:
-        return self._run.running()
+        return self._process.poll() is None
 
     def kill(self) -> None:
         self._process.kill()

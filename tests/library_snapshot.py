@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Snapshot:
     vectors: dict[str, bytes]
     problems: list[str]
 
-    @property
+    @functools.cached_property
     def by_content(self) -> dict[str, bytes]:
         return {str(self.rows[path][0]): vector for path, vector in self.vectors.items()}
 
@@ -76,15 +77,21 @@ def not_in_step(now: Snapshot, hashes: Mapping[Path, str]) -> list[str]:
 
 
 def lost(before: Snapshot, now: Snapshot, hashes: Mapping[Path, str]) -> list[str]:
-    """Return what was committed before, is still in the folder, and is in the library no more."""
-    here = set(hashes.values())
-    found = list(now.problems)
-    for content, vector in before.by_content.items():
-        if content in here and now.by_content.get(content) != vector:
-            found.append(f"the embedding of {content} was lost or changed")
+    """Return what was committed before, is still in the folder, and is in the library no more.
+
+    A content may have to be embedded again if other content came to every place where it was: two
+    photos swapped names, say, and the run was killed with only the first of them committed.
+    """
+    here, found = set(hashes.values()), list(now.problems)
     for path, row in before.rows.items():
-        if hashes.get(Path(path)) == row[0] and now.rows.get(path, (None,))[0] != row[0]:
+        in_place = hashes.get(Path(path))
+        content = str(row[0])
+        if in_place == content and now.rows.get(path, (None,))[0] != content:
             found.append(f"the row of {path} was lost")
+        if content not in here or in_place not in (content, None) or path not in before.vectors:
+            continue
+        if now.by_content.get(content) != before.vectors[path]:
+            found.append(f"the embedding of {content} was lost or changed")
     return found
 
 

@@ -13,7 +13,18 @@ from cli_process import clipsearch
 from clipsearch.cli.asked import understand
 from clipsearch.errors import InvalidInput
 
-COMMANDS = ("index", "query", "similar", "info", "models", "remove")
+COMMANDS = (
+    "index",
+    "watch",
+    "query",
+    "similar",
+    "info",
+    "models",
+    "remove",
+    "check",
+    "backup",
+    "restore",
+)
 PHOTO = Path(__file__).resolve().parent.parent / "examples/photos/food/cup-of-espresso.jpg"
 
 

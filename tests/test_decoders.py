@@ -123,6 +123,7 @@ def test_real_photos_come_out_as_they_do_in_this_process(
             assert_same(future.result(timeout=60), in_process(data, preprocessing))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_odd_pictures_have_the_same_pixels_or_the_same_reasons(
     pool_of: Pools, shared_data: Path
 ) -> None:
@@ -380,6 +381,19 @@ def test_a_system_that_allows_no_more_processes() -> None:
     """
     said = run(program)
     assert "no process to decode photos can be started: Too many open files" in said
+
+
+def test_a_system_that_allows_no_more_threads(
+    pool_of: Pools, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = pool_of(workers=2)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool.start()
+    with pytest.raises(ClipsearchError, match=r"no process .* started: can't start new thread"):
+        pool.submit(photo).result(timeout=60)
 
 
 def test_one_process_that_can_not_be_started_leaves_the_work_to_the_others(

@@ -126,6 +126,136 @@ def test_the_image_tower_in_bf16_gives_the_same_embeddings(tmp_path, images):
     assert lowest_cosine(halved.encode_images(images), load(folder).encode_images(images)) > 0.99
 
 
+@pytest.fixture
+def counted_calls(monkeypatch):
+    """Let every processor count as one that multiplies int8; count what the int8 layers do."""
+    from clipsearch.image_tower import Int8Linear
+
+    calls = []
+    forward = Int8Linear.forward
+
+    def counting(self, x):
+        calls.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr("clipsearch.encoder.multiplies_int8", lambda device: device.type == "cpu")
+    monkeypatch.setattr(Int8Linear, "forward", counting)
+    return calls
+
+
+WIDE = {**CLIP, "vision_cfg": {**CLIP["vision_cfg"], "width": 256, "head_width": 64}}
+
+
+@pytest.fixture
+def wide_encoder(tmp_path):
+    from clipsearch.model_loading import load_model
+
+    def make(config=WIDE, spoil=lambda network: None):
+        loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "wide", config))))
+        with torch.no_grad():
+            spoil(loaded.network)
+        return Encoder(loaded, torch.device("cpu"), torch.float32)
+
+    return make
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_a_transformer_works_in_int8_once_photos_have_shown_that_it_may(
+    wide_encoder, counted_calls, images, quick_gelu
+):
+    encoder = wide_encoder({**WIDE, "quick_gelu": quick_gelu})
+    exact = encoder.encode_images(images)
+    assert not counted_calls  # too few to judge by
+    judged = encoder.encode_images(images * 2)
+    np.testing.assert_allclose(judged, np.concatenate([exact, exact]), atol=1e-5)
+    assert counted_calls
+    counted_calls.clear()
+    quick = encoder.encode_images(images)
+    assert len(counted_calls) == 2 * 4  # in each block: two of the attention, two of the rest
+    assert not np.allclose(quick, exact, atol=1e-5)
+    assert lowest_cosine(quick, exact) >= 0.999
+    alone = np.concatenate([encoder.encode_images([image]) for image in images])
+    np.testing.assert_allclose(quick, alone, atol=1e-5)
+
+
+def test_a_transformer_that_int8_would_change_stays_as_it_is(wide_encoder, counted_calls, images):
+    def spoil(network):
+        """Give each row of activations one value that leaves int8 no room for the others."""
+        for block in network.visual.transformer.resblocks:
+            block.ln_1.bias[0] = block.ln_2.bias[0] = 3000
+            block.attn.in_proj_weight[:, 0] = block.mlp.c_fc.weight[:, 0] = 0
+
+    encoder = wide_encoder(spoil=spoil)
+    exact = encoder.encode_images(images)
+    encoder.encode_images(images * 2)
+    assert counted_calls
+    counted_calls.clear()
+    np.testing.assert_array_equal(encoder.encode_images(images), exact)
+    assert not counted_calls
+
+
+def test_an_int8_layer_shows_its_weights_to_who_asks():
+    from clipsearch.image_tower import Int8Linear
+
+    weight = torch.randn(300, 256, generator=torch.Generator().manual_seed(1))
+    layer = Int8Linear(weight, None)
+    assert (layer.weight - weight).abs().max() <= weight.abs().max() / 254 + 1e-6
+    x = torch.cat([torch.zeros(1, 256), torch.randn(3, 256)])
+    expected = x @ weight.t()
+    assert (layer(x) - expected).norm() <= 0.02 * expected.norm()
+    assert layer(x)[0].abs().max() == 0
+    assert layer(torch.full((1, 256), float("nan"))).isnan().all()
+
+
+def test_batch_norms_are_folded_and_the_vectors_stay(tmp_path, images):
+    folder = save_tiny_model(tmp_path / "model", TIMM_TOWER)
+    shake_norms(folder)
+    encoder = load(folder)
+    layers = [type(layer).__name__ for layer in encoder._network.visual.modules()]
+    assert not [name for name in layers if name.startswith("BatchNorm")]
+    expected = open_clips_own(folder, images)
+    np.testing.assert_allclose(encoder.encode_images(images), expected, atol=1e-4)
+
+
+def shake_norms(folder: Path) -> None:
+    """Give a model's batch norms other statistics than those that change nothing."""
+    from safetensors.torch import load_file, save_file
+
+    weights = folder / "open_clip_model.safetensors"
+    state = load_file(weights)
+    torch.manual_seed(3)
+    for name, values in state.items():
+        if name.endswith("running_mean"):
+            values.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            values.uniform_(0.5, 1.5)
+    save_file(state, weights)
+
+
+def test_a_norm_that_only_seems_to_follow_a_convolution_is_not_folded(tmp_path, images):
+    from clipsearch.model_loading import load_model
+
+    class NormFirst(torch.nn.Module):
+        """Registers the norm after the convolution, and computes it before."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 3, 3, padding=1)
+            self.norm = torch.nn.BatchNorm2d(3)
+            self.norm.running_mean.fill_(2.0)
+            self.norm.running_var.copy_(torch.tensor([0.1, 1, 9]))
+
+        def forward(self, x):
+            return self.conv(self.norm(x)).mean(dim=3).flatten(1)
+
+    loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "model"))))
+    torch.manual_seed(0)
+    tower = loaded.network.visual = NormFirst().eval()
+    encoder = Encoder(loaded, torch.device("cpu"), torch.float32)
+    assert isinstance(encoder._network.visual.norm, torch.nn.BatchNorm2d)
+    assert encoder._network.visual is tower
+
+
 def test_a_model_that_gives_no_number_is_an_error_and_not_a_vector(tmp_path, images):
     from safetensors.torch import load_file, save_file
 
@@ -250,7 +380,7 @@ def test_weights_that_would_run_code_are_refused_and_do_not_run(tmp_path, new_fo
     folder = save_tiny_model(tmp_path / "model")
     (folder / "open_clip_model.safetensors").unlink()
     weights, sprung = folder / "open_clip_pytorch_model.bin", tmp_path / "sprung"
-    bait = {"state_dict": Trap(sprung)}
+    bait = {"state_dict": Trap(sprung), "as large as weights": torch.zeros(2_000_000)}
     torch.save(bait, weights, _use_new_zipfile_serialization=new_format)
     with pytest.raises(ModelError) as error:
         load(folder)

@@ -14,10 +14,22 @@ def main() -> None:
     # Libraries warn of what they mend themselves (odd EXIF data, say): nothing a user can act on.
     warnings.simplefilter("ignore")
     try:
-        from clipsearch.cli.app import app
-
-        app(prog_name="clipsearch")
+        _run(sys.argv[1:])
     except ClipsearchError as error:
         end_with_error(error)
     except KeyboardInterrupt:  # before the app could see it
         sys.exit(130)
+
+
+def _run(arguments: list[str]) -> None:
+    from clipsearch.cli.quick import quick_search
+
+    search = quick_search(arguments)
+    if search is not None:
+        from clipsearch.cli.searching import run
+
+        run(search)
+    else:
+        from clipsearch.cli.app import app
+
+        app(prog_name="clipsearch")

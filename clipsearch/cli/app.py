@@ -12,6 +12,7 @@ from clipsearch.cli.models_commands import models_app
 from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.cli.query_commands import query, similar
 from clipsearch.cli.remove_command import remove
+from clipsearch.cli.serve_command import serve
 from clipsearch.cli.watch_command import watch
 
 EXIT_CODES = (
@@ -61,6 +62,7 @@ app.command()(index)
 app.command()(watch)
 app.command()(query)
 app.command()(similar)
+app.command()(serve)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(remove)

@@ -56,9 +56,13 @@ def _path(asked: str) -> Path:
 
 
 def _looks_like_a_file(asked: str) -> bool:
+    if asked.startswith(("/", "./", "../", "~/")):
+        return True
+    if "." not in asked:
+        return False
     from clipsearch.image_opening import is_image_name
 
-    return is_image_name(asked) or asked.startswith(("/", "./", "../", "~/"))
+    return is_image_name(asked)
 
 
 def _from_standard_input() -> bytes:

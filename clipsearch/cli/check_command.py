@@ -81,11 +81,8 @@ def _show(report: "CheckReport") -> None:
 
 
 def _row(part: "Checked") -> tuple[str, str, str]:
-    return (
-        part.part,
-        f"{part.looked_at:,} {part.unit}",
-        f"{part.wrong:,} wrong" * bool(part.problems) or "ok",
-    )
+    wrong = f"{part.wrong:,} wrong" if part.problems else "ok"
+    return part.part, shown_count(part.looked_at, part.unit), wrong
 
 
 def _lines(report: "CheckReport") -> Iterator[str]:

@@ -18,24 +18,10 @@ class Device(str, Enum):
     mps = "mps"
 
 
-class Shape(Enum):
-    """How results are written."""
-
-    TABLE = "a table for people, tab-separated lines when piped"
-    JSON = "one JSON object a line"
-    PATHS = "paths, one a line"
-    PRINT0 = "paths, each ended by a NUL byte"
-
-
-def shape_of(*, json: bool, paths: bool = False, print0: bool = False) -> Shape:
-    """Return the shape asked for; raises a usage error when --json and paths are both asked."""
+def refuse_two_shapes(*, json: bool, paths: bool, print0: bool) -> None:
+    """Raise a usage error when --json and paths are both asked."""
     if json and (paths or print0):
         raise typer.BadParameter("--json can't be used together with --paths or --print0")
-    if json:
-        return Shape.JSON
-    if print0:
-        return Shape.PRINT0
-    return Shape.PATHS if paths else Shape.TABLE
 
 
 def _given_anywhere(ctx: typer.Context, folder: Path | None) -> Path | None:

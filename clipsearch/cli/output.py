@@ -7,12 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from clipsearch.cli.ending import BROKEN_PIPE
-from clipsearch.cli.options import Shape
 from clipsearch.cli.printable import printable
 from clipsearch.errors import ClipsearchError
 
@@ -21,6 +19,15 @@ if TYPE_CHECKING:
 
 # json.dumps escapes the lower control characters only; some terminals obey these as well.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+
+class Shape(Enum):
+    """How results are written."""
+
+    TABLE = "a table for people, tab-separated lines when piped"
+    JSON = "one JSON object a line"
+    PATHS = "paths, one a line"
+    PRINT0 = "paths, each ended by a NUL byte"
 
 
 def show_hits(hits: Sequence[Hit], shape: Shape) -> None:
@@ -79,6 +86,6 @@ def write_out(data: bytes) -> None:
     except BrokenPipeError:
         # What is left in the buffer must not raise again when Python closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(BROKEN_PIPE) from None
+        sys.exit(BROKEN_PIPE)
     except OSError as error:
         raise ClipsearchError(f"can't write the results: {error.strerror or error}") from error

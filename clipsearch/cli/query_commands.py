@@ -1,13 +1,9 @@
 """`clipsearch query` and `clipsearch similar`: search the library."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from clipsearch.cli.asked import STANDARD_INPUT, given_picture, understand
-from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.options import (
     Device,
     DeviceOption,
@@ -18,17 +14,11 @@ from clipsearch.cli.options import (
     PathsOption,
     Print0Option,
     SearchModelOption,
-    Shape,
     TopOption,
     VerboseOption,
-    shape_of,
+    refuse_two_shapes,
 )
-from clipsearch.cli.printable import shown_count
-from clipsearch.errors import InvalidInput, UnreadableImage
-
-if TYPE_CHECKING:
-    from clipsearch.library import Library
-    from clipsearch.results import Hit
+from clipsearch.cli.searching import Search, run
 
 
 def query(
@@ -63,17 +53,30 @@ def query(
     """Find photos with words or with another picture, best first.
 
     Example: clipsearch query "a dog on a beach"
-    """
-    from clipsearch.library import Library
 
-    shape = shape_of(json=json, paths=paths, print0=print0)
+    A `clipsearch serve` that runs for the library answers at once; --model, --device or
+    CLIPSEARCH_NO_SERVER=1 in the environment go without it.
+    """
+    refuse_two_shapes(json=json, paths=paths, print0=print0)
     if text and image:
         raise typer.BadParameter("--text and --image can't be used together")
-    with Library(library, read_only=True, device=device.value) as lib, _naming(asked):
-        meant = understand(asked, text=text, image=image)
-        hits = lib.query(meant, k=top, model=model, min_score=min_score, include_away=include_away)
-        _say_what_is_away(lib, include_away)
-    _show(hits, shape)
+    run(
+        Search(
+            "query",
+            asked,
+            text=text,
+            image=image,
+            top=top,
+            min_score=min_score,
+            library=None if library is None else str(library),
+            model=model,
+            include_away=include_away,
+            device=device.value,
+            json=json,
+            paths=paths,
+            print0=print0,
+        )
+    )
 
 
 def similar(
@@ -99,39 +102,22 @@ def similar(
     """Find the photos most like a picture, without the picture itself.
 
     Example: clipsearch similar beach.jpg
+
+    A `clipsearch serve` that runs for the library answers, as for `clipsearch query`.
     """
-    from clipsearch.library import Library
-
-    shape = shape_of(json=json, paths=paths, print0=print0)
-    with Library(library, read_only=True, device=device.value) as lib, _naming(image):
-        picture = given_picture(image)
-        hits = lib.similar(
-            picture, k=top, model=model, min_score=min_score, include_away=include_away
+    refuse_two_shapes(json=json, paths=paths, print0=print0)
+    run(
+        Search(
+            "similar",
+            image,
+            top=top,
+            min_score=min_score,
+            library=None if library is None else str(library),
+            model=model,
+            include_away=include_away,
+            device=device.value,
+            json=json,
+            paths=paths,
+            print0=print0,
         )
-        _say_what_is_away(lib, include_away)
-    _show(hits, shape)
-
-
-@contextmanager
-def _naming(asked: str) -> Iterator[None]:
-    """Say which picture it is that can't be read."""
-    try:
-        yield
-    except UnreadableImage as error:
-        name = "the picture on standard input" if asked == STANDARD_INPUT else asked
-        raise InvalidInput(f"can't search with {name}: {error}") from error
-
-
-def _say_what_is_away(library: "Library", include_away: bool) -> None:
-    for folder in () if include_away else library.away():
-        photos = shown_count(folder.photos, "photo")
-        say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
-
-
-def _show(hits: Sequence["Hit"], shape: Shape) -> None:
-    from clipsearch.cli.output import show_hits
-
-    show_hits(hits, shape)
-    if not hits:
-        say("nothing found")
-        raise typer.Exit(NOTHING_FOUND)
+    )

@@ -1,0 +1,276 @@
+"""Claim: indexing runs near what the processor can do, well ahead of a plain pipeline.
+
+python benchmarks/indexing_speed.py [--model NAME | --random ARCHITECTURE] [--photos N]
+
+Photos a second by stage, for web-size photos (those of --shard) and for pictures of 12 megapixels
+(mosaics of them), beside two limits measured in the same run (what the model's operations take at
+the rate of a large float32 matrix product; decoding and encoding one after the other) and a plain
+pipeline: the same weights exported to ONNX as they are, float32, ONNX Runtime's own settings, and
+Pillow in threads that read ahead. --random takes an open_clip architecture with random weights: no
+download, the same speed. Rounds alternate between the stages; the figures are medians.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+
+from clipsearch import Library
+from clipsearch.decoders import DecoderPool
+from clipsearch.encoder import CPU_BATCH, Encoder, load_encoder
+from clipsearch.model_loading import load_model
+from clipsearch.models import resolve_model
+from clipsearch.preprocessing import Preprocessing
+from clipsearch.training.data import read_shard
+
+SHARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "val" / "val.tar"
+LARGE = (4000, 3000)
+PLAIN_BATCH = 8
+WARM = 32  # photos indexed before the clock starts: models loaded, int8 judged
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="builtin", help="as clipsearch index --model takes it")
+    parser.add_argument("--random", help="an open_clip architecture, with random weights")
+    parser.add_argument("--photos", type=int, default=256, help="web-size; a quarter as many large")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shard", type=Path, default=SHARD)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    jpegs = [sample.jpeg for sample in read_shard(options.shard)]
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        model = random_model(options.random, place / "model") if options.random else options.model
+        plain = PlainPipeline(model, place / "plain.onnx")
+        encoder = load_encoder(resolve_model(model), device="cpu")
+        print(f"{options.random or model}, {processors()} cores, {processor_name()}\n")
+        print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
+        print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")
+        photos = {"web-size": jpegs[WARM:][: options.photos]}
+        photos["12 megapixels"] = mosaics(jpegs, max(1, options.photos // 4))
+        library = Library(place / "library", device="cpu")
+        write(jpegs[:WARM], place / "warm")
+        library.index([place / "warm"], model=model)
+        for kind, contents in photos.items():
+            write(contents, place / kind)
+            run = Rounds(library, encoder, plain, place / kind, contents)
+            print(f"| {kind} ({megabytes(contents)}) | photos/s | x plain |\n| --- | ---: | ---: |")
+            run.report(options.rounds)
+        library.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if is_mac() else 1024)
+    print(f"most memory, this benchmark's own networks included: {peak / 1e9:.2f} GB")
+
+
+class Rounds:
+    """All stages over one set of photos, in turn."""
+
+    def __init__(
+        self,
+        library: Library,
+        encoder: Encoder,
+        plain: "PlainPipeline",
+        folder: Path,
+        contents: list[bytes],
+    ) -> None:
+        self.library, self.encoder, self.plain = library, encoder, plain
+        self.folder, self.contents = folder, contents
+        self.pixels = decoded(contents, encoder.preprocessing)[:128]
+        self.plain_input = [plain.prepare(content) for content in contents[:64]]
+
+    def report(self, rounds: int) -> None:
+        stages: dict[str, Callable[[], float]] = {
+            "plain: decode": lambda: rate(self.contents, self.plain.decode_all),
+            "plain: encode": lambda: rate(self.plain_input, self.plain.encode_all),
+            "plain: both": lambda: rate(self.contents, self.plain.run),
+            "decode": lambda: rate(
+                self.contents, lambda all_: decoded(all_, self.encoder.preprocessing)
+            ),
+            "encode": lambda: rate(self.pixels, self.encoder.encode_pixels),
+            "index": self.index,
+        }
+        self.encoder.encode_pixels(self.pixels[:CPU_BATCH])  # warm, and int8 judged
+        found: dict[str, list[float]] = {name: [] for name in stages}
+        for _ in range(rounds):
+            for name, stage in stages.items():
+                found[name].append(stage())
+        medians = {name: statistics.median(rates) for name, rates in found.items()}
+        medians["limit: decode, then encode"] = 1 / (1 / medians["decode"] + 1 / medians["encode"])
+        medians["limit: encode in float32"] = product_rate() / self.plain.operations
+        for name, value in medians.items():
+            base = medians[f"plain: {name}" if f"plain: {name}" in medians else "plain: both"]
+            print(f"| {name} | {value:.1f} | {value / base:.2f} |")
+        share = medians["index"] / medians["limit: decode, then encode"]
+        print(f"\nindex reaches {100 * share:.0f} % of decode, then encode\n", flush=True)
+
+    def index(self) -> float:
+        if self.folder in [folder.path for folder in self.library.info().folders]:
+            self.library.remove([self.folder])
+        report = self.library.index([self.folder])
+        if report.embedded != len(self.contents):
+            raise SystemExit(f"{report.embedded} of {len(self.contents)} photos were embedded")
+        return report.photos_per_second
+
+
+class PlainPipeline:
+    """The straightforward way: an exported tower, Pillow, and threads that read ahead."""
+
+    def __init__(self, model: str, path: Path) -> None:
+        import onnxruntime
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+        from torch.utils.flop_counter import FlopCounterMode
+
+        loaded = load_model(resolve_model(model))
+        self._transform: Any = image_transform_v2(
+            PreprocessCfg(**loaded.preprocessing), is_train=False
+        )
+        preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
+        example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
+        with torch.no_grad():
+            with FlopCounterMode(display=False) as counter:
+                loaded.network.encode_image(example)  # type: ignore[operator]
+            export(loaded.network.visual, example, path)  # type: ignore[arg-type]
+        self.operations = counter.get_total_flops() / len(example)
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
+
+    def prepare(self, content: bytes) -> NDArray[np.float32]:
+        image = PIL.Image.open(io.BytesIO(content)).convert("RGB")
+        prepared: NDArray[np.float32] = self._transform(image).numpy()
+        return prepared
+
+    def decode_all(self, contents: Sequence[bytes]) -> None:
+        with ThreadPoolExecutor(processors()) as pool:
+            for _ in pool.map(self.prepare, contents):
+                pass
+
+    def encode_all(self, prepared: Sequence[NDArray[np.float32]]) -> None:
+        for start in range(0, len(prepared), PLAIN_BATCH):
+            self._session.run(None, {"pixels": np.stack(prepared[start : start + PLAIN_BATCH])})
+
+    def run(self, contents: Sequence[bytes]) -> None:
+        batches = [contents[i : i + PLAIN_BATCH] for i in range(0, len(contents), PLAIN_BATCH)]
+        with ThreadPoolExecutor(processors()) as pool:
+            ahead = [pool.submit(self.prepare, content) for content in batches[0]]
+            for following in [*batches[1:], ()]:
+                prepared = [future.result() for future in ahead]
+                ahead = [pool.submit(self.prepare, content) for content in following]
+                self.encode_all(prepared)
+
+
+def export(tower: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch.onnx.export(
+        tower,
+        (example,),
+        str(path),
+        input_names=["pixels"],
+        output_names=["features"],
+        dynamic_axes={"pixels": {0: "n"}, "features": {0: "n"}},
+        opset_version=17,
+        dynamo=False,
+    )
+    torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def random_model(architecture: str, folder: Path) -> str:
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    torch.manual_seed(0)
+    network = open_clip.create_model(architecture, load_weights=False)
+    config = {
+        "model_cfg": open_clip.get_model_config(architecture),
+        "preprocess_cfg": {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return str(folder)
+
+
+def mosaics(jpegs: list[bytes], count: int) -> list[bytes]:
+    """Pictures of 12 megapixels with the detail of real photos: many of them side by side."""
+    side = 8
+    width, height = LARGE[0] // side, LARGE[1] // side
+    tiles = [
+        PIL.Image.open(io.BytesIO(jpeg)).convert("RGB").resize((width, height))
+        for jpeg in jpegs[: side * side]
+    ]
+    pictures = []
+    for number in range(count):
+        picture = PIL.Image.new("RGB", LARGE)
+        for place in range(side * side):
+            tile = tiles[(place + number) % len(tiles)]
+            picture.paste(tile, (place % side * width, place // side * height))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85)
+        pictures.append(file.getvalue())
+    return pictures
+
+
+def decoded(contents: Sequence[bytes], preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
+    with DecoderPool(preprocessing, max_megapixels=200) as pool:
+        return [future.result().pixels for future in [pool.submit(data) for data in contents]]
+
+
+def write(contents: list[bytes], folder: Path) -> None:
+    folder.mkdir()
+    for number, content in enumerate(contents):
+        (folder / f"{number:05}.jpg").write_bytes(content)
+
+
+def rate(things: Sequence[Any], action: Callable[[Sequence[Any]], object]) -> float:
+    started = time.perf_counter()
+    action(things)
+    return len(things) / (time.perf_counter() - started)
+
+
+def product_rate() -> float:
+    """Operations a second of a large float32 matrix product, in the best of seven."""
+    one, other = torch.randn(2048, 1024), torch.randn(1024, 2048)
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        one @ other
+        times.append(time.perf_counter() - started)
+    return 2 * 2048 * 1024 * 2048 / min(times)
+
+
+def megabytes(contents: list[bytes]) -> str:
+    return f"{len(contents)} of {statistics.mean(map(len, contents)) / 1e6:.2f} MB"
+
+
+def processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    return str(torch.cpu.get_capabilities().get("cpu_name", "unknown processor"))
+
+
+def is_mac() -> bool:
+    return sys.platform == "darwin"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The usual searches, read from the command line without Typer.
+
+Typer and what it loads take longer than the search itself. What this can't read for certain, a
+mistake or a call for help among them, it leaves to Typer: both say the same of what both read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from clipsearch.cli.searching import SEARCHES, Search
+
+_FLAGS = {
+    "--text": "text",
+    "--image": "image",
+    "--include-away": "include_away",
+    "--json": "json",
+    "--paths": "paths",
+    "--print0": "print0",
+    "-0": "print0",
+}
+_ONLY_FOR_QUERY = {"text", "image"}
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_COUNT = re.compile("[1-9][0-9]{0,8}")
+_NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
+
+
+def quick_search(arguments: Sequence[str]) -> Search | None:
+    """Return the search that the program's arguments ask for; None leaves them to Typer."""
+    given: dict[str, Any] = {}
+    words: list[str] = []
+    left = list(reversed(arguments))
+    while left:
+        word = left.pop()
+        name, equals, value = word.partition("=")
+        if word in _FLAGS:
+            given[_FLAGS[word]] = True
+        elif name in _VALUES:
+            if not equals and left and not left[-1].startswith("-"):
+                value = left.pop()
+            if not _take(given, name, value) or (equals and not name.startswith("--")):
+                return None
+        elif _COUNT.fullmatch(word[2:]) and word.startswith("-k"):
+            given["top"] = int(word[2:])
+        elif word.startswith("-") and word != "-":
+            return None
+        elif not words and set(given) - {"library"}:
+            return None  # before the command stands only --library
+        else:
+            words.append(word)
+    return _search(words, given)
+
+
+def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
+    if len(words) != 2 or words[0] not in SEARCHES:
+        return None
+    command, asked = words
+    alone = (given.keys() >= {"text", "image"}) or (
+        "json" in given and not given.keys().isdisjoint({"paths", "print0"})
+    )
+    if alone or (command != "query" and not given.keys().isdisjoint(_ONLY_FOR_QUERY)):
+        return None
+    return Search(command, asked, **given)
+
+
+def _take(given: dict[str, Any], option: str, value: str) -> bool:
+    name, convert = _VALUES[option]
+    converted = convert(value) if value else None
+    given[name] = converted
+    return converted is not None
+
+
+def _count(value: str) -> int | None:
+    return int(value) if _COUNT.fullmatch(value) else None
+
+
+def _number(value: str) -> float | None:
+    return float(value) if _NUMBER.fullmatch(value) else None
+
+
+def _device(value: str) -> str | None:
+    return value if value in _DEVICES else None
+
+
+_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "--top": ("top", _count),
+    "-k": ("top", _count),
+    "--min-score": ("min_score", _number),
+    "--library": ("library", str),
+    "--model": ("model", str),
+    "--device": ("device", _device),
+}

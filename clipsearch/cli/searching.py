@@ -1,0 +1,123 @@
+"""`clipsearch query` and `clipsearch similar`, once they are read: search, and show."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from clipsearch.cli.asked import STANDARD_INPUT, given_picture, understand
+from clipsearch.cli.ending import NOTHING_FOUND, say
+from clipsearch.cli.output import Shape, show_hits
+from clipsearch.cli.printable import shown_count
+from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.serve_client import Server, connected
+
+if TYPE_CHECKING:
+    from clipsearch.results import AwayFolder, Hit
+
+SEARCHES = ("query", "similar")
+
+
+class Search(NamedTuple):
+    """What was asked for on the command line."""
+
+    command: str  # one of SEARCHES
+    asked: str
+    text: bool = False
+    image: bool = False
+    top: int = 10
+    min_score: float | None = None
+    library: str | None = None
+    model: str | None = None
+    include_away: bool = False
+    device: str = "auto"
+    json: bool = False
+    paths: bool = False
+    print0: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """How the results are written."""
+        if self.json:
+            return Shape.JSON
+        if self.print0:
+            return Shape.PRINT0
+        return Shape.PATHS if self.paths else Shape.TABLE
+
+
+class Found(NamedTuple):
+    """What a search gives."""
+
+    hits: Sequence[Hit]
+    away: Sequence[AwayFolder]  # what was left out
+
+
+def run(search: Search) -> None:
+    """Search and show what was found; ends the process if nothing was."""
+    found = _found(search)
+    for folder in found.away:
+        photos = shown_count(folder.photos, "photo")
+        say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
+    show_hits(found.hits, search.shape)
+    if not found.hits:
+        say("nothing found")
+        sys.exit(NOTHING_FOUND)
+
+
+def _found(search: Search) -> Found:
+    """Ask the server of the library; where there is none, or it does not know, do its work."""
+    meant = None
+    if search.model is None and search.device == "auto":
+        with connected(search.library) as server:
+            if server is not None:
+                meant = _meant(search)
+                if (found := _asked_from(server, search, meant)) is not None:
+                    return found
+    return _found_here(search, meant)
+
+
+def _asked_from(server: Server, search: Search, meant: str | Path | bytes) -> Found | None:
+    answer = server.ask(
+        search.command,
+        meant,
+        k=search.top,
+        min_score=search.min_score,
+        include_away=search.include_away,
+    )
+    return None if answer is None else Found(*answer)
+
+
+def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
+    from clipsearch.library import Library
+
+    library = Library(search.library, read_only=True, device=search.device)
+    with library, _naming(search.asked):
+        meant = _meant(search) if meant is None else meant
+        find = library.query if search.command == "query" else library.similar
+        hits = find(
+            meant,
+            k=search.top,
+            model=search.model,
+            min_score=search.min_score,
+            include_away=search.include_away,
+        )
+        return Found(hits, [] if search.include_away else library.away())
+
+
+def _meant(search: Search) -> str | Path | bytes:
+    if search.command == "similar":
+        return given_picture(search.asked)
+    return understand(search.asked, text=search.text, image=search.image)
+
+
+@contextmanager
+def _naming(asked: str) -> Iterator[None]:
+    """Say which picture it is that can't be read."""
+    try:
+        yield
+    except UnreadableImage as error:
+        name = "the picture on standard input" if asked == STANDARD_INPUT else asked
+        raise InvalidInput(f"can't search with {name}: {error}") from error

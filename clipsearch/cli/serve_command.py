@@ -1,0 +1,49 @@
+"""`clipsearch serve`: keep models and vectors loaded, so that searches are answered at once."""
+
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.ending import say
+from clipsearch.cli.options import LibraryOption, VerboseOption
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from clipsearch.serving import SocketDoor
+
+
+def serve(
+    library: LibraryOption = None,
+    idle: Annotated[
+        float,
+        typer.Option(
+            "--idle",
+            metavar="MINUTES",
+            min=0,
+            help="End when nothing was asked for so long; 0 never ends.",
+        ),
+    ] = 60.0,
+    verbose: VerboseOption = False,
+) -> None:
+    """Keep the library loaded, so that query and similar answer at once.
+
+    They ask this process by themselves, on a socket that only you can open, and get the same
+    results. It sees new photos as soon as they are indexed. Ctrl-C or SIGTERM ends it with 0.
+    """
+    from clipsearch.serving import serve
+    from clipsearch.settings import library_folder
+
+    folder = library_folder(library)
+
+    def ready(door: "SocketDoor") -> None:
+        def stop(number: int, frame: "FrameType | None") -> None:
+            signal.signal(number, signal.SIG_DFL)  # the second ends it at once
+            door.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        say(f"serving {folder}")
+
+    serve(folder, idle_seconds=60 * idle or None, ready=ready)

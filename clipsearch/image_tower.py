@@ -1,0 +1,176 @@
+"""Image towers made over for speed: some layers replaced by others that compute the same.
+
+Imports torch: import it where needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+INT8_LEAST_WIDTH = 256  # of a layer; a smaller one gains nothing
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A layer of a tower, and what may take its place."""
+
+    parent: nn.Module
+    name: str
+    old: nn.Module
+    new: nn.Module
+
+
+class Swaps:
+    """Replacements that are made together, and can be taken back."""
+
+    def __init__(self, swaps: Iterator[Swap]) -> None:
+        self._swaps = list(swaps)
+
+    def __bool__(self) -> bool:
+        return bool(self._swaps)
+
+    def make(self) -> None:
+        """Put the new layers in place."""
+        for swap in self._swaps:
+            setattr(swap.parent, swap.name, swap.new)
+
+    def undo(self) -> None:
+        """Put the old layers back."""
+        for swap in self._swaps:
+            setattr(swap.parent, swap.name, swap.old)
+
+
+def folded_norms(tower: nn.Module) -> Swaps:
+    """Return the swaps that multiply batch norms into the convolutions before them.
+
+    Which norm follows which convolution is told from their order in the tower, which need not be
+    the order of the computation: compare the vectors before and after.
+    """
+    return Swaps(_folds(tower))
+
+
+def _folds(tower: nn.Module) -> Iterator[Swap]:
+    for parent in tower.modules():
+        for (name, layer), (norm_name, norm) in pairwise(parent.named_children()):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                rest = _after_norm(norm)
+                if rest is not None and norm.num_features == layer.out_channels:
+                    yield Swap(parent, name, layer, fuse_conv_bn_eval(layer, norm))
+                    yield Swap(parent, norm_name, norm, rest)
+
+
+def _after_norm(norm: Any) -> nn.Module | None:
+    """Return what a batch norm still does once it is folded away; None if it can't be folded."""
+    from timm.layers.norm_act import BatchNormAct2d
+
+    if norm.running_mean is None:
+        return None
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    if type(norm) is BatchNormAct2d:
+        return nn.Sequential(norm.drop, norm.act)
+    return None
+
+
+def int8_layers(tower: nn.Module) -> Swaps:
+    """Return the swaps that make a tower multiply its large matrices in int8.
+
+    How much that costs in exactness depends on the weights: compare the vectors.
+    """
+    return Swaps(_int8(tower))
+
+
+def _int8(tower: nn.Module) -> Iterator[Swap]:
+    for parent in tower.modules():
+        for name, layer in parent.named_children():
+            if type(layer) is nn.Linear and _is_large(layer.weight):
+                yield Swap(parent, name, layer, Int8Linear(layer.weight, layer.bias))
+            elif type(layer) is nn.MultiheadAttention and _attends_to_itself(parent, layer):
+                yield Swap(parent, name, layer, Int8Attention(layer))
+
+
+def _is_large(weight: Tensor) -> bool:
+    return min(weight.shape) >= INT8_LEAST_WIDTH and weight.dtype == torch.float32
+
+
+def _attends_to_itself(block: nn.Module, attention: nn.MultiheadAttention) -> bool:
+    from open_clip.transformer import ResidualAttentionBlock
+
+    return (
+        type(block) is ResidualAttentionBlock
+        and not hasattr(block, "ln_1_kv")  # there, keys and values come from elsewhere
+        and attention.batch_first
+        and attention.in_proj_weight is not None
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+        and _is_large(attention.in_proj_weight)
+    )
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in int8, with a scale for each output and for each row of its input.
+
+    A row's scale depends on that row alone, so a photo's vector does not depend on its batch.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take the weight (out, in) and bias of a float32 layer."""
+        super().__init__()
+        weight = weight.detach()
+        top = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        self._scale = top / 127  # (out)
+        self._columns = (weight / self._scale[:, None]).round_().to(torch.int8).t()  # (in, out)
+        self.bias = None if bias is None else bias.detach()
+
+    @property
+    def weight(self) -> Tensor:
+        """Return the weight in float32, for towers that look at it."""
+        return self._columns.t() * self._scale[:, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., out) of (..., in)."""
+        rows = x.reshape(-1, x.shape[-1])
+        # two passes without a copy: quicker than abs().amax()
+        top = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))
+        top.clamp_min_(1e-30)
+        whole = (rows * (127 / top)).round_().to(torch.int8)
+        y = torch._int_mm(whole, self._columns).float()
+        y.mul_(top / 127).mul_(self._scale)
+        if self.bias is not None:
+            y.add_(self.bias)
+        return y.reshape(*x.shape[:-1], -1)
+
+
+class Int8Attention(nn.Module):
+    """A self-attention whose projections are in int8; called as the one it replaces."""
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        """Take a float32 attention that is called with the same query, key and value."""
+        super().__init__()
+        self._heads = attention.num_heads
+        self._joined = Int8Linear(attention.in_proj_weight, attention.in_proj_bias)
+        self._out = Int8Linear(attention.out_proj.weight, attention.out_proj.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """Return the mixed values (n, length, width), and no weights."""
+        count, length, width = query.shape
+        joined = self._joined(query).reshape(count, length, 3, self._heads, width // self._heads)
+        parts = joined.permute(2, 0, 3, 1, 4)  # (3, n, heads, length, depth)
+        q, k, v = parts.unbind()
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self._out(mixed.transpose(1, 2).reshape(count, length, width)), None

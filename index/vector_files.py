@@ -1,0 +1,238 @@
+"""Files of vectors: how one is laid out, written and checked before it is used.
+
+    FAISS's own file of an exact float16 index     a header, then the vectors, in order of their ids
+    ids of embedding and photo                     int64 [n, 2]
+    lists                                          of a large file: see approximate.py
+
+A file is never changed once it is in place. It may come from elsewhere: FAISS is given it only
+when all that says how long and of what kind its parts are is, byte for byte, what a file of the
+recorded width, number of vectors and number of lists has.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.index.approximate import Lists, Tuned, build_lists, lists_bytes
+
+MAX_WIDTH = 1 << 16
+EXACT = "exact float16"
+
+_ID_BYTES = 16
+_COUNT_AT = 8  # in FAISS's header: after four letters and the width, an int32
+_READ_BYTES = 1 << 20
+
+
+class UnusableFile(Exception):
+    """An index file is missing or damaged; never leaves the index: the catalog has it all."""
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What an index file must be, as the catalog recorded it when the file was made."""
+
+    vectors: int
+    width: int
+    watermark: int  # the highest embedding id in it
+    bytes: int
+    checksum: str
+    lists: int = 0  # 0: it can only be searched exactly
+    probes: int = 0  # of these lists, how many a search looks into
+
+    @property
+    def kind(self) -> str:
+        """How the file is searched, in words."""
+        return f"IVF {self.lists}, RaBitQ, re-ranked from float16" if self.lists else EXACT
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """The parts of an index file, mapped: nothing is read before it is used."""
+
+    index: Any  # FAISS's, over the mapped vectors
+    vectors: NDArray[np.uint8]  # [n, 2 * width], the bytes of each
+    ids: NDArray[np.int64]  # [n, 2], in order of the first
+    lists: Lists | None
+
+
+def write_file(
+    path: Path,
+    width: int,
+    count: int,
+    batches: Iterable[tuple[NDArray[np.float16], NDArray[np.int64]]],
+    *,
+    lists: bool = False,
+) -> tuple[FileStamp, float | None]:
+    """Write `count` vectors [n, width] with their ids [n, 2] to a new file, safely on disk.
+
+    With `lists` also what finds neighbours without looking at all vectors, unless such a search
+    would not find enough of them; the second value is the share that it found when it was made.
+    Raises OSError where the disk refuses.
+    """
+    ids = np.empty((count, 2), dtype="<i8")
+    path.unlink(missing_ok=True)
+    with path.open("xb") as raw:  # not through a link to another file
+        file = _Summed(raw)
+        file.write(_header(width, count))
+        at = 0
+        for vectors, some_ids in batches:
+            file.write(np.ascontiguousarray(vectors, dtype="<f2"))
+            ids[at : at + len(some_ids)] = some_ids
+            at += len(some_ids)
+        assert at == count
+        file.write(ids)
+        tuned = None
+        if lists:
+            raw.flush()
+            tuned = build_lists(_mapped_rows(path, width, count), width)
+            if tuned.found_enough:
+                tuned.write(file.write)
+        raw.flush()
+        os.fsync(raw.fileno())
+        size = raw.tell()
+    parts = (tuned.lists, tuned.probes) if tuned and tuned.found_enough else (0, 0)
+    stamp = FileStamp(count, width, int(ids[-1, 0]), size, file.checksum, *parts)
+    return stamp, tuned.recall if tuned else None
+
+
+def map_file(path: Path, stamp: FileStamp, *, verify: bool) -> MappedFile:
+    """Map an index file; raise UnusableFile unless it is what the stamp says.
+
+    With `verify` all of it is read and compared with the checksum, else only what FAISS relies on.
+    """
+    try:
+        _check_shape(path, stamp)
+        if verify and checksum(path) != stamp.checksum:
+            raise UnusableFile("does not match its checksum")
+        mapped = np.memmap(path, dtype=np.uint8, mode="r")
+    except FileNotFoundError as error:
+        raise UnusableFile("is missing") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UnusableFile(f"can't be read: {reason or error}") from error
+    return _parts(mapped, stamp, verify=verify)
+
+
+def _parts(mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> MappedFile:
+    header = _header(stamp.width, stamp.vectors)
+    vectors_end = len(header) + stamp.vectors * 2 * stamp.width
+    ids_end = vectors_end + stamp.vectors * _ID_BYTES
+    if len(mapped) != stamp.bytes or mapped[: len(header)].tobytes() != header:
+        raise _not_as_recorded()
+    ids = mapped[vectors_end:ids_end].view("<i8").reshape(-1, 2).astype(np.int64, copy=False)
+    if ids[-1, 0] != stamp.watermark or (verify and not (np.diff(ids[:, 0]) > 0).all()):
+        raise _not_as_recorded()
+    try:
+        lists = None
+        if stamp.lists:
+            part = mapped[ids_end:]
+            lists = Lists.over(part, stamp.vectors, stamp.width, stamp.lists, stamp.probes)
+        index = over_memory(mapped[:vectors_end])
+    except (RuntimeError, ValueError) as error:
+        raise _not_as_recorded() from error
+    vectors = mapped[len(header) : vectors_end].reshape(stamp.vectors, 2 * stamp.width)
+    return MappedFile(index, vectors, ids, lists)
+
+
+def over_memory(part: NDArray[np.uint8]) -> Any:
+    """Return the FAISS index whose file lies in this memory, which must outlive it."""
+    import faiss
+
+    reader: Any = faiss.ZeroCopyIOReader
+    return faiss.read_index(reader(faiss.swig_ptr(part), part.size))
+
+
+def checksum(path: Path) -> str:
+    """Return the CRC-32 of a file as eight hex digits; it guards against accidents only."""
+    crc = 0
+    for chunk in _chunks(path):
+        crc = zlib.crc32(chunk, crc)
+    return f"{crc:08x}"
+
+
+class _Summed:
+    """A file that is summed up as it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._crc = 0
+
+    def write(self, data: bytes | NDArray[Any]) -> None:
+        self._file.write(data)
+        self._crc = zlib.crc32(data, self._crc)
+
+    @property
+    def checksum(self) -> str:
+        return f"{self._crc:08x}"
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            yield chunk
+
+
+def _mapped_rows(path: Path, width: int, count: int) -> NDArray[np.float16]:
+    offset = len(_header(width, count))
+    return np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=(count, width))
+
+
+def _check_shape(path: Path, stamp: FileStamp) -> None:
+    """Raise UnusableFile unless there is a file, and as long as its parts are."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableFile("is not a file")
+    if status.st_size != stamp.bytes:
+        raise UnusableFile("has another length than recorded")
+    known = 0 < stamp.vectors and 0 < stamp.width <= MAX_WIDTH and 0 <= stamp.lists <= stamp.vectors
+    if not known:
+        raise _not_as_recorded()
+    length = stamp.vectors * (2 * stamp.width + _ID_BYTES)
+    if length > stamp.bytes or stamp.lists * stamp.width > stamp.bytes:
+        raise _not_as_recorded()
+    length += len(_header(stamp.width, stamp.vectors))
+    if stamp.lists:
+        length += lists_bytes(stamp.vectors, stamp.width, stamp.lists)
+    if length != stamp.bytes:
+        raise _not_as_recorded()
+
+
+def _not_as_recorded() -> UnusableFile:
+    return UnusableFile("holds something else than recorded")
+
+
+def _header(width: int, vectors: int) -> bytes:
+    """Return what stands before the vectors in FAISS's file of such an index.
+
+    FAISS writes it for one without vectors; only its two counts are different.
+    """
+    import faiss
+
+    header = bytearray(faiss.serialize_index(exact_index(width)).tobytes())
+    struct.pack_into("<q", header, _COUNT_AT, vectors)
+    struct.pack_into("<Q", header, len(header) - 8, vectors * 2 * width)  # bytes of vectors
+    return bytes(header)
+
+
+def exact_index(width: int) -> Any:
+    """Return an exact float16 index of FAISS, without vectors."""
+    import faiss
+
+    kind = faiss.ScalarQuantizer.QT_fp16
+    return faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
+
+
+__all__ = [
+    *("EXACT", "MAX_WIDTH", "FileStamp", "MappedFile", "Tuned", "UnusableFile"),
+    *("checksum", "exact_index", "map_file", "over_memory", "write_file"),
+]
