@@ -341,7 +341,8 @@ class Index:
     def read(self, files: Input) -> None:
         import numpy as np
 
-        from clipsearch.index.vector_index import FileStamp, UnusableFile, VectorIndex, checksum
+        from clipsearch.index.vector_files import FileStamp, UnusableFile, checksum
+        from clipsearch.index.vector_index import VectorIndex
 
         data = files["vectors.faiss"]
         self._path.write_bytes(data)

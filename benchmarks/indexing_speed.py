@@ -2,12 +2,13 @@
 
 python benchmarks/indexing_speed.py [--model NAME | --random ARCHITECTURE] [--photos N]
 
-Photos a second by stage, for web-size photos (those of --shard) and for pictures of 12 megapixels
-(mosaics of them), beside two limits measured in the same run (what the model's operations take at
-the rate of a large float32 matrix product; decoding and encoding one after the other) and a plain
-pipeline: the same weights exported to ONNX as they are, float32, ONNX Runtime's own settings, and
-Pillow in threads that read ahead. --random takes an open_clip architecture with random weights: no
-download, the same speed. Rounds alternate between the stages; the figures are medians.
+Photos a second by stage, for web-size photos (examples/photos, 800 pixels wide) and for pictures of
+12 megapixels (mosaics of them), beside two limits measured in the same run (decoding and encoding
+one after the other; what the model's operations take at the rate of a large float32 matrix product)
+and a plain pipeline: the same weights exported to ONNX as they are, float32, ONNX Runtime's own
+settings, and Pillow in threads that read ahead. --random takes an open_clip architecture with
+random weights: no download, the same speed. Rounds alternate between the stages; the figures are
+medians. Processor time tells what a photo costs even while other programs keep the processor busy.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,9 @@ from clipsearch.encoder import CPU_BATCH, Encoder, load_encoder
 from clipsearch.model_loading import load_model
 from clipsearch.models import resolve_model
 from clipsearch.preprocessing import Preprocessing
-from clipsearch.training.data import read_shard
 
-SHARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "val" / "val.tar"
-LARGE = (4000, 3000)
+PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"
+TILE, TILES = (800, 600), (5, 5)  # 4000 x 3000 pixels
 PLAIN_BATCH = 8
 WARM = 32  # photos indexed before the clock starts: models loaded, int8 judged
 
@@ -50,10 +51,9 @@ def main() -> None:
     parser.add_argument("--random", help="an open_clip architecture, with random weights")
     parser.add_argument("--photos", type=int, default=256, help="web-size; a quarter as many large")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shard", type=Path, default=SHARD)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    jpegs = [sample.jpeg for sample in read_shard(options.shard)]
+    jpegs = [path.read_bytes() for path in sorted(PHOTOS.rglob("*.jpg"))]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         model = random_model(options.random, place / "model") if options.random else options.model
@@ -62,7 +62,7 @@ def main() -> None:
         print(f"{options.random or model}, {processors()} cores, {processor_name()}\n")
         print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
         print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")
-        photos = {"web-size": jpegs[WARM:][: options.photos]}
+        photos = {"web-size": copies(jpegs, options.photos)}
         photos["12 megapixels"] = mosaics(jpegs, max(1, options.photos // 4))
         library = Library(place / "library", device="cpu")
         write(jpegs[:WARM], place / "warm")
@@ -70,7 +70,8 @@ def main() -> None:
         for kind, contents in photos.items():
             write(contents, place / kind)
             run = Rounds(library, encoder, plain, place / kind, contents)
-            print(f"| {kind} ({megabytes(contents)}) | photos/s | x plain |\n| --- | ---: | ---: |")
+            print(f"| {kind} ({megabytes(contents)}) | photos/s | x plain | processor ms a photo |")
+            print("| --- | ---: | ---: | ---: |")
             run.report(options.rounds)
         library.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if is_mac() else 1024)
@@ -94,37 +95,38 @@ class Rounds:
         self.plain_input = [plain.prepare(content) for content in contents[:64]]
 
     def report(self, rounds: int) -> None:
-        stages: dict[str, Callable[[], float]] = {
-            "plain: decode": lambda: rate(self.contents, self.plain.decode_all),
-            "plain: encode": lambda: rate(self.plain_input, self.plain.encode_all),
-            "plain: both": lambda: rate(self.contents, self.plain.run),
-            "decode": lambda: rate(
+        stages: dict[str, Callable[[], Measured]] = {
+            "plain: decode": lambda: measure(self.contents, self.plain.decode_all),
+            "plain: encode": lambda: measure(self.plain_input, self.plain.encode_all),
+            "plain: both": lambda: measure(self.contents, self.plain.run),
+            "decode": lambda: measure(
                 self.contents, lambda all_: decoded(all_, self.encoder.preprocessing)
             ),
-            "encode": lambda: rate(self.pixels, self.encoder.encode_pixels),
-            "index": self.index,
+            "encode": lambda: measure(self.pixels, self.encoder.encode_pixels),
+            "index": lambda: measure(self.contents, self.index),
         }
         self.encoder.encode_pixels(self.pixels[:CPU_BATCH])  # warm, and int8 judged
-        found: dict[str, list[float]] = {name: [] for name in stages}
+        found: dict[str, list[Measured]] = {name: [] for name in stages}
         for _ in range(rounds):
+            if self.folder in [known.path for known in self.library.info().folders]:
+                self.library.remove([self.folder])
             for name, stage in stages.items():
                 found[name].append(stage())
-        medians = {name: statistics.median(rates) for name, rates in found.items()}
+        medians = {n: statistics.median(m.rate for m in found[n]) for n in stages}
+        cost = {n: statistics.median(m.processor_ms for m in found[n]) for n in stages}
         medians["limit: decode, then encode"] = 1 / (1 / medians["decode"] + 1 / medians["encode"])
         medians["limit: encode in float32"] = product_rate() / self.plain.operations
         for name, value in medians.items():
             base = medians[f"plain: {name}" if f"plain: {name}" in medians else "plain: both"]
-            print(f"| {name} | {value:.1f} | {value / base:.2f} |")
+            spent = f"{cost[name]:.1f}" if name in cost else ""
+            print(f"| {name} | {value:.1f} | {value / base:.2f} | {spent} |")
         share = medians["index"] / medians["limit: decode, then encode"]
         print(f"\nindex reaches {100 * share:.0f} % of decode, then encode\n", flush=True)
 
-    def index(self) -> float:
-        if self.folder in [folder.path for folder in self.library.info().folders]:
-            self.library.remove([self.folder])
+    def index(self, contents: Sequence[bytes]) -> None:
         report = self.library.index([self.folder])
-        if report.embedded != len(self.contents):
-            raise SystemExit(f"{report.embedded} of {len(self.contents)} photos were embedded")
-        return report.photos_per_second
+        if report.embedded != len(contents):
+            raise SystemExit(f"{report.embedded} of {len(contents)} photos were embedded")
 
 
 class PlainPipeline:
@@ -141,10 +143,12 @@ class PlainPipeline:
         )
         preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
         example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
+        torch.backends.mha.set_fastpath_enabled(False)  # neither counted nor exported, if fused
         with torch.no_grad():
             with FlopCounterMode(display=False) as counter:
                 loaded.network.encode_image(example)  # type: ignore[operator]
             export(loaded.network.visual, example, path)  # type: ignore[arg-type]
+        torch.backends.mha.set_fastpath_enabled(True)
         self.operations = counter.get_total_flops() / len(example)
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
@@ -176,8 +180,6 @@ class PlainPipeline:
 
 
 def export(tower: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     torch.onnx.export(
         tower,
         (example,),
@@ -188,7 +190,6 @@ def export(tower: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
         opset_version=17,
         dynamo=False,
     )
-    torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def random_model(architecture: str, folder: Path) -> str:
@@ -208,23 +209,23 @@ def random_model(architecture: str, folder: Path) -> str:
     return str(folder)
 
 
+def copies(jpegs: list[bytes], count: int) -> list[bytes]:
+    """So many photos, each of its own content: what follows the end of a JPEG is not looked at."""
+    return [jpegs[i % len(jpegs)] + b"%d" % i for i in range(count)]
+
+
 def mosaics(jpegs: list[bytes], count: int) -> list[bytes]:
     """Pictures of 12 megapixels with the detail of real photos: many of them side by side."""
-    side = 8
-    width, height = LARGE[0] // side, LARGE[1] // side
-    tiles = [
-        PIL.Image.open(io.BytesIO(jpeg)).convert("RGB").resize((width, height))
-        for jpeg in jpegs[: side * side]
-    ]
+    photos = [PIL.Image.open(io.BytesIO(jpeg)).convert("RGB").resize(TILE) for jpeg in jpegs]
     pictures = []
     for number in range(count):
-        picture = PIL.Image.new("RGB", LARGE)
-        for place in range(side * side):
-            tile = tiles[(place + number) % len(tiles)]
-            picture.paste(tile, (place % side * width, place // side * height))
+        picture = PIL.Image.new("RGB", (TILE[0] * TILES[0], TILE[1] * TILES[1]))
+        for place in range(TILES[0] * TILES[1]):
+            corner = (place % TILES[0] * TILE[0], place // TILES[0] * TILE[1])
+            picture.paste(photos[(place + number) % len(photos)], corner)
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=85)
-        pictures.append(file.getvalue())
+        pictures.append(file.getvalue() + b"%d" % number)
     return pictures
 
 
@@ -239,10 +240,24 @@ def write(contents: list[bytes], folder: Path) -> None:
         (folder / f"{number:05}.jpg").write_bytes(content)
 
 
-def rate(things: Sequence[Any], action: Callable[[Sequence[Any]], object]) -> float:
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Measured:
+    """What one pass over some photos took."""
+
+    rate: float  # photos a second
+    processor_ms: float  # a photo, on all cores and in all processes together
+
+
+def measure(things: Sequence[Any], action: Callable[[Sequence[Any]], object]) -> Measured:
+    started, spent = time.perf_counter(), processor_seconds()
     action(things)
-    return len(things) / (time.perf_counter() - started)
+    seconds, spent = time.perf_counter() - started, processor_seconds() - spent
+    return Measured(len(things) / seconds, 1000 * spent / len(things))
+
+
+def processor_seconds() -> float:
+    """Seconds that this process and those it has waited for have computed."""
+    return sum(os.times()[:4])
 
 
 def product_rate() -> float:

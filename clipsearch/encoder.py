@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clipsearch.devices import choose_device, image_precision, multiplies_int8
 from clipsearch.errors import ModelError
-from clipsearch.freed_memory import keep_freed_memory
+from clipsearch.freed_memory import keep_freed_memory, return_freed_memory
 from clipsearch.model_loading import LoadedModel, load_model
 from clipsearch.models import ModelSource
 from clipsearch.preprocessing import Preprocessing
@@ -58,7 +58,10 @@ class Encoder:
         """
         if not pixels:
             return self._empty()
-        step = CPU_BATCH if self.device.type == "cpu" else len(pixels)
+        step = len(pixels)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+            step = CPU_BATCH
         parts = [pixels[start : start + step] for start in range(0, len(pixels), step)]
         return np.concatenate([self._encode_batch(part) for part in parts])
 
@@ -97,6 +100,7 @@ class Encoder:
             fingerprint=self.identity.fingerprint,
             width=self.identity.width,
         )
+        return_freed_memory()
 
     def _encode_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         import torch
@@ -121,6 +125,8 @@ class Encoder:
         found = self._network.encode_image(pictures).float().numpy()
         if not _least_cosine(found, expected) >= INT8_LEAST_COSINE:
             swaps.undo()
+        del swaps
+        return_freed_memory()
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what 0 to 255 is multiplied by, and what is then added, for each colour."""
@@ -150,8 +156,6 @@ def load_encoder(source: ModelSource, *, device: str = "auto") -> Encoder:
     not there; each in one line.
     """
     place = choose_device(device)
-    if place.type == "cpu":
-        keep_freed_memory()
     return Encoder(load_model(source), place, image_precision(place))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
 _KEPT = 2**30  # bytes
@@ -16,10 +17,20 @@ def keep_freed_memory() -> None:
     lends them again: for an image tower, whose every layer fills such a block, that is up to half
     of the time. Does nothing with another C library.
     """
+    if library := _glibc():
+        library.mallopt(_MMAP_THRESHOLD, _KEPT)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def return_freed_memory() -> None:
+    """Return what is free now; for after work that took much and will not be repeated."""
+    if library := _glibc():
+        library.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """Return the C library if it is glibc, else None."""
     if sys.platform != "linux":
-        return
+        return None
     library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return
-    library.mallopt(_MMAP_THRESHOLD, _KEPT)
-    library.mallopt(_TRIM_THRESHOLD, _KEPT)
+    return library if hasattr(library, "gnu_get_libc_version") else None

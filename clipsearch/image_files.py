@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
 
 from clipsearch.image_opening import is_image_name
+from clipsearch.index.changes import SeenFile
 from clipsearch.index.records import FileState
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
@@ -37,6 +39,8 @@ _SKIPPED_FOLDER_SUFFIXES = (".lrdata",)  # Lightroom's previews
 _MAC_LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
 _MAC_ORIGINALS = frozenset({"originals", "masters"})
 
+_name = attrgetter("name")
+
 
 @dataclass(frozen=True)
 class ScanProblem:
@@ -54,9 +58,16 @@ class MountPoint:
 
 
 Found: TypeAlias = FileState | ScanProblem | MountPoint
+Seen: TypeAlias = SeenFile | ScanProblem | MountPoint
 
 
 def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Found]:
+    """Yield what `scan_photos` does, with each photo's path as a `Path`."""
+    for entry in scan_photos(root, include_hidden=include_hidden):
+        yield entry.state() if isinstance(entry, SeenFile) else entry
+
+
+def scan_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Seen]:
     """Yield each photo at or below `root`, each entry that can't be looked at, and mount points.
 
     A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash
@@ -74,12 +85,12 @@ def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Found]:
     if stat.S_ISDIR(state.st_mode):
         yield from _walk(absolute, include_hidden)
     elif stat.S_ISREG(state.st_mode):
-        yield FileState(Path(absolute), state.st_size, state.st_mtime_ns)
+        yield SeenFile(absolute, state.st_size, state.st_mtime_ns)
     else:
         yield ScanProblem(Path(absolute), _special(state.st_mode))
 
 
-def _walk(root: str, include_hidden: bool) -> Iterator[Found]:
+def _walk(root: str, include_hidden: bool) -> Iterator[Seen]:
     """Walk with an own stack, since folders can be nested deeper than Python calls."""
     above = os.stat(os.path.dirname(root)).st_dev  # noqa: PTH116, PTH120
     folders = [(root, above)]  # with the file system of the folder that each lies in
@@ -94,14 +105,17 @@ def _walk(root: str, include_hidden: bool) -> Iterator[Found]:
                 continue
             seen.add((state.st_dev, state.st_ino))
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=_name)
         except OSError as error:
             yield ScanProblem(Path(folder), _reason(error))
             continue
         if state.st_dev != above:
             yield MountPoint(Path(folder))
         below: list[tuple[str, int]] = []
-        for entry in entries if include_hidden else _wanted(folder, entries):
+        in_library = _is_mac_library(folder)
+        for entry in entries:
+            if not include_hidden and not _is_wanted(entry.name, in_library):
+                continue
             if _is_folder(entry):
                 (linked if entry.is_symlink() else below).append((entry.path, state.st_dev))
             elif (found := _look_at(entry)) is not None:
@@ -109,13 +123,13 @@ def _walk(root: str, include_hidden: bool) -> Iterator[Found]:
         folders.extend(reversed(below))
 
 
-def _wanted(folder: str, entries: list[os.DirEntry[str]]) -> Iterable[os.DirEntry[str]]:
-    return (entry for entry in entries if _is_wanted(folder, entry.name))
+def _is_mac_library(folder: str) -> bool:
+    return folder.lower().endswith(_MAC_LIBRARY_SUFFIXES)
 
 
-def _is_wanted(folder: str, name: str) -> bool:
+def _is_wanted(name: str, in_mac_library: bool) -> bool:
     name = name.lower()
-    if folder.lower().endswith(_MAC_LIBRARY_SUFFIXES) and name not in _MAC_ORIGINALS:
+    if in_mac_library and name not in _MAC_ORIGINALS:
         return False
     return not (
         name.startswith(".") or name in _SKIPPED_FOLDERS or name.endswith(_SKIPPED_FOLDER_SUFFIXES)
@@ -126,7 +140,7 @@ def is_skipped(root: Path, path: Path) -> bool:
     """Tell whether a name on the way from `root` to `path` makes `find_photos(root)` skip it."""
     folder = str(root)
     for name in path.relative_to(root).parts:
-        if not _is_wanted(folder, name):
+        if not _is_wanted(name, _is_mac_library(folder)):
             return True
         folder = os.path.join(folder, name)  # noqa: PTH118
     return False
@@ -139,9 +153,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look_at(entry: os.DirEntry[str]) -> FileState | ScanProblem | None:
-    is_photo = is_image_name(entry.name)
-    if not is_photo and not (entry.is_symlink() and "." not in entry.name):
+def _look_at(entry: os.DirEntry[str]) -> SeenFile | ScanProblem | None:
+    name = entry.name
+    is_photo = is_image_name(name)
+    if not is_photo and not ("." not in name and entry.is_symlink()):
         return None
     try:
         state = entry.stat()
@@ -152,7 +167,7 @@ def _look_at(entry: os.DirEntry[str]) -> FileState | ScanProblem | None:
         return None
     if not stat.S_ISREG(state.st_mode):
         return ScanProblem(Path(entry.path), _special(state.st_mode))
-    return FileState(Path(entry.path), state.st_size, state.st_mtime_ns)
+    return SeenFile(entry.path, state.st_size, state.st_mtime_ns)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -81,20 +81,31 @@ def _after_norm(norm: Any) -> nn.Module | None:
 
 
 def int8_layers(tower: nn.Module) -> Swaps:
-    """Return the swaps that make a tower multiply its large matrices in int8.
+    """Return the swaps that make a transformer multiply its large matrices in int8.
 
-    How much that costs in exactness depends on the weights: compare the vectors.
+    None for a tower that does most of its work otherwise: it would lose exactness for no gain. How
+    much exactness is lost depends on the weights: compare the vectors.
     """
-    return Swaps(_int8(tower))
+    layers = list(_with_large_matrices(tower))
+    parts = {id(p): p.numel() for _, _, layer in layers for p in layer.parameters()}
+    if 2 * sum(parts.values()) <= sum(p.numel() for p in tower.parameters()):
+        return Swaps(iter(()))
+    return Swaps(Swap(parent, name, old, _in_int8(old)) for parent, name, old in layers)
 
 
-def _int8(tower: nn.Module) -> Iterator[Swap]:
+def _with_large_matrices(tower: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
     for parent in tower.modules():
         for name, layer in parent.named_children():
-            if type(layer) is nn.Linear and _is_large(layer.weight):
-                yield Swap(parent, name, layer, Int8Linear(layer.weight, layer.bias))
-            elif type(layer) is nn.MultiheadAttention and _attends_to_itself(parent, layer):
-                yield Swap(parent, name, layer, Int8Attention(layer))
+            if (type(layer) is nn.Linear and _is_large(layer.weight)) or (
+                type(layer) is nn.MultiheadAttention and _attends_to_itself(parent, layer)
+            ):
+                yield parent, name, layer
+
+
+def _in_int8(layer: Any) -> nn.Module:
+    if isinstance(layer, nn.MultiheadAttention):
+        return Int8Attention(layer)
+    return Int8Linear(layer.weight, layer.bias)
 
 
 def _is_large(weight: Tensor) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from clipsearch.away import EMPTY, SURELY_NOT_THERE, away_folders, is_away
 from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import UnreadableImage
-from clipsearch.image_files import MountPoint, ScanProblem, find_photos
+from clipsearch.image_files import MountPoint, ScanProblem, scan_photos
 from clipsearch.index.changes import (
     Change,
     Copied,
@@ -24,11 +24,14 @@ from clipsearch.index.changes import (
     ForgetFailure,
     Gone,
     Moved,
+    SeenFile,
     ToOpen,
     Touched,
     compare,
     recognise,
+    take_out_unchanged,
 )
+from clipsearch.index.paths import to_text
 from clipsearch.index.records import FileState, PhotoRecord
 from clipsearch.index.store import Store
 from clipsearch.preprocessing import Preprocessing
@@ -114,13 +117,15 @@ class IndexRun:
         catalog = self._store.catalog
         seen = self._scan(roots)
         failed = {failure.file.path: failure.file for failure in catalog.failures(roots)}
+        rows = catalog.known_rows(self.model_id, roots)
+        left, unchanged = take_out_unchanged(seen, rows, set(map(to_text, failed)))
         found = compare(
-            seen,
-            catalog.known_files(self.model_id, roots),
+            map(SeenFile.state, left),
+            catalog.known(rows.values()),
             failed,
             retry_failed=self._options.retry_failed,
         )
-        self.counts["unchanged"] = len(found.same)
+        self.counts["unchanged"] = unchanged + len(found.same)
         self.counts["known failures"] = len(found.failed_still)
         unseen = {problem.path for problem in self.problems}
         self._gone = {
@@ -133,21 +138,21 @@ class IndexRun:
         self._total = len(to_open)
         return to_open
 
-    def _scan(self, roots: Sequence[Path]) -> list[FileState]:
+    def _scan(self, roots: Sequence[Path]) -> list[SeenFile]:
         """Return the photos found; what can't be seen now goes to the problems."""
         away = self._note_away(roots)
-        seen: list[FileState] = []
+        seen: list[SeenFile] = []
         for root in roots:
             if is_away(root, away):
                 continue
-            for entry in find_photos(root, include_hidden=self._options.include_hidden):
-                if isinstance(entry, FileState):
+            for entry in scan_photos(root, include_hidden=self._options.include_hidden):
+                if isinstance(entry, SeenFile):
                     seen.append(entry)
                 elif isinstance(entry, MountPoint):
                     self._store.catalog.add_mount(entry.path)
                 elif entry.path != root or os.path.lexists(root):
                     self.problems.append(entry)
-                if len(seen) % 500 == 0:
+                if not len(seen) % 500:
                     self._stop_if_asked()
                     self._progress(IndexProgress("scanning", len(seen), 0))
         return seen

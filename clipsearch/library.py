@@ -50,7 +50,6 @@ class Library:
         create: bool = True,
         read_only: bool = False,
         device: str = "auto",
-        long_lived: bool = False,
     ) -> None:
         """Open a library, by default the user's own; it is made if missing and `create` is true.
 
@@ -59,7 +58,6 @@ class Library:
             create: make it if it is missing (never when `read_only`).
             read_only: never write; safe beside a process that indexes.
             device: where photos are encoded: auto, cpu, cuda or mps.
-            long_lived: take longer to load the model of texts, and less for each text.
 
         Raises:
             LibraryError: it is missing, damaged, no library, or made by a newer clipsearch.
@@ -68,7 +66,7 @@ class Library:
         self.device = device
         self._read_only = read_only
         self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
-        self._models = LoadedModels(self.folder / "models", device, long_lived=long_lived)
+        self._models = LoadedModels(self.folder / "models", device)
 
     def close(self) -> None:
         """Close the catalog and let go of the models."""

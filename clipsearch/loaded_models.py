@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class LoadedModels:
     """Encoders by fingerprint; text towers lie exported beside the library, so need no torch."""
 
-    def __init__(self, folder: Path, device: str, *, long_lived: bool = False) -> None:
+    def __init__(self, folder: Path, device: str) -> None:
         self._folder = folder
-        self._long_lived = long_lived
         self._device = device
         self._encoders: dict[str, Encoder] = {}
         self._text_encoders: dict[str, TextEncoder] = {}
@@ -55,8 +54,7 @@ class LoadedModels:
         fingerprint = row.identity.fingerprint
         if fingerprint not in self._text_encoders:
             try:
-                folder = self._folder / fingerprint
-                tower = TextEncoder.open(folder, long_lived=self._long_lived)
+                tower = TextEncoder.open(self._folder / fingerprint)
             except ModelError:  # missing or damaged; the next index run makes it anew
                 return self.encoder_of(row)
             self._text_encoders[fingerprint] = tower

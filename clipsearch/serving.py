@@ -142,7 +142,7 @@ class _Lane:
                 self._let_go()
             self._opened = state.st_dev, state.st_ino
         if self._library is None:
-            self._library = Library(self._folder, read_only=True, long_lived=True)
+            self._library = Library(self._folder, read_only=True)
         return self._library
 
     def _let_go(self) -> None:

@@ -55,13 +55,10 @@ class TextEncoder:
         self._tokenizer = tokenizer
 
     @classmethod
-    def open(cls, folder: Path, *, long_lived: bool = False) -> TextEncoder:
-        """Open what `Encoder.export_text_encoder` wrote; raises ModelError if it can't be used.
-
-        With `long_lived` that takes several times longer, and each text half the time.
-        """
+    def open(cls, folder: Path) -> TextEncoder:
+        """Open what `Encoder.export_text_encoder` wrote; raises ModelError if it can't be used."""
         settings = _read_settings(folder)
-        session = _open_session(folder / TOWER_NAME, long_lived=long_lived)
+        session = _open_session(folder / TOWER_NAME)
         _check_session(session, settings, folder)
         return cls(session, open_tokenizer(folder, settings.tokenizer), settings)
 
@@ -112,7 +109,7 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
     return settings
 
 
-def _open_session(path: Path, *, long_lived: bool) -> onnxruntime.InferenceSession:
+def _open_session(path: Path) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     regular_size(path)  # the runtime would wait for a pipe
@@ -121,12 +118,10 @@ def _open_session(path: Path, *, long_lived: bool) -> onnxruntime.InferenceSessi
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
     options.log_severity_level = 3  # errors only: warnings would reach the user's terminal
-    if not long_lived:
-        # The graph was optimized when it was exported. Not packing the weights anew for each
-        # process leaves them memory-mapped: a single query then reads only what it uses.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        options.enable_mem_reuse = False  # the plan for it takes longer than all the rest
+    # The graph was optimized when it was exported. Weights are packed at every start: that takes
+    # half as long as it saves a server, and without it the last bits of a vector differ.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_mem_reuse = False  # the plan for it takes longer than all the rest
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except runtime_errors() as error:

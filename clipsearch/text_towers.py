@@ -71,7 +71,7 @@ def _attend(attention: nn.MultiheadAttention, x: Tensor, mask: Tensor) -> Tensor
     depth = attention.embed_dim // attention.num_heads
     joined = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     split = joined.reshape(texts, length, 3 * attention.num_heads, depth).transpose(1, 2)
-    query, key, value = split.split(attention.num_heads, dim=1)  # (n, heads, length, depth)
+    query, key, value = split.chunk(3, dim=1)  # (n, heads, length, depth) each
     scores = (query * depth**-0.5) @ key.transpose(-2, -1) + mask
     heads = scores.softmax(dim=-1) @ value
     mixed: Tensor = attention.out_proj(heads.transpose(1, 2).reshape(texts, length, width))

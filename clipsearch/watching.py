@@ -33,7 +33,7 @@ from clipsearch.results import IndexOptions, IndexProgress, IndexReport
 from clipsearch.settings import absolute, library_folder
 
 LOOK_AROUND = 1.0  # seconds between two looks at whether the folders themselves are there
-WARM_UP_AFTER = 5.0  # seconds of calm after which the model is loaded, to be there when needed
+WARM_UP_AFTER = 10.0  # seconds of calm after which the model is loaded, to be there when needed
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds before an update that failed is tried again
 CATALOG = "catalog.sqlite"
 

@@ -11,6 +11,7 @@ In a file, the lists stand as FAISS itself writes them.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ _CENTROIDS_AT = _QUANTIZER_AT + 45
 
 def lists_for(vectors: int) -> int:
     """Return how many lists so many vectors are put in: the power of two next to the root."""
-    return 1 << round(np.log2(vectors) / 2)
+    return 1 << round(math.log2(vectors) / 2)
 
 
 def candidates_for(k: int) -> int:
@@ -66,8 +67,6 @@ class Lists:
 
         What they hold may be anything; how much they hold is compared.
         """
-        import faiss
-
         before, after = _header(vectors, width, lists)
         centroids_end = len(before) + 4 * lists * width
         sizes_at = centroids_end + len(after)
@@ -79,8 +78,7 @@ class Lists:
         sizes = np.frombuffer(part[sizes_at : sizes_at + 8 * lists].tobytes(), dtype="<u8")
         if (sizes > vectors).any() or sizes.sum() != vectors:
             raise ValueError("other lists")
-        reader: Any = faiss.ZeroCopyIOReader
-        return cls(faiss.read_index(reader(faiss.swig_ptr(part), part.size)), probes)
+        return cls(over_memory(part), probes)
 
     def candidates(
         self, queries: NDArray[np.float32], count: int, *, probes: int, selector: Any = None
@@ -118,8 +116,8 @@ class Tuned:
         """Tell whether a search of the lists finds as many as it must."""
         return self.recall >= TARGET
 
-    def write(self, write: Callable[[bytes | NDArray[Any]], None]) -> None:
-        """Write them as FAISS does."""
+    def write(self, write: Callable[[Any], None]) -> None:
+        """Write them as FAISS does: bytes and arrays."""
         import faiss
 
         before, after = _header(self.index.ntotal, self.index.d, self.lists)
@@ -143,7 +141,7 @@ def build_lists(rows: NDArray[np.float16], width: int) -> Tuned:
     random = np.random.default_rng(_SEED)
     chosen = random.choice(len(rows), min(len(rows), _SAMPLES * lists), replace=False)
     sample = rows[np.sort(chosen)].astype(np.float32)
-    kmeans = faiss.Kmeans(
+    kmeans: Any = faiss.Kmeans(
         *(width, lists), niter=_ROUNDS, spherical=True, seed=_SEED,
         min_points_per_centroid=1, max_points_per_centroid=_SAMPLES,
     )  # fmt: skip
@@ -212,19 +210,28 @@ class _Trial:
         return min(float(np.mean(shares[:_QUERIES])), float(np.mean(shares[_QUERIES:])))
 
 
+def over_memory(part: NDArray[np.uint8]) -> Any:
+    """Return the FAISS index whose file lies in this memory, which must outlive it."""
+    import faiss
+
+    library: Any = faiss  # its types know nothing of this reader
+    return faiss.read_index(library.ZeroCopyIOReader(faiss.swig_ptr(part), part.size))
+
+
 def lists_bytes(vectors: int, width: int, lists: int) -> int:
     """Return how long the lists are in a file."""
     before, after = _header(vectors, width, lists)
-    codes = vectors * (_empty_index(width, 1).code_size + 8)
+    codes = vectors * (int(_empty_index(width, 1).code_size) + 8)
     return len(before) + 4 * lists * width + len(after) + 8 * lists + codes
 
 
 def _empty_index(width: int, lists: int) -> Any:
     import faiss
 
-    quantizer = faiss.IndexFlatIP(width)
-    index = faiss.IndexIVFRaBitQ(quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
-    index.referenced_objects = [quantizer]
+    quantizer: Any = faiss.IndexFlatIP(width)
+    index: Any = faiss.IndexIVFRaBitQ(quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
+    quantizer.this.disown()
+    index.own_fields = True
     return index
 
 

@@ -6,11 +6,11 @@ Changes to photos go through `Store.apply`; this is all the rest.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from clipsearch.index.changes import KnownFile
+from clipsearch.index.changes import KnownFile, KnownRow
 from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, to_path, to_text, unescape
 from clipsearch.index.records import (
@@ -108,13 +108,26 @@ class Catalog:
         self, model_id: int | None, roots: Sequence[Path] | None = None
     ) -> dict[Path, KnownFile]:
         """Return the photos at or below the roots (None: all), by path."""
+        return self.known(self.known_rows(model_id, roots).values())
+
+    def known_rows(
+        self, model_id: int | None, roots: Sequence[Path] | None = None
+    ) -> dict[str, KnownRow]:
+        """Return the rows of the photos at or below the roots, by path as the catalog has it.
+
+        As they are, since most are only compared with a file; `known` makes values of them.
+        """
         where, parameters = _at_or_below("photos", roots)
         sql = (
             "SELECT id, path, size, mtime_ns, content_hash, EXISTS (SELECT 1 FROM embeddings "
             f"WHERE photo_id = photos.id AND model_id = ?) FROM photos {where}"
         )
-        known = self._values(_known_file, sql, (model_id, *parameters))
-        return {row.file.path: row for row in known}
+        return {row[1]: row for row in self._db.rows(sql, (model_id, *parameters))}
+
+    def known(self, rows: Iterable[KnownRow]) -> dict[Path, KnownFile]:
+        """Return rows of `known_rows` as values, by path; LibraryDamaged for one of wrong types."""
+        files = self._converted(_known_file, rows)
+        return {known.file.path: known for known in files}
 
     def photos_below(self, path: Path) -> int:
         """Count the photos at or below a path."""
@@ -183,7 +196,11 @@ class Catalog:
         self, convert: Callable[[tuple[Any, ...]], _T], sql: str, parameters: Sequence[Any] = ()
     ) -> list[_T]:
         """Return the rows of a query as values; LibraryDamaged if one is of the wrong type."""
-        rows = self._db.rows(sql, parameters)
+        return self._converted(convert, self._db.rows(sql, parameters))
+
+    def _converted(
+        self, convert: Callable[[tuple[Any, ...]], _T], rows: Iterable[tuple[Any, ...]]
+    ) -> list[_T]:
         try:
             return [convert(row) for row in rows]
         except (AttributeError, TypeError, ValueError) as error:

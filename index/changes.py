@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,22 @@ class KnownFile:
     embedded: bool  # under the model in question
 
 
+# The same as the catalog's row: id, path as text, size, mtime_ns, content hash, embedded.
+KnownRow: TypeAlias = tuple[Any, ...]
+
+
+class SeenFile(NamedTuple):
+    """A file as a scan sees it; its path is text, since a `Path` takes longer than the rest."""
+
+    path: str
+    size: int  # bytes
+    mtime_ns: int
+
+    def state(self) -> FileState:
+        """Return the same with a `Path`."""
+        return FileState(Path(self.path), self.size, self.mtime_ns)
+
+
 @dataclass(frozen=True)
 class ToOpen:
     """A file whose content must be looked at; `known` is the row under its path, if any."""
@@ -103,6 +121,30 @@ class Comparison:
     gone: list[KnownFile] = field(default_factory=list)
     failed_still: list[FileState] = field(default_factory=list)
     failures_gone: list[Path] = field(default_factory=list)
+
+
+def take_out_unchanged(
+    seen: Iterable[SeenFile], rows: dict[str, KnownRow], failed: Collection[str]
+) -> tuple[list[SeenFile], int]:
+    """Return the files seen that are not surely unchanged, and how many are; take their rows out.
+
+    `rows` are the rows known, by path as the catalog writes it; `failed` the paths of recorded
+    failures. `compare` sorts what is left; most runs over most files end here, so it is quick.
+    """
+    left: list[SeenFile] = []
+    unchanged: set[str] = set()
+    for file in seen:
+        path, size, mtime_ns = file
+        if not path.isascii():
+            path = escape(path)
+        row = rows.get(path)
+        same = row is not None and row[5] and row[2] == size and row[3] == mtime_ns
+        if same and path not in failed:
+            del rows[path]
+            unchanged.add(path)
+        elif path not in unchanged:  # else it is seen for the second time
+            left.append(file)
+    return left, len(unchanged)
 
 
 def compare(

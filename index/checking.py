@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ from clipsearch.index.findings import Checked, Problem
 from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, TABLES, migrate
 from clipsearch.index.paths import to_path, unescape
 from clipsearch.index.records import FileState, Folder, ModelIdentity
-from clipsearch.index.vector_index import FileStamp, UnusableFile, VectorIndex
+from clipsearch.index.vector_files import FileStamp, UnusableFile
+from clipsearch.index.vector_index import VectorIndex
 
 CATALOG = "catalog.sqlite"
 MAGIC = b"SQLite format 3\0"
@@ -505,10 +507,11 @@ def _unfinished(state: Reading) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class IndexFile:
-    """The index file of a model, open, or why it is no good."""
+    """An index file of a model, open, or why it is no good."""
 
     name: str
     stamp: FileStamp
+    after: int  # it holds the embeddings with ids above this one, up to its watermark
     index: VectorIndex | None
     fault: str = ""
 
@@ -520,30 +523,26 @@ class VectorFindings:
     looked_at: int = 0
     bad: dict[int, tuple[int, str]] = field(default_factory=dict)  # embedding -> photo, why
     differing: dict[int, int] = field(default_factory=dict)  # embedding -> photo: file is right
-    missing: int = 0  # in the catalog, not in the file that should cover them
-    surplus: int = 0  # in the file, neither in the catalog nor known as removed
+    # By file: embeddings in the catalog, not in the file that should cover them; and in the file,
+    # neither in the catalog nor known as removed.
+    missing: Counter[str] = field(default_factory=Counter)
+    surplus: Counter[str] = field(default_factory=Counter)
 
 
-_GENERATIONS = (
-    "SELECT model_id, file, vectors, width, watermark, bytes, checksum FROM vector_indexes "
-    "JOIN models ON models.id = model_id"
-)
-
-
-def open_index_files(state: Reading, folder: Path) -> dict[int, IndexFile]:
-    """Open the files that the catalog names, in the state in which it names them.
+def open_index_files(state: Reading, folder: Path) -> dict[int, list[IndexFile]]:
+    """Open the files that the catalog names, by model, in the state in which it names them.
 
     A writer may replace a file between the two; then a newer state names another.
     """
     try:
-        named = state.rows(_GENERATIONS)
+        named = _named_files(state)
         while True:
-            files = {row[0]: open_index_file(folder, row[1], FileStamp(*row[2:])) for row in named}
-            if all(file.index for file in files.values()):
+            files = _open_files(named, folder)
+            if all(file.index for some in files.values() for file in some):
                 return files
             before = named
             state.again()
-            named = state.rows(_GENERATIONS)
+            named = _named_files(state)
             if named == before:
                 return files
     except DAMAGE as error:
@@ -552,43 +551,72 @@ def open_index_files(state: Reading, folder: Path) -> dict[int, IndexFile]:
         return {}  # the damage is reported where the catalog itself is looked at
 
 
-def open_index_file(folder: Path, name: str, stamp: FileStamp) -> IndexFile:
+def _named_files(state: Reading) -> list[tuple[Any, ...]]:
+    known = {row[1] for row in state.rows("PRAGMA table_info(vector_indexes)")}
+    lists = "lists, probes" if "lists" in known else "0, 0"  # of schema 1
+    return state.rows(
+        f"SELECT model_id, file, vectors, width, watermark, bytes, checksum, {lists} "
+        "FROM vector_indexes JOIN models ON models.id = model_id ORDER BY model_id, watermark"
+    )
+
+
+def _open_files(named: Sequence[tuple[Any, ...]], folder: Path) -> dict[int, list[IndexFile]]:
+    files: dict[int, list[IndexFile]] = {}
+    for model_id, name, *stamp in named:
+        of_model = files.setdefault(model_id, [])
+        after = of_model[-1].stamp.watermark if of_model else 0
+        of_model.append(_open_file(folder, name, FileStamp(*stamp), after))
+    return files
+
+
+def _open_file(folder: Path, name: str, stamp: FileStamp, after: int) -> IndexFile:
     """Open an index file, all of it compared with its checksum."""
     if Path(name).name != name or not name:
-        return IndexFile(name, stamp, None, "has a name that is no file name")
+        return IndexFile(name, stamp, after, None, "has a name that is no file name")
     try:
-        return IndexFile(name, stamp, VectorIndex.open(folder / name, stamp, verify=True))
+        index = VectorIndex.open(folder / name, stamp, verify=True)
+        return IndexFile(name, stamp, after, index)
     except (UnusableFile, ValueError, MemoryError) as error:  # the stamp may be damaged, too
-        return IndexFile(name, stamp, None, str(error) or "can't be read")
+        return IndexFile(name, stamp, after, None, str(error) or "can't be read")
 
 
-def compare_vectors(state: Reading, model: CheckedModel, file: IndexFile | None) -> VectorFindings:
-    """Look at every embedding of a model, and compare it with its row in the index file."""
+def compare_vectors(
+    state: Reading, model: CheckedModel, files: Sequence[IndexFile]
+) -> VectorFindings:
+    """Look at every embedding of a model, and compare it with its row in the index files."""
     found = VectorFindings()
-    index = file.index if file else None
-    file_ids = index.ids if index else np.empty((0, 2), dtype=np.int64)
-    in_catalog = np.zeros(len(file_ids), dtype=bool)
+    in_catalog = {file.name: np.zeros(len(file.index), dtype=bool) for file in files if file.index}
     sql = "SELECT id, photo_id, vector FROM embeddings WHERE model_id = ? ORDER BY id"
     for rows in state.batches(sql, (model.id,)):
         found.looked_at += len(rows)
         good, vectors = _look_at(rows, model.width, found)
-        if index is None or file is None:
-            continue
         ids = np.array([row[:2] for row in rows], dtype=np.int64)
-        covered = ids[:, 0] <= file.stamp.watermark
-        at = np.searchsorted(file_ids[:, 0], ids[:, 0]).clip(max=len(file_ids) - 1)
-        same = covered & (file_ids[at] == ids).all(axis=1)
-        in_catalog[at[same]] = True
-        found.missing += int((covered & ~same).sum())
-        _compare(index, at, same & good, vectors, ids, found)
+        for file in files:
+            if file.index:
+                covered = (ids[:, 0] > file.after) & (ids[:, 0] <= file.stamp.watermark)
+                at, same = _found_in(file.index.ids, ids, covered)
+                in_catalog[file.name][at[same]] = True
+                found.missing[file.name] += int((covered & ~same).sum())
+                _compare(file.index, at, same & good, vectors, ids, found)
     removed = [
         row[0]
         for row in state.rows(
             "SELECT embedding_id FROM removed_embeddings WHERE model_id = ?", (model.id,)
         )
     ]
-    found.surplus = int((~in_catalog & ~np.isin(file_ids[:, 0], removed)).sum())
+    for file in files:
+        if file.index:
+            known = in_catalog[file.name] | np.isin(file.index.ids[:, 0], removed)
+            found.surplus[file.name] = int((~known).sum())
     return found
+
+
+def _found_in(
+    file_ids: NDArray[np.int64], ids: NDArray[np.int64], covered: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return at which rows of a file these ids should stand, and whether they do."""
+    at = np.searchsorted(file_ids[:, 0], ids[:, 0]).clip(max=len(file_ids) - 1)
+    return at, covered & (file_ids[at] == ids).all(axis=1)
 
 
 def _look_at(
@@ -633,7 +661,7 @@ def _compare(
 
 
 def _check_vectors(
-    state: Reading, models: Sequence[CheckedModel], files: dict[int, IndexFile]
+    state: Reading, models: Sequence[CheckedModel], files: dict[int, list[IndexFile]]
 ) -> Iterator[Checked]:
     embeddings: list[Problem] = []
     index: list[Problem] = []
@@ -641,12 +669,13 @@ def _check_vectors(
     for model in models:
         if not model.intact:
             continue  # its width may be any number; said where the rows are looked at
-        file = files.get(model.id)
-        found = compare_vectors(state, model, file)
+        of_model = files.get(model.id, [])
+        found = compare_vectors(state, model, of_model)
         looked_at += found.looked_at
-        in_files += file.stamp.vectors if file else 0
+        in_files += sum(file.stamp.vectors for file in of_model)
         embeddings += _embedding_problems(state, found)
-        index += _file_problems(file, found)
+        for file in of_model:
+            index += _file_problems(file, found)
     yield Checked("embeddings", looked_at, "vector", tuple(embeddings))
     yield Checked("vector index", in_files, "vector", tuple(index))
 
@@ -671,16 +700,14 @@ def _names(state: Reading, photo_ids: Sequence[int]) -> list[str]:
     return names
 
 
-def _file_problems(file: IndexFile | None, found: VectorFindings) -> Iterator[Problem]:
-    if file is None:
-        return  # searched from the catalog; the next index run makes a file
+def _file_problems(file: IndexFile, found: VectorFindings) -> Iterator[Problem]:
     if file.fault:
         yield Problem(f"vectors/{file.name} {file.fault}", REPAIR)
     for count, what in (
-        (found.missing, "vectors/{} lacks embeddings that it should hold"),
-        (found.surplus, "vectors/{} holds embeddings that the catalog does not"),
+        (found.missing[file.name], "vectors/{} lacks embeddings that it should hold"),
+        (found.surplus[file.name], "vectors/{} holds embeddings that the catalog does not"),
     ):
-        if count and file.index:
+        if count:
             yield Problem(what.format(file.name), REPAIR, count)
 
 

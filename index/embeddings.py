@@ -14,6 +14,7 @@ from clipsearch.index.database import HOW_TO_MEND, Database
 from clipsearch.index.paths import text_range_below, to_text
 
 _ROWS_AT_ONCE = 10_000
+_LAST_ID = 2**63 - 1
 _NOT_FINITE = np.uint16(0x7C00)  # the exponent's bits, all set in infinities and NaN
 
 
@@ -22,18 +23,19 @@ def to_blob(embedding: NDArray[np.float32]) -> bytes:
     return embedding.astype("<f2").tobytes()
 
 
-def embeddings_after(
-    db: Database, model_id: int, width: int, last_id: int
+def embeddings_between(
+    db: Database, model_id: int, width: int, after: int, up_to: int | None = None
 ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.int64]]]:
-    """Yield the embeddings with ids above `last_id`: vectors [n, width], ids [n, 2].
+    """Yield the embeddings with ids above `after`, up to `up_to`: vectors [n, width], ids [n, 2].
 
     The ids are those of embedding and photo, in order of the former.
     """
     sql = (
         "SELECT vector, id, CAST(photo_id AS INTEGER) FROM embeddings "
-        "WHERE model_id = ? AND id > ? ORDER BY id"
+        "WHERE model_id = ? AND id > ? AND id <= ? ORDER BY id"
     )
-    for rows in db.batches(sql, (model_id, last_id), _ROWS_AT_ONCE):
+    last = _LAST_ID if up_to is None else up_to
+    for rows in db.batches(sql, (model_id, after, last), _ROWS_AT_ONCE):
         vectors = _from_blobs([row[0] for row in rows], width, db)
         yield vectors, np.array([row[1:] for row in rows], dtype=np.int64)
 
@@ -63,13 +65,14 @@ def removed_after(db: Database, model_id: int, last_id: int) -> tuple[NDArray[np
     return np.array([row[0] for row in rows], dtype=np.int64), rows[-1][1] if rows else last_id
 
 
-def photos_at_or_below(db: Database, paths: Iterable[Path]) -> NDArray[np.int64]:
-    """Return the ids of the photos at or below some paths."""
+def embeddings_at_or_below(db: Database, model_id: int, paths: Iterable[Path]) -> NDArray[np.int64]:
+    """Return the ids of a model's embeddings of the photos at or below some paths."""
     sql = (
-        "SELECT group_concat(id) FROM (SELECT id FROM photos WHERE path = ? "
-        "UNION ALL SELECT id FROM photos WHERE path >= ? AND path < ?)"
+        "SELECT group_concat(embeddings.id) FROM (SELECT id FROM photos WHERE path = ? "
+        "UNION ALL SELECT id FROM photos WHERE path >= ? AND path < ?) AS photo "
+        "CROSS JOIN embeddings ON photo_id = photo.id AND model_id = ?"
     )
-    found = [db.value(sql, (to_text(path), *text_range_below(path))) for path in paths]
+    found = [db.value(sql, (to_text(path), *text_range_below(path), model_id)) for path in paths]
     return np.array([id_ for ids in found if ids for id_ in ids.split(",")], dtype=np.int64)
 
 

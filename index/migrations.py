@@ -124,6 +124,25 @@ CREATE VIEW embedded_photos AS
     JOIN models ON models.id = embeddings.model_id;
 """
 
+# The files in vectors/: each holds the embeddings of a model with ids up to `watermark`, and above
+# that of the file before it.
+_VECTOR_INDEXES = """
+CREATE TABLE vector_indexes (
+    model_id INTEGER NOT NULL REFERENCES models (id),
+    watermark INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    vectors INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    checksum TEXT NOT NULL,
+    lists INTEGER NOT NULL DEFAULT 0,   -- 0: searched exactly
+    probes INTEGER NOT NULL DEFAULT 0,  -- of the lists, those that a search looks into
+    recall REAL,                        -- found so, of the ten nearest; NULL: not tried
+    built_at TEXT NOT NULL,
+    PRIMARY KEY (model_id, watermark)
+) STRICT
+"""
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
@@ -156,7 +175,12 @@ def m001_photos_models_and_embeddings(db: Database) -> None:
 
 
 @_steps()
-def m002_mounts(db: Database) -> None:
-    """Remember mount points below the folders: an unmounted one is away, not empty."""
+def m002_mounts_and_segments(db: Database) -> None:
+    """Remember mount points: an unmounted one is away, not empty. Let a model have many files."""
     db.execute("CREATE TABLE mounts (path TEXT PRIMARY KEY) STRICT")
+    db.execute("ALTER TABLE vector_indexes RENAME TO one_file_each")
+    db.execute(_VECTOR_INDEXES)
+    columns = "model_id, file, watermark, vectors, kind, bytes, checksum, built_at"
+    db.execute(f"INSERT INTO vector_indexes ({columns}) SELECT {columns} FROM one_file_each")
+    db.execute("DROP TABLE one_file_each")
     db.execute("PRAGMA user_version = 2")

@@ -11,12 +11,14 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from clipsearch.errors import LibraryDamaged
 
 _TO_ESCAPE = re.compile("[\udc80-\udcff\uef80-\uefff]")  # surrogateescape, and our own range
 _ESCAPED = re.compile("[\uef80-\uefff]+")
+_FEW = 50  # roots; SQLite allows a thousand parameters
 
 
 def to_text(path: Path) -> str:
@@ -55,7 +57,11 @@ def text_range_below(folder: Path) -> tuple[str, str]:
 
 def at_or_below(table: str, roots: Iterable[Path]) -> tuple[str, list[str]]:
     """Return an SQL condition on the column `path` of a table, for any number of roots."""
-    texts = json.dumps([[to_text(root), *text_range_below(root)] for root in roots])
+    places = [(to_text(root), *text_range_below(root)) for root in roots]
+    if 0 < len(places) <= _FEW:  # takes half the time of the other
+        single = "path = ? OR (path >= ? AND path < ?)"
+        return f"({' OR '.join([single] * len(places))})", [*chain.from_iterable(places)]
+    texts = json.dumps(places)
     where = (
         "path IN (SELECT other.path FROM json_each(?) AS root "
         f"JOIN {table} AS other ON other.path = json_extract(root.value, '$[0]') "

@@ -110,13 +110,17 @@ class Counts:
 class IndexInfo:
     """How the vectors of one model are searched."""
 
-    kind: str
-    vectors: int  # in the index file
-    delta: int  # newer than the file, searched beside it
-    removed: int  # in the file, left out of results
-    bytes: int  # of the file
-    path: Path | None  # of the file; None where there is none to use
+    kind: str  # of the largest index file
+    vectors: int  # in the index files
+    delta: int  # newer than the files, searched beside them
+    removed: int  # in the files, left out of results
+    bytes: int  # of the files
+    path: Path | None  # of the largest file; None where there is none to use
     note: str | None = None  # why something is other than expected
+    files: int = 0
+    # Of the ten nearest photos, the share found, as measured against exact search when the files
+    # were made; None where search is exact.
+    recall: float | None = None
 
 
 def utc_now() -> str:

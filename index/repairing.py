@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +37,13 @@ from clipsearch.index.checking import (
     undecodable,
 )
 from clipsearch.index.database import Database
-from clipsearch.index.generations import build_generation
 from clipsearch.index.identities import kept_identity
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION
 from clipsearch.index.paths import escape
 from clipsearch.index.records import utc_now
 from clipsearch.index.salvaging import raise_sequence, salvage
+from clipsearch.index.segments import rebuild
 
 BUSY_SECONDS = 10.0
 
@@ -180,7 +180,9 @@ def _mend_rows(folder: Path, connection: sqlite3.Connection, repairs: Repairs) -
         models = [model for model in models_of(state) if model.intact]
         files = open_index_files(state, folder / "vectors")
         to_build = [
-            model for model in models if _mend_vectors(state, model, files.get(model.id), repairs)
+            model
+            for model in models
+            if _mend_vectors(state, model, files.get(model.id, []), repairs)
         ]
         _mend_library_row(state, repairs)
         for table, least in lagging_sequences(state).items():
@@ -194,8 +196,12 @@ def _mend_rows(folder: Path, connection: sqlite3.Connection, repairs: Repairs) -
     with closing(_connect(folder / CATALOG)) as own:
         db = Database(folder / CATALOG, own)
         for model in to_build:
-            build_generation(db, folder / "vectors", model.id, model.width)
-            repairs.done.append(f"made the index file of the model {model.name} anew")
+            if db.schema_version() < SCHEMA_VERSION:
+                db.write("DELETE FROM vector_indexes WHERE model_id = ?", (model.id,))
+                repairs.done.append(f"gave up the index file of the model {model.name}")
+            else:
+                rebuild(db, folder / "vectors", model.id, model.width)
+                repairs.done.append(f"made the index file of the model {model.name} anew")
 
 
 def _mend_schema(state: Reading, repairs: Repairs) -> None:
@@ -283,14 +289,14 @@ def _mend_library_row(state: Reading, repairs: Repairs) -> None:
 
 
 def _mend_vectors(
-    state: Reading, model: CheckedModel, file: IndexFile | None, repairs: Repairs
+    state: Reading, model: CheckedModel, files: Sequence[IndexFile], repairs: Repairs
 ) -> bool:
-    """Mend a model's embeddings; return whether its index file is to be made anew."""
-    found = compare_vectors(state, model, file)
+    """Mend a model's embeddings; return whether its index files are to be made anew."""
+    found = compare_vectors(state, model, files)
     dropped = {**{id_: photo for id_, (photo, _) in found.bad.items()}, **found.differing}
     for embedding_id in dropped:
         state.connection.execute("DELETE FROM embeddings WHERE id = ?", (embedding_id,))
-    restored = _restore(state, model, file, dropped)
+    restored = set().union(*(_restore(state, model, file, dropped) for file in files))
     left = len(set(dropped) - restored)
     if restored:
         repairs.done.append(f"took {len(restored)} embeddings from the index file")
@@ -298,21 +304,21 @@ def _mend_vectors(
         repairs.done.append(
             f"dropped {left} bad embeddings: `clipsearch index` makes them anew from the photos"
         )
-    return bool(dropped or restored) or _file_is_wrong(file, found)
+    return bool(dropped or restored) or any(_file_is_wrong(file, found) for file in files)
 
 
-def _file_is_wrong(file: IndexFile | None, found: VectorFindings) -> bool:
-    return file is not None and bool(file.fault or found.missing or found.surplus)
+def _file_is_wrong(file: IndexFile, found: VectorFindings) -> bool:
+    return bool(file.fault or found.missing[file.name] or found.surplus[file.name])
 
 
 def _restore(
-    state: Reading, model: CheckedModel, file: IndexFile | None, dropped: dict[int, int]
+    state: Reading, model: CheckedModel, file: IndexFile, dropped: dict[int, int]
 ) -> set[int]:
     """Take from an intact index file the embeddings that the catalog lost; return their ids.
 
     The file holds what the catalog held, bit by bit; it says nothing of what is newer than it.
     """
-    if file is None or file.index is None:
+    if file.index is None:
         return set()
     ids = file.index.ids
     removed = {

@@ -14,15 +14,15 @@ use, and at worst there is none: the catalog alone answers every search, only sl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import LibraryError
 from clipsearch.index.database import Database
 from clipsearch.index.durable import in_words, make_folder, put_in_place
-from clipsearch.index.embeddings import embeddings_between, removed_between
+from clipsearch.index.embeddings import embeddings_between, removed_after
 from clipsearch.index.records import utc_now
 from clipsearch.index.vector_files import FileStamp, UnusableFile, write_file
 from clipsearch.index.vector_index import VectorIndex
@@ -64,7 +64,10 @@ class Segment:
     def open(self, folder: Path) -> VectorIndex:
         """Return the index in the file, as `VectorIndex.open` does."""
         verify = self.stamp.bytes <= VERIFIED_BYTES
-        return VectorIndex.open(self.path(folder), self.stamp, verify=verify)
+        index = VectorIndex.open(self.path(folder), self.stamp, verify=verify)
+        if index.ids[0, 0] <= self.after:
+            raise UnusableFile("holds something else than recorded")
+        return index
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,14 @@ class Held:
 
 def segments_of(db: Database, model_id: int) -> list[Segment]:
     """Return the segments of a model, in the order of the ids that they hold."""
+    numbers, more_numbers = (
+        ", ".join(f"CAST(coalesce({name}, 0) AS INTEGER)" for name in names)
+        for names in (("vectors", "width", "watermark", "bytes"), ("lists", "probes"))
+    )
     rows = db.rows(
-        "SELECT CAST(file AS TEXT), CAST(vectors AS INTEGER), CAST(width AS INTEGER), "
-        "CAST(watermark AS INTEGER), CAST(bytes AS INTEGER), checksum, CAST(lists AS INTEGER), "
-        "CAST(probes AS INTEGER), CAST(recall AS REAL) "
+        f"SELECT CAST(file AS TEXT), {numbers}, checksum, {more_numbers}, CAST(recall AS REAL) "
         "FROM vector_indexes JOIN models ON models.id = model_id "
-        "WHERE model_id = ? ORDER BY watermark",
+        "WHERE model_id = ? ORDER BY CAST(watermark AS INTEGER)",
         (model_id,),
     )
     segments: list[Segment] = []
@@ -221,7 +226,7 @@ def _make(
     """Make one segment of all embeddings above `after` that the replaced ones were to hold."""
     up_to = None if to_the_end else _last(replaced)
     with db.reading():
-        _, last_removed = removed_between(db, model_id, 0)
+        _, last_removed = removed_after(db, model_id, 0)
         count = db.value(
             "SELECT count(*) FROM embeddings WHERE model_id = ?1 AND id > ?2 "
             "AND id <= coalesce(?3, id)",
@@ -241,3 +246,63 @@ def _make(
                 put_in_place(aside, folder / file)
             made = Segment(file, stamp, after, recall)
     _record(db, model_id, replaced, made, (after, up_to, last_removed))
+
+
+@contextmanager
+def _disk_errors(folder: Path, aside: Path) -> Iterator[None]:
+    """Say in one line why an index file can't be written, and leave nothing of it."""
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise LibraryError(
+            f"{folder}: the vector index can't be written: {in_words(error)}"
+        ) from error
+
+
+def _record(
+    db: Database,
+    model_id: int,
+    replaced: Sequence[Segment],
+    made: Segment | None,
+    span: tuple[int, int | None, int],
+) -> None:
+    """Let a new segment stand for those that it replaces.
+
+    It holds none of the embeddings of its span (after, up to or None for the end) whose removal
+    stands in the first so many entries, which is the third.
+    """
+    with db.writing():
+        for segment in replaced:
+            db.write(
+                "DELETE FROM vector_indexes WHERE model_id = ? AND watermark = ?",
+                (model_id, segment.stamp.watermark),
+            )
+        db.write(
+            "DELETE FROM removed_embeddings WHERE model_id = ?1 AND embedding_id > ?2 "
+            "AND embedding_id <= coalesce(?3, embedding_id) AND id <= ?4",
+            (model_id, *span),
+        )
+        if made is not None:
+            stamp = made.stamp
+            db.write(
+                "INSERT INTO vector_indexes (model_id, watermark, file, vectors, kind, bytes, "
+                "checksum, lists, probes, recall, built_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(model_id, stamp.watermark, made.file, stamp.vectors, stamp.kind),
+                    *(stamp.bytes, stamp.checksum, stamp.lists, stamp.probes, made.recall),
+                    utc_now(),
+                ),
+            )
+
+
+def remove_litter(db: Database, folder: Path) -> None:
+    """Remove index files that the catalog does not name, as a crash leaves them."""
+    in_use = {row[0] for row in db.rows("SELECT file FROM vector_indexes")}
+    with suppress(OSError):
+        for file in list(folder.iterdir()):
+            if file.name not in in_use and _OURS.fullmatch(file.name):
+                with suppress(OSError):  # Windows keeps a file that a reader has mapped
+                    file.unlink()

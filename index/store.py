@@ -32,18 +32,12 @@ from clipsearch.index.changes import Change
 from clipsearch.index.database import HOW_TO_MEND, Database
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
-from clipsearch.index.generations import (
-    build_generation,
-    coverage,
-    current_generation,
-    needs_building,
-    remove_litter,
-)
 from clipsearch.index.lock import do_once, writer_lock
 from clipsearch.index.model_vectors import ModelVectors
 from clipsearch.index.records import IndexInfo
+from clipsearch.index.segments import Segment, coverage, refresh, segments_of
 from clipsearch.index.upgrading import bring_up_to_date
-from clipsearch.index.vector_index import KIND, MAX_WIDTH, UnusableFile
+from clipsearch.index.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
 
 class Store:
@@ -142,12 +136,14 @@ class Store:
         k: int,
         *,
         without: Sequence[Path] = (),
+        exact: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return (cosines float32, photo ids int64), both [n, k], for unit vectors [n, width].
 
-        Exact over the stored float16; best first, ties by photo id; padded with -inf and -1 where
-        fewer than k are left. Photos at or below the paths of `without` are no hits. Every batch
-        that was committed before the call is seen.
+        Scores are those of the stored float16; best first, ties by photo id; padded with -inf and
+        -1 where fewer than k are left. Photos at or below the paths of `without` are no hits.
+        Every batch that was committed before the call is seen. The best k are found for certain
+        with `exact`, or where `index_info` names no recall; else nearly all of them.
         """
         width = self._width(model_id)
         if queries.ndim != 2 or queries.shape[1] != width or not np.isfinite(queries).all():
@@ -159,10 +155,10 @@ class Store:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         with self._db.reading():
             vectors.update(self._db, without)
-            scores, photo_ids = vectors.search(queries, k)
-            if not all_embedded(self._db, model_id, photo_ids):
-                vectors.leave_file_aside(self._db)
-                scores, photo_ids = vectors.search(queries, k)
+            scores, photo_ids = vectors.search(queries, k, exact=exact)
+            if _twice(photo_ids) or not all_embedded(self._db, model_id, photo_ids):
+                vectors.leave_files_aside(self._db)
+                scores, photo_ids = vectors.search(queries, k, exact=exact)
                 if not all_embedded(self._db, model_id, photo_ids):
                     raise LibraryDamaged(
                         f"{self.folder}: an embedding in the catalog is of no photo; {HOW_TO_MEND}"
@@ -175,30 +171,46 @@ class Store:
         return stored.astype(np.float32)
 
     def refresh_vectors(self, model_id: int) -> None:
-        """Make the next index file of a model if it is worth it, or the present one is no good."""
+        """Make the index files that are worth it, and those that are no good, anew.
+
+        What that costs is in proportion to what changed, on average. Readers are not held up.
+        """
         self._check_writing()
-        if needs_building(self._db, self.folder / "vectors", model_id):
-            build_generation(self._db, self.folder / "vectors", model_id, self._width(model_id))
-        else:
-            remove_litter(self._db, self.folder / "vectors")
+        refresh(self._db, self.folder / "vectors", model_id, self._width(model_id))
 
     def index_info(self, model_id: int) -> IndexInfo:
         """Describe how the vectors of a model are searched, without loading any."""
         with self._db.reading():
-            generation = current_generation(self._db, model_id)
-            found = coverage(self._db, model_id, generation)
+            segments = segments_of(self._db, model_id)
+            found = coverage(self._db, model_id, segments)
         note = self._vectors[model_id].note if model_id in self._vectors else None
-        if generation is None:
-            return IndexInfo(KIND, 0, found.delta, 0, 0, None, note)
-        stamp, path = generation.stamp, None
-        with suppress(OSError, UnusableFile):
-            path = generation.path(self.folder / "vectors")
-            path = path if path.is_file() and path.stat().st_size == stamp.bytes else None
-        if path is None:
+        if not segments:
+            return IndexInfo(EXACT, 0, found.newer, 0, 0, None, note)
+        paths = [self._intact(segment) for segment in segments]
+        if None in paths:
             note = "the index file is missing or incomplete; the next index run makes it anew"
+        stamps = [segment.stamp for segment in segments]
+        largest = max(range(len(stamps)), key=lambda number: stamps[number].vectors)
+        recalls = [segment.recall for segment in segments if segment.stamp.lists]
         return IndexInfo(
-            *(KIND, stamp.vectors, found.delta, found.removed, stamp.bytes), path=path, note=note
+            kind=stamps[largest].kind,
+            vectors=sum(stamp.vectors for stamp in stamps),
+            delta=found.newer,
+            removed=sum(found.removed),
+            bytes=sum(stamp.bytes for stamp in stamps),
+            path=paths[largest],
+            note=note,
+            files=len(segments),
+            recall=min((recall for recall in recalls if recall is not None), default=None),
         )
+
+    def _intact(self, segment: Segment) -> Path | None:
+        """Return the file of a segment if it is there, with the length that it should have."""
+        with suppress(OSError, UnusableFile, ValueError):
+            path = segment.path(self.folder / "vectors")
+            if path.is_file() and path.stat().st_size == segment.stamp.bytes:
+                return path
+        return None
 
     def _width(self, model_id: int) -> int:
         width = self._db.value("SELECT width FROM models WHERE id = ?", (model_id,))
@@ -214,6 +226,12 @@ class Store:
     def _check_writing(self) -> None:
         if not self._locked:
             raise RuntimeError("the library is changed only inside `with store.writing():`")
+
+
+def _twice(photo_ids: NDArray[np.int64]) -> bool:
+    """Tell whether a photo is among the hits of one query twice; -1 stands for none."""
+    ordered = np.sort(photo_ids, axis=1)
+    return bool(((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] != -1)).any())
 
 
 def _is_vacant(catalog: Path) -> bool:

@@ -11,6 +11,7 @@ recorded width, number of vectors and number of lists has.
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import struct
@@ -23,13 +24,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.approximate import Lists, Tuned, build_lists, lists_bytes
+from clipsearch.index.approximate import Lists, build_lists, lists_bytes, over_memory
+from clipsearch.index.small_exact import SMALL, SmallIndex
 
 MAX_WIDTH = 1 << 16
 EXACT = "exact float16"
 
 _ID_BYTES = 16
-_COUNT_AT = 8  # in FAISS's header: after four letters and the width, an int32
 _READ_BYTES = 1 << 20
 
 
@@ -59,7 +60,7 @@ class FileStamp:
 class MappedFile:
     """The parts of an index file, mapped: nothing is read before it is used."""
 
-    index: Any  # FAISS's, over the mapped vectors
+    index: Any  # FAISS's or a small one, over the mapped vectors
     vectors: NDArray[np.uint8]  # [n, 2 * width], the bytes of each
     ids: NDArray[np.int64]  # [n, 2], in order of the first
     lists: Lists | None
@@ -114,7 +115,7 @@ def map_file(path: Path, stamp: FileStamp, *, verify: bool) -> MappedFile:
         _check_shape(path, stamp)
         if verify and checksum(path) != stamp.checksum:
             raise UnusableFile("does not match its checksum")
-        mapped = np.memmap(path, dtype=np.uint8, mode="r")
+        mapped = _mapped(path)
     except FileNotFoundError as error:
         raise UnusableFile("is missing") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -137,19 +138,12 @@ def _parts(mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> Mapp
         if stamp.lists:
             part = mapped[ids_end:]
             lists = Lists.over(part, stamp.vectors, stamp.width, stamp.lists, stamp.probes)
-        index = over_memory(mapped[:vectors_end])
+        small = stamp.vectors <= SMALL
+        index = None if small else over_memory(mapped[:vectors_end])
     except (RuntimeError, ValueError) as error:
         raise _not_as_recorded() from error
     vectors = mapped[len(header) : vectors_end].reshape(stamp.vectors, 2 * stamp.width)
-    return MappedFile(index, vectors, ids, lists)
-
-
-def over_memory(part: NDArray[np.uint8]) -> Any:
-    """Return the FAISS index whose file lies in this memory, which must outlive it."""
-    import faiss
-
-    reader: Any = faiss.ZeroCopyIOReader
-    return faiss.read_index(reader(faiss.swig_ptr(part), part.size))
+    return MappedFile(index or SmallIndex(vectors.view("<f2")), vectors, ids, lists)
 
 
 def checksum(path: Path) -> str:
@@ -167,7 +161,7 @@ class _Summed:
         self._file = file
         self._crc = 0
 
-    def write(self, data: bytes | NDArray[Any]) -> None:
+    def write(self, data: Any) -> None:  # bytes, or an array
         self._file.write(data)
         self._crc = zlib.crc32(data, self._crc)
 
@@ -182,9 +176,15 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
 def _mapped_rows(path: Path, width: int, count: int) -> NDArray[np.float16]:
-    offset = len(_header(width, count))
-    return np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=(count, width))
+    start = len(_header(width, count))
+    rows = _mapped(path)[start : start + 2 * width * count].view("<f2")
+    return rows.reshape(count, width)
 
 
 def _check_shape(path: Path, stamp: FileStamp) -> None:
@@ -194,8 +194,8 @@ def _check_shape(path: Path, stamp: FileStamp) -> None:
         raise UnusableFile("is not a file")
     if status.st_size != stamp.bytes:
         raise UnusableFile("has another length than recorded")
-    known = 0 < stamp.vectors and 0 < stamp.width <= MAX_WIDTH and 0 <= stamp.lists <= stamp.vectors
-    if not known:
+    counts = stamp.vectors > 0 and 0 < stamp.width <= MAX_WIDTH
+    if not counts or not 0 <= stamp.lists <= stamp.vectors:
         raise _not_as_recorded()
     length = stamp.vectors * (2 * stamp.width + _ID_BYTES)
     if length > stamp.bytes or stamp.lists * stamp.width > stamp.bytes:
@@ -214,25 +214,19 @@ def _not_as_recorded() -> UnusableFile:
 def _header(width: int, vectors: int) -> bytes:
     """Return what stands before the vectors in FAISS's file of such an index.
 
-    FAISS writes it for one without vectors; only its two counts are different.
+    Written here and not by FAISS, which a small file is searched without.
     """
-    import faiss
-
-    header = bytearray(faiss.serialize_index(exact_index(width)).tobytes())
-    struct.pack_into("<q", header, _COUNT_AT, vectors)
-    struct.pack_into("<Q", header, len(header) - 8, vectors * 2 * width)  # bytes of vectors
-    return bytes(header)
+    parts = (b"IxSQ", width, vectors, 1 << 20, 1 << 20, True)
+    metric, float16, ranges = 0, 4, (0, 0.0)  # an inner product; a quantizer without training
+    sizes = (width, 2 * width, 0, vectors * 2 * width)
+    return struct.pack("<4siqqq?iiifQQQQ", *parts, metric, float16, *ranges, *sizes)
 
 
-def exact_index(width: int) -> Any:
-    """Return an exact float16 index of FAISS, without vectors."""
+def exact_index(width: int, vectors: int) -> Any:
+    """Return an exact float16 index, still empty, for so many vectors: FAISS's if they are many."""
+    if vectors <= SMALL:
+        return SmallIndex(np.empty((0, width), dtype=np.float16))
     import faiss
 
     kind = faiss.ScalarQuantizer.QT_fp16
     return faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
-
-
-__all__ = [
-    *("EXACT", "MAX_WIDTH", "FileStamp", "MappedFile", "Tuned", "UnusableFile"),
-    *("checksum", "exact_index", "map_file", "over_memory", "write_file"),
-]

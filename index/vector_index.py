@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.index.approximate import Lists, candidates_for
+from clipsearch.index.small_exact import SMALL, SmallIndex
 from clipsearch.index.vector_files import FileStamp, exact_index, map_file
 
 _SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed vectors)
@@ -50,7 +51,7 @@ class VectorIndex:
     @classmethod
     def empty(cls, width: int) -> VectorIndex:
         """Return an index in memory to which vectors of this width can be added."""
-        return cls(exact_index(width), np.empty((0, 2), dtype=np.int64))
+        return cls(exact_index(width, 0), np.empty((0, 2), dtype=np.int64))
 
     @classmethod
     def open(cls, path: Path, stamp: FileStamp, *, verify: bool) -> VectorIndex:
@@ -79,7 +80,10 @@ class VectorIndex:
 
         Only to an index in memory.
         """
-        self._index.add(vectors.astype(np.float32))  # FAISS rounds back, to the same float16
+        if isinstance(self._index, SmallIndex) and len(self) + len(vectors) > SMALL:
+            small, self._index = self._index, exact_index(self.width, len(self) + len(vectors))
+            self._index.add(small.reconstruct_n(0, len(self)))
+        self._index.add(vectors.astype(np.float32))  # it rounds back, to the same float16
         self._ids = np.concatenate([self._ids, ids])
         self._removed = np.concatenate([self._removed, np.zeros(len(ids), dtype=bool)])
         self._hidden = np.concatenate([self._hidden, np.zeros(len(ids), dtype=bool)])
@@ -142,7 +146,7 @@ class VectorIndex:
         Padded with -inf and -1 where fewer than k vectors are left. Unless `exact`, a file that
         has lists is searched by them: scores are right, but a few of the best may be missing.
         """
-        by_lists = self._lists is not None and self._gpu_index is None and k > 0
+        by_lists = self._lists is not None and k > 0 and not self._on_gpu(k)
         if by_lists and not exact and candidates_for(k) * _WORTH_LISTS <= len(self):
             parts = [
                 self._search_lists(queries[start : start + _QUERIES_AT_ONCE], k)
@@ -178,7 +182,7 @@ class VectorIndex:
         Padded with -inf and -1, also in place of removed ones; the third is -inf where there are
         no others.
         """
-        on_gpu = self._gpu_index is not None and count <= _GPU_MAX_K and not self._hidden.any()
+        on_gpu = self._on_gpu(count)
         left, selector = (len(self), None) if on_gpu else self._left()
         rows, count = len(queries), min(count, left)
         if not count:
@@ -190,11 +194,16 @@ class VectorIndex:
         unseen = found[:, -1] if count < left else np.full(rows, -np.inf, np.float32)
         return np.where(gone, -np.inf, found).astype(np.float32), ids, unseen
 
+    def _on_gpu(self, count: int) -> bool:
+        """Tell whether the GPU can find so many; it can't leave out what is hidden."""
+        return self._gpu_index is not None and count <= _GPU_MAX_K and not self._hidden.any()
+
     def _scan(
         self, queries: NDArray[np.float32], count: int, *, params: Any
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search all vectors; FAISS gives each query to one thread, so one alone is shared out."""
-        threads = min(_threads(), len(self) // _WORTH_A_THREAD)
+        threads = len(self) // _WORTH_A_THREAD
+        threads = min(_threads(), threads) if threads > 1 else 1
         if len(queries) > 1 or threads < 2:
             found: tuple[Any, Any] = self._index.search(queries, count, params=params)
             return found
@@ -260,21 +269,25 @@ class VectorIndex:
     def _left(self) -> tuple[int, Any]:
         """Return how many vectors can be found, and FAISS's selector that leaves out the rest."""
         if self._selection is None:
-            import faiss
-
             out = self._removed | self._hidden
             left = len(self) - int(out.sum())
             selector: Any = None
             if left < len(self):
-                bitmap: Any = faiss.IDSelectorBitmap
-                selector = bitmap(np.packbits(~out, bitorder="little"))
+                selector = ~out if isinstance(self._index, SmallIndex) else _bitmap(~out)
             self._selection = left, selector
         return self._selection
 
 
+def _bitmap(allowed: NDArray[np.bool_]) -> Any:
+    import faiss
+
+    bitmap: Any = faiss.IDSelectorBitmap
+    return bitmap(np.packbits(allowed, bitorder="little"))
+
+
 def _parameters(selector: Any) -> Any:
-    if selector is None:
-        return None
+    if selector is None or isinstance(selector, np.ndarray):  # of a small index
+        return selector
     import faiss
 
     settings: Any = faiss.SearchParameters

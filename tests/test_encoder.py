@@ -194,6 +194,16 @@ def test_a_transformer_that_int8_would_change_stays_as_it_is(wide_encoder, count
     assert not counted_calls
 
 
+def test_a_convolutional_tower_stays_exact(tmp_path, counted_calls, images):
+    projection = {**TIMM_TOWER, "embed_dim": 256}
+    encoder = load(save_tiny_model(tmp_path / "model", projection))
+    exact = encoder.encode_images(images)
+    for _ in range(2):
+        encoder.encode_images(images * 2)
+    np.testing.assert_array_equal(encoder.encode_images(images), exact)
+    assert not counted_calls
+
+
 def test_an_int8_layer_shows_its_weights_to_who_asks():
     from clipsearch.image_tower import Int8Linear
 

@@ -19,6 +19,10 @@ ALLOWED = {
     "image_files": {"errors", "index", "image_opening"},
     "image_opening": {"errors", "index", "exif"},
     "exif": {"errors", "index"},
+    "preprocessing": {"errors"},
+    "decoder_process": {"errors", "image_opening", "preprocessing"},
+    "decoders": {"decoder_process", "errors", "index", "preprocessing"},
+    "away": {"index"},
 }
 SEARCH_MODULES = ("clipsearch", "index")
 

@@ -22,13 +22,13 @@ from clipsearch.errors import (
     LibraryLocked,
     LibraryReadOnly,
 )
-from clipsearch.index import generations, model_vectors
+from clipsearch.index import model_vectors, segments
 from clipsearch.index.changes import Change, Copied, Embedded, Gone, Moved
 from clipsearch.index.database import Database
-from clipsearch.index.embeddings import photos_at_or_below
+from clipsearch.index.embeddings import embeddings_at_or_below
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
-from clipsearch.index.vector_index import checksum
+from clipsearch.index.vector_files import checksum
 
 WIDTH = 16
 MODEL = ModelIdentity("one", "ViT", "aa", "{}", WIDTH)
@@ -228,11 +228,11 @@ def test_what_is_hidden_is_worked_out_once_for_each_state(
     store.apply(photos(50), 1)
     asked: list[object] = []
 
-    def count(db: Database, paths: Sequence[Path]) -> np.ndarray:
+    def count(db: Database, model_id: int, paths: Sequence[Path]) -> np.ndarray:
         asked.append(paths)
-        return photos_at_or_below(db, paths)
+        return embeddings_at_or_below(db, model_id, paths)
 
-    monkeypatch.setattr(model_vectors, "photos_at_or_below", count)
+    monkeypatch.setattr(model_vectors, "embeddings_at_or_below", count)
     for _ in range(3):
         assert_search_is_exact(store, without=[Path("/photos/7.jpg")])
     assert len(asked) == 1
@@ -383,18 +383,27 @@ def test_a_library_without_embeddings_has_no_index_file(store: Store) -> None:
 def test_a_large_library_keeps_its_file_until_enough_has_changed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generations, "ALWAYS_REBUILT", 100)
+    monkeypatch.setattr(segments, "NEWEST", 100)
     store.apply(photos(1000), 1)
     store.refresh_vectors(1)
-    store.apply([Gone(1), *photos(1010)[-10:]], 1)
+    first = index_files(store.folder)
+    store.apply([Gone(1), *photos(1100)[-100:]], 1)
     store.refresh_vectors(1)
     info = store.index_info(1)
-    assert (info.vectors, info.delta, info.removed) == (1000, 10, 1)
+    assert (info.files, info.vectors, info.delta, info.removed) == (1, 1000, 100, 1)
+    assert index_files(store.folder) == first
     assert_search_is_exact(store)
-    store.apply([Gone(id_) for id_ in range(2, 12)], 1)  # 21 of 1010 outdated: more than 2%
+    store.apply([embedded(5000, unit_vectors(1, 5)[0])], 1)  # more than 100 are newer
     store.refresh_vectors(1)
     info = store.index_info(1)
-    assert (info.vectors, info.delta, info.removed) == (999, 0, 0)
+    assert (info.files, info.vectors, info.delta, info.removed) == (2, 1101, 0, 1)
+    assert set(first) < set(index_files(store.folder))
+    assert_search_is_exact(store)
+    store.apply([Gone(id_) for id_ in range(2, 52)], 1)  # with the first, more than one in twenty
+    store.refresh_vectors(1)
+    info = store.index_info(1)
+    assert (info.files, info.vectors, info.delta, info.removed) == (2, 1050, 0, 0)
+    assert not set(first) & set(index_files(store.folder))
     assert_search_is_exact(store)
 
 
@@ -583,11 +592,11 @@ def test_a_model_of_absurd_width_is_called_damage(store: Store, width: int) -> N
 
 
 DIE_AT = {
-    "while the file is written": "VectorIndex.save = write_half",
-    "before the file is put in place": "VectorIndex.save = then_die(VectorIndex.save)",
-    "before it is recorded": "generations._put_in_place = then_die(generations._put_in_place)",
-    "before the old file is removed": "generations._record = then_die(generations._record)",
-    "after all": "generations.remove_litter = then_die(generations.remove_litter)",
+    "while the file is written": "segments.write_file = write_half",
+    "before the file is put in place": "segments.write_file = then_die(segments.write_file)",
+    "before it is recorded": "segments.put_in_place = then_die(segments.put_in_place)",
+    "before the old file is removed": "segments._record = then_die(segments._record)",
+    "after all": "segments.remove_litter = then_die(segments.remove_litter)",
 }
 
 
@@ -601,23 +610,22 @@ def test_a_crash_while_the_index_file_is_replaced_loses_nothing(store: Store, st
     program = f"""
 import os
 from pathlib import Path
-from clipsearch.index import generations, model_vectors
+from clipsearch.index import segments
 from clipsearch.index.store import Store
-from clipsearch.index.vector_index import VectorIndex
 
 def die():
     os._exit(7)
 
-def write_half(index, path):
+def write_half(path, *arguments, **options):
     path.write_bytes(b"half")
     die()
 
 def then_die(function):
-    return lambda *arguments: (function(*arguments), die())
+    return lambda *arguments, **options: (function(*arguments, **options), die())
 
 {DIE_AT[step]}
 folder = Path({str(folder)!r})
-generations.build_generation(Store.open(folder)._db, folder / "vectors", 1, {WIDTH})
+segments.refresh(Store.open(folder)._db, folder / "vectors", 1, {WIDTH})
 """
     assert run(program).returncode == 7
     with Store.open(folder, read_only=True) as reader:
@@ -724,14 +732,14 @@ def test_a_commit_in_the_middle_of_reading_is_seen_whole_or_not_at_all(
         store.apply([embedded(50, unit_vectors(1, 50)[0])], 1)
 
         def commit_after(db: Database, model_id: int) -> object:
-            found = generations.current_generation(db, model_id)
+            found = segments.segments_of(db, model_id)
             if db is reader._db:
                 store.apply([Gone(int(before[0][0])), *photos(40, seed=4)[20:]], 1)
                 store.refresh_vectors(1)
             return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(model_vectors, "current_generation", commit_after)
+            patch.setattr(model_vectors, "segments_of", commit_after)
             found = reader.search(1, QUERIES, 30)[1]
         assert (np.sort(found[0])[-21:] == range(1, 22)).all()  # the first twenty and the one
         assert_search_is_exact(reader, k=30)
@@ -886,7 +894,7 @@ def test_a_library_may_have_any_utf8_path(tmp_path: Path) -> None:
         Store.open(tmp_path / os.fsdecode(b"caf\xe9"), create=True)
 
 
-def test_a_library_moved_to_a_path_that_is_not_utf8_is_still_searched(
+def test_a_library_moved_to_a_path_that_is_not_utf8_works_on(
     tmp_path: Path,
 ) -> None:
     with Store.open(tmp_path / "library", create=True) as store, store.writing():
@@ -896,9 +904,10 @@ def test_a_library_moved_to_a_path_that_is_not_utf8_is_still_searched(
     folder = (tmp_path / "library").rename(tmp_path / os.fsdecode(b"caf\xe9"))
     with Store.open(folder) as moved, moved.writing():
         assert_search_is_exact(moved)
-        with pytest.raises(LibraryError, match="can't be written"):
-            moved.refresh_vectors(1)
+        moved.apply([Gone(1)], 1)
+        moved.refresh_vectors(1)
         assert_search_is_exact(moved)
+        assert moved.index_info(1).note is None
 
 
 def test_the_store_is_opened_without_loading_faiss(store: Store) -> None:

@@ -53,9 +53,11 @@ def content(catalog: Path) -> dict[str, list[tuple[object, ...]]]:
             *("photos", "failures", "folders", "models", "library", "embeddings"),
             *("removed_embeddings", "vector_indexes", "sqlite_sequence"),
         )
+        columns = dict.fromkeys(tables, "*")
+        columns["vector_indexes"] = "model_id, file, watermark, vectors, kind, bytes, checksum"
         return {
-            table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
-            for table in tables
+            table: connection.execute(f"SELECT {names} FROM {table} ORDER BY 1").fetchall()
+            for table, names in columns.items()
         }
     finally:
         connection.close()

@@ -22,13 +22,16 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from clipsearch.cli.quick import quick_search
+    from clipsearch.cli.quick import quick_info, quick_search
 
-    search = quick_search(arguments)
-    if search is not None:
+    if (search := quick_search(arguments)) is not None:
         from clipsearch.cli.searching import run
 
         run(search)
+    elif (asked := quick_info(arguments)) is not None:
+        from clipsearch.cli.library_info import show_info
+
+        show_info(**asked)
     else:
         from clipsearch.cli.app import app
 

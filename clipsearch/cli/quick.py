@@ -1,4 +1,4 @@
-"""The usual searches, read from the command line without Typer.
+"""The usual searches, and `info`, read from the command line without Typer.
 
 Typer and what it loads take longer than the search itself. What this can't read for certain, a
 mistake or a call for help among them, it leaves to Typer: both say the same of what both read.
@@ -7,7 +7,7 @@ mistake or a call for help among them, it leaves to Typer: both say the same of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from clipsearch.cli.searching import SEARCHES, Search
@@ -27,30 +27,44 @@ _COUNT = re.compile("[1-9][0-9]{0,8}")
 _NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
 
 
+def quick_info(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Return what `show_info` takes, if the arguments ask for it; None leaves them to Typer."""
+    words, given = _read(arguments, {"--json": "json", "--failures": "failures"}, ("--library",))
+    return {"library": None, **given} if words == ["info"] else None
+
+
 def quick_search(arguments: Sequence[str]) -> Search | None:
     """Return the search that the program's arguments ask for; None leaves them to Typer."""
+    words, given = _read(arguments, _FLAGS, _VALUES)
+    return _search(words, given)
+
+
+def _read(
+    arguments: Sequence[str], flags: Mapping[str, str], options: Collection[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the words and the values given; no words for what is not plain."""
     given: dict[str, Any] = {}
     words: list[str] = []
     left = list(reversed(arguments))
     while left:
         word = left.pop()
         name, equals, value = word.partition("=")
-        if word in _FLAGS:
-            given[_FLAGS[word]] = True
-        elif name in _VALUES:
+        if word in flags:
+            given[flags[word]] = True
+        elif name in options:
             if not equals and left and not left[-1].startswith("-"):
                 value = left.pop()
             if not _take(given, name, value) or (equals and not name.startswith("--")):
-                return None
-        elif _COUNT.fullmatch(word[2:]) and word.startswith("-k"):
+                return [], {}
+        elif "-k" in options and word.startswith("-k") and _COUNT.fullmatch(word[2:]):
             given["top"] = int(word[2:])
         elif word.startswith("-") and word != "-":
-            return None
+            return [], {}
         elif not words and set(given) - {"library"}:
-            return None  # before the command stands only --library
+            return [], {}  # before the command stands only --library
         else:
             words.append(word)
-    return _search(words, given)
+    return words, given
 
 
 def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:

@@ -1,0 +1,142 @@
+"""How fast a large library is searched, by lists and exactly, and how much the lists find.
+
+    python benchmarks/search_at_size.py [--photos 1000000] [--folder FOLDER]
+
+Makes a library without photos (2.5 KB of disk a photo; one in FOLDER is used again), then prints
+a table: making its files, searches one at a time (median and the slowest in twenty), searches many
+at once, and a process from its start to the result. The exact search of bare FAISS over the same
+vectors, in the same run, is what the others are to be compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from clustered_library import make_library, vectors
+from numpy.typing import NDArray
+
+from clipsearch.index.segments import segments_of
+from clipsearch.index.store import Store
+
+COLD = """
+import sys
+import numpy as np
+from pathlib import Path
+from clipsearch.index.store import Store
+query = np.load(sys.argv[2])[None]
+with Store.open(Path(sys.argv[1]), read_only=True) as store, store.reading():
+    scores, ids = store.search(1, query, 10)
+    print(*[record.file.path for record in store.catalog.photos(ids[0].tolist()).values()])
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--folder", type=Path, help="where the library is, or is to be made")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        measure(options.folder or Path(place) / "library", options.photos, options.queries)
+
+
+def measure(folder: Path, photos: int, count: int) -> None:
+    """Make the library if it is not there, and print the table."""
+    print(f"{photos:,} photos, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if not (folder / "catalog.sqlite").exists():
+        show("rows written to the catalog", timed(lambda: make_library(folder, photos)), "s")
+    queries = next(vectors(count, 99, library=photos))
+    with Store.open(folder) as store:
+        with store.writing():
+            show("index files made, or found", timed(lambda: store.refresh_vectors(1)), "s")
+        info = store.index_info(1)
+        print(f"  {info.kind}, {info.files} files, {info.bytes / 1e9:.2f} GB, recall {info.recall}")
+        by_lists, found = one_by_one(lambda query: store.search(1, query, 10)[1], queries)
+        some = queries[: max(20, count // 5)]
+        exactly, best = one_by_one(lambda query: store.search(1, query, 10, exact=True)[1], some)
+        bare = one_by_one(bare_faiss(store), some)[0]
+        show_searches("by lists", by_lists, bare)
+        show_searches("exactly", exactly, bare)
+        show_searches("bare FAISS, exactly", bare, bare)
+        shares = [np.isin(one, two).mean() for one, two in zip(best, found, strict=False)]
+        print(f"  recall@10 of {len(shares)} other queries: {np.mean(shares):.4f}")
+        seconds = timed(lambda: store.search(1, queries, 10))
+        show(f"{count} searches at once", seconds * 1000 / count, "ms each")
+    cold(folder, queries[0])
+
+
+def bare_faiss(store: Store) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:
+    """Return FAISS's search of the largest file, as it is without anything around it."""
+    import faiss
+
+    segment = max(segments_of(store._db, 1), key=lambda segment: segment.stamp.vectors)
+    path = store.folder / "vectors" / segment.file
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    return lambda query: np.asarray(index.search(query, 10)[1])
+
+
+def one_by_one(
+    search: Callable[[NDArray[np.float32]], NDArray[np.int64]], queries: NDArray[np.float32]
+) -> tuple[list[float], list[NDArray[np.int64]]]:
+    """Return the seconds of each search, and what it found; the first few are not counted."""
+    for query in queries[:5]:
+        search(query[None])
+    seconds, found = [], []
+    for query in queries:
+        started = time.perf_counter()
+        found.append(search(query[None])[0])
+        seconds.append(time.perf_counter() - started)
+    return seconds, found
+
+
+def cold(folder: Path, query: NDArray[np.float32]) -> None:
+    """Time whole processes, and say how much memory the largest one had."""
+    with tempfile.TemporaryDirectory() as place:
+        np.save(Path(place) / "query.npy", query)
+        command = [sys.executable, "-c", COLD, str(folder), str(Path(place) / "query.npy")]
+        empty = [sys.executable, "-c", "import numpy, faiss"]
+        runs = [(timed(lambda: run(command)), timed(lambda: run(empty))) for _ in range(7)]
+    whole, importing = (statistics.median(times) for times in zip(*runs, strict=True))
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    show("a process, start to result", whole, "s")
+    print(f"  of these to import numpy and faiss: {importing:.2f} s; resident: {memory:.0f} MB")
+
+
+def run(command: list[str]) -> None:
+    """Run a command to its end."""
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def timed(do: Callable[[], object]) -> float:
+    """Return how many seconds it takes."""
+    started = time.perf_counter()
+    do()
+    return time.perf_counter() - started
+
+
+def show_searches(what: str, seconds: list[float], baseline: list[float]) -> None:
+    """Print a line about searches."""
+    middle, slow = statistics.median(seconds), np.percentile(seconds, 95)
+    ratio = statistics.median(baseline) / middle
+    line = f"p50 {middle * 1e3:8.2f} ms   p95 {slow * 1e3:8.2f} ms   {ratio:6.1f} x"
+    print(f"  {what:32} {line}", flush=True)
+
+
+def show(what: str, value: float, unit: str) -> None:
+    """Print a line."""
+    print(f"  {what:32} {value:10.2f} {unit}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

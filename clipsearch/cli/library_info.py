@@ -1,0 +1,107 @@
+"""What `clipsearch info` shows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from clipsearch.cli.output import json_line, write_json, write_out, write_rows, write_text
+from clipsearch.cli.printable import printable, shown_count, size_in_words
+
+if TYPE_CHECKING:
+    from clipsearch.index.records import Failure, IndexInfo, ModelRow
+    from clipsearch.results import LibraryInfo
+
+
+def show_info(library: str | None, *, failures: bool = False, json: bool = False) -> None:
+    """Show the library, or the files that could not be indexed."""
+    from clipsearch.library import Library
+
+    with Library(library, read_only=True) as lib:
+        about = lib.info()
+    if failures and json:
+        write_out(b"".join(json_line(_failure(failure)) for failure in about.failures))
+    elif failures:
+        write_rows((failure.file.path, failure.reason) for failure in about.failures)
+    elif json:
+        write_json(_in_json(about))
+    else:
+        _show(about)
+
+
+def _show(about: LibraryInfo) -> None:
+    if not sys.stdout.isatty():
+        write_rows(_lines(about))
+        return
+    lines = (f"{name + ':' if name else '':<10} {value}" for name, value in _lines(about))
+    write_text("\n".join(printable(line) for line in lines))
+
+
+def _lines(about: LibraryInfo) -> Iterator[tuple[str, str]]:
+    yield "library", str(about.folder)
+    yield "photos", f"{about.photos:,}"
+    for number, folder in enumerate(about.folders):
+        scanned = f", scanned {folder.scanned_at}" if folder.scanned_at else ""
+        yield "" if number else "folders", f"{folder.path}{scanned}"
+    for number, away in enumerate(about.away):
+        photos = shown_count(away.photos, "photo")
+        yield "" if number else "away", f"{away.path} {away.reason}: {photos} kept"
+    more = " (listed by --failures)" if about.failures else ""
+    yield "failures", f"{shown_count(len(about.failures), 'file')}{more}"
+    for model in sorted(about.models, key=lambda row: not row.is_current):
+        yield "model" if model.is_current else "", _model_line(model)
+        yield "", f"weights SHA-256 {model.identity.weights_sha256}"
+    if about.index:
+        yield "index", _index_line(about.index)
+    disk = ", ".join(f"{part} {size_in_words(size)}" for part, size in about.disk_bytes.items())
+    yield "disk", f"{size_in_words(sum(about.disk_bytes.values()))}: {disk}"
+
+
+def _model_line(model: ModelRow) -> str:
+    identity = model.identity
+    # A model from a folder has its whole configuration in place of a name.
+    named = "" if identity.architecture.startswith("{") else f", {identity.architecture}"
+    state = "" if model.is_current else ", not the one that queries use"
+    photos = shown_count(model.photos, "photo")
+    return f"{identity.name}{named}, embedding width {identity.width}, {photos}{state}"
+
+
+def _index_line(index: IndexInfo) -> str:
+    note = f" ({index.note})" if index.note else ""
+    return (
+        f"{index.kind}, {shown_count(index.vectors, 'vector')}, {index.delta:,} newer, "
+        f"{size_in_words(index.bytes)}{note}"
+    )
+
+
+def _in_json(about: LibraryInfo) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from clipsearch.index.paths import to_text
+
+    index = about.index and {
+        **asdict(about.index),
+        "path": to_text(about.index.path) if about.index.path else None,
+    }
+    return {
+        "library": to_text(about.folder),
+        "photos": about.photos,
+        "folders": [{**asdict(f), "path": to_text(f.path)} for f in about.folders],
+        "away": [{**asdict(away), "path": to_text(away.path)} for away in about.away],
+        "failures": len(about.failures),
+        "model": asdict(about.model) if about.model else None,
+        "models": [asdict(model) for model in about.models],
+        "index": index,
+        "disk_bytes": about.disk_bytes,
+    }
+
+
+def _failure(failure: Failure) -> dict[str, str]:
+    from clipsearch.index.paths import to_text
+
+    return {
+        "path": to_text(failure.file.path),
+        "reason": failure.reason,
+        "failed_at": failure.failed_at,
+    }

@@ -1,0 +1,57 @@
+"""Exact search over few vectors without FAISS, which takes longer to load than the search itself.
+
+The same vectors are found as by FAISS's exact index; scores may differ in the last bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALL = 10_000  # vectors; more are left to FAISS
+
+
+class SmallIndex:
+    """Float16 vectors in memory or in a mapped file; has the methods of FAISS's that are used."""
+
+    def __init__(self, vectors: NDArray[np.float16]) -> None:
+        self._vectors = vectors  # [n, width]
+
+    @property
+    def d(self) -> int:
+        """The length of a vector."""
+        return int(self._vectors.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Add vectors [n, width], rounded to float16."""
+        self._vectors = np.concatenate([self._vectors, vectors.astype(np.float16)])
+
+    def reconstruct_n(self, start: int, count: int) -> NDArray[np.float32]:
+        """Return the vectors [count, width] from row `start` on."""
+        return self._vectors[start : start + count].astype(np.float32)
+
+    def search(
+        self, queries: NDArray[np.float32], count: int, *, params: Any = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return scores and positions [queries, count], best first; `params` marks the allowed.
+
+        No more than are allowed must be asked for.
+        """
+        vectors = self._vectors.astype(np.float32)
+        scores = np.empty((len(queries), count), dtype=np.float32)
+        positions = np.empty((len(queries), count), dtype=np.int64)
+        for row, query in enumerate(queries):
+            # Row by row, and not by a matrix product, which may give equal vectors other scores.
+            found = np.einsum("ij,j->i", vectors, query)
+            found = np.where(np.isfinite(found), found, -np.inf)
+            allowed = np.arange(len(found)) if params is None else np.flatnonzero(params)
+            found = found[allowed]
+            nearest = np.argpartition(-found, count - 1)[:count]
+            nearest = nearest[np.argsort(-found[nearest], kind="stable")]
+            scores[row], positions[row] = found[nearest], allowed[nearest]
+        return scores, positions
