@@ -42,7 +42,7 @@ from clipsearch.preprocessing import Preprocessing
 PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"
 TILE, TILES = (800, 600), (5, 5)  # 4000 x 3000 pixels
 PLAIN_BATCH = 8
-WARM = 32  # photos indexed before the clock starts: models loaded, int8 judged
+WARM = 32  # photos indexed before the clock starts: models loaded
 
 
 def main() -> None:
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--random", help="an open_clip architecture, with random weights")
     parser.add_argument("--photos", type=int, default=256, help="web-size; a quarter as many large")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--int8", action="store_true", help="of the bare encoder, where it can")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     jpegs = [path.read_bytes() for path in sorted(PHOTOS.rglob("*.jpg"))]
@@ -58,7 +59,7 @@ def main() -> None:
         place = Path(name)
         model = random_model(options.random, place / "model") if options.random else options.model
         plain = PlainPipeline(model, place / "plain.onnx")
-        encoder = load_encoder(resolve_model(model), device="cpu")
+        encoder = load_encoder(resolve_model(model), device="cpu", int8=options.int8)
         print(f"{options.random or model}, {processors()} cores, {processor_name()}\n")
         print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
         print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")

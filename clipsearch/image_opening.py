@@ -101,7 +101,8 @@ class OpenedImage:
 
 def is_image_name(name: str) -> bool:
     """Say whether a file of this name is taken for a photo."""
-    return name[max(name.rfind("."), 0) :].lower() in _IMAGE_SUFFIXES
+    dot = name.rfind(".")
+    return dot >= 0 and name[dot:].lower() in _IMAGE_SUFFIXES
 
 
 def open_image(

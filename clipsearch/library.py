@@ -64,6 +64,7 @@ class Library:
         """
         self.folder = library_folder(folder)
         self.device = device
+        self.left_out: list[AwayFolder] = []  # what was away in the last search, and so left out
         self._read_only = read_only
         self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
         self._models = LoadedModels(self.folder / "models", device)
@@ -169,7 +170,7 @@ class Library:
             run = IndexRun(
                 self._store,
                 self._model_id(loaded) if loaded else current.id if current else None,
-                lambda: self._load_for_run(source, current, changed_over=model is not None),
+                lambda: self._load_for_run(loaded, source, current),
                 preprocessing=Preprocessing.from_json(identity.preprocessing) if identity else None,
                 options=options or IndexOptions(),
                 progress=progress,
@@ -217,9 +218,11 @@ class Library:
         return sorted({r for r in given if not any(o in r.parents for o in given)})
 
     def _load_for_run(
-        self, source: ModelSource, current: ModelRow | None, *, changed_over: bool
+        self, loaded: Encoder | None, source: ModelSource, current: ModelRow | None
     ) -> tuple[Encoder, int]:
-        if current and not changed_over:  # what was loaded for an earlier run serves again
+        if loaded:
+            encoder = loaded
+        elif current:  # what was loaded for an earlier run serves again
             encoder = self._models.encoder_of(current)
         else:
             encoder = self._models.load(source)
@@ -410,7 +413,8 @@ class Library:
         return row
 
     def _left_out(self, include_away: bool) -> list[Path]:
-        return [] if include_away else [folder.path for folder in self.away()]
+        self.left_out = [] if include_away else self.away()
+        return [folder.path for folder in self.left_out]
 
     # looking at the library itself
 

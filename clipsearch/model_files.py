@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import stat
 import threading
 from pathlib import Path
@@ -192,6 +191,8 @@ def hub_is_reachable() -> bool:
 
 
 def _connects(host: str | None, port: int) -> bool:
+    import socket
+
     try:
         with socket.create_connection((host, port), timeout=REACH_SECONDS):
             return True

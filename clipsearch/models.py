@@ -5,7 +5,6 @@ Nothing here imports torch or open_clip, so listing models and answering text qu
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +191,8 @@ def _tagged_source(name: str) -> ModelSource:
     architecture, _, tag = name.partition("/")
     if architecture and tag and "/" not in tag and not name.startswith((".", "~")):
         return ModelSource(name, architecture, tag)
+    import difflib
+
     close = difflib.get_close_matches(name, [model.name for model in named_models()], n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise UnknownModel(f"no model is called {name!r}{hint}; {_choices()}")

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
-from clipsearch.image_opening import open_image, upright_rgb
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -51,6 +50,8 @@ def content_hash(data: bytes) -> str:
 
 def opened_picture(picture: Picture, shrink_to: int | None) -> PIL.Image.Image:
     """Return a query picture as upright RGB; raises InvalidInput or UnreadableImage."""
+    from clipsearch.image_opening import open_image, upright_rgb
+
     data = picture_bytes(picture)
     if data is not None:
         return open_image(data, shrink_to=shrink_to).image

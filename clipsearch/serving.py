@@ -128,7 +128,7 @@ class _Lane:
             min_score=question.min_score,
             include_away=question.include_away,
         )
-        return Answer(hits, [] if question.include_away else library.away())
+        return Answer(hits, library.left_out)
 
     def _current(self) -> Library:
         """Return the library in the folder now: a repaired or restored one has another catalog."""

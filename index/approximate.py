@@ -48,7 +48,7 @@ def lists_for(vectors: int) -> int:
 
 def candidates_for(k: int) -> int:
     """Return how many candidates are ranked by their full vectors to find the best k of them."""
-    return 16 * k + 40
+    return 32 * k + 80
 
 
 class Lists:
@@ -142,7 +142,7 @@ def build_lists(rows: NDArray[np.float16], width: int) -> Tuned:
     chosen = random.choice(len(rows), min(len(rows), _SAMPLES * lists), replace=False)
     sample = rows[np.sort(chosen)].astype(np.float32)
     kmeans: Any = faiss.Kmeans(
-        *(width, lists), niter=_ROUNDS, spherical=True, seed=_SEED,
+        *(width, lists), niter=_ROUNDS, seed=_SEED,
         min_points_per_centroid=1, max_points_per_centroid=_SAMPLES,
     )  # fmt: skip
     kmeans.train(sample)
@@ -228,7 +228,9 @@ def lists_bytes(vectors: int, width: int, lists: int) -> int:
 def _empty_index(width: int, lists: int) -> Any:
     import faiss
 
-    quantizer: Any = faiss.IndexFlatIP(width)
+    # Lists are chosen by distance, not by product: centroids of lists that hold a little of
+    # everything are short, and would lose against any other. (Centroids of unit length would win.)
+    quantizer: Any = faiss.IndexFlatL2(width)
     index: Any = faiss.IndexIVFRaBitQ(quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
     quantizer.this.disown()
     index.own_fields = True

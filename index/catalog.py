@@ -33,7 +33,6 @@ _PHOTO = (
 )
 _MODEL = (
     "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
-    "(SELECT count(*) FROM embeddings WHERE model_id = models.id), "
     "id IS (SELECT current_model FROM library) FROM models "
 )
 
@@ -43,6 +42,8 @@ class Catalog:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._counted: dict[int, int] = {}  # embeddings by model
+        self._counted_at: tuple[int, int] | None = None
 
     # The library
 
@@ -181,16 +182,31 @@ class Catalog:
 
     def models(self) -> list[ModelRow]:
         """Return all models, by id."""
-        return self._values(_model, _MODEL + "ORDER BY id")
+        return self._values(self._model, _MODEL + "ORDER BY id")
 
     def current_model(self) -> ModelRow | None:
         """Return the model that queries use."""
-        rows = self._values(_model, _MODEL + "WHERE id = (SELECT current_model FROM library)")
+        rows = self._values(self._model, _MODEL + "WHERE id = (SELECT current_model FROM library)")
         return rows[0] if rows else None
 
     def set_current_model(self, model_id: int) -> None:
         """Let queries use this model."""
         self._db.write("UPDATE library SET current_model = ?", (model_id,))
+
+    def _model(self, row: tuple[Any, ...]) -> ModelRow:
+        id_, name, *identity, is_current = row
+        photos = self._embedded_by(id_)
+        return ModelRow(id_, ModelIdentity(unescape(name), *identity), photos, bool(is_current))
+
+    def _embedded_by(self, model_id: int) -> int:
+        """Count a model's embeddings: once until the next commit, since a million take long."""
+        state = self._db.state()
+        if state != self._counted_at:
+            self._counted, self._counted_at = {}, state
+        if model_id not in self._counted:
+            sql = "SELECT count(*) FROM embeddings WHERE model_id = ?"
+            self._counted[model_id] = int(self._db.value(sql, (model_id,)))
+        return self._counted[model_id]
 
     def _values(
         self, convert: Callable[[tuple[Any, ...]], _T], sql: str, parameters: Sequence[Any] = ()
@@ -229,8 +245,3 @@ def _photo(row: tuple[Any, ...]) -> PhotoRecord:
     id_, text, size, mtime_ns, content_hash, *metadata, indexed_at = row
     file = FileState(to_path(text), size, mtime_ns)
     return PhotoRecord(id_, file, content_hash, PhotoMetadata(*metadata), indexed_at)
-
-
-def _model(row: tuple[Any, ...]) -> ModelRow:
-    id_, name, *identity, photos, is_current = row
-    return ModelRow(id_, ModelIdentity(unescape(name), *identity), photos, bool(is_current))

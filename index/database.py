@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -243,6 +242,8 @@ def _translated(error: sqlite3.DatabaseError | UnicodeDecodeError, path: Path) -
 
 
 def _is_full(path: Path) -> bool:
+    import shutil
+
     try:
         return shutil.disk_usage(path.parent).free < _SHARED_BYTES
     except OSError:

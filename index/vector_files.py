@@ -138,7 +138,7 @@ def _parts(mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> Mapp
         if stamp.lists:
             part = mapped[ids_end:]
             lists = Lists.over(part, stamp.vectors, stamp.width, stamp.lists, stamp.probes)
-        small = stamp.vectors <= SMALL
+        small = stamp.vectors <= SMALL and not stamp.lists
         index = None if small else over_memory(mapped[:vectors_end])
     except (RuntimeError, ValueError) as error:
         raise _not_as_recorded() from error

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.approximate import Lists, candidates_for
+from clipsearch.index.approximate import MOST_PROBES, Lists, candidates_for
 from clipsearch.index.small_exact import SMALL, SmallIndex
 from clipsearch.index.vector_files import FileStamp, exact_index, map_file
 
@@ -23,7 +22,7 @@ _SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed v
 _GPU_MAX_K = 2048  # of FAISS
 _GPU_VECTORS_AT_ONCE = 1 << 16
 _WORTH_A_THREAD = 50_000  # vectors
-_WORTH_LISTS = 20  # times as many vectors as candidates, or all may as well be looked at
+_WORTH_LISTS = 5  # times as many vectors as candidates, or all may as well be looked at
 _WIDER = 4  # times the lists, where too much of what they hold is left out
 _QUERIES_AT_ONCE = 1 << 10
 
@@ -207,6 +206,8 @@ class VectorIndex:
         if len(queries) > 1 or threads < 2:
             found: tuple[Any, Any] = self._index.search(queries, count, params=params)
             return found
+        from concurrent.futures import ThreadPoolExecutor
+
         import faiss
 
         ends = np.linspace(0, len(self), threads + 1).astype(int).tolist()
@@ -233,7 +234,7 @@ class VectorIndex:
         scores, photo_ids = no_hits(len(queries), k)
         open_rows = np.arange(len(queries))
         count, probes, selector = candidates_for(k), self._lists.probes, None
-        while len(open_rows) and probes <= self._lists.count // 2:
+        while len(open_rows) and probes * MOST_PROBES <= self._lists.count:
             candidates = self._lists.candidates(
                 queries[open_rows], count, probes=probes, selector=selector
             )
@@ -258,7 +259,7 @@ class VectorIndex:
         assert self._rows is not None
         rows = candidates[candidates >= 0]
         rows = rows[~(self._removed[rows] | self._hidden[rows])]
-        if len(rows) < 2 * k:
+        if len(rows) < candidates_for(k) // 2:
             return None
         vectors: NDArray[np.float32] = self._index.sa_decode(self._rows[rows])
         scores = np.einsum("ij,j->i", vectors, query)
@@ -308,6 +309,8 @@ def _mapped(
     """Call a function for each row and its candidates, on all cores where there are many."""
     if len(rows) < 4:
         return list(map(function, rows.tolist(), candidates))
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, rows.tolist(), candidates))
 

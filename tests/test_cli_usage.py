@@ -18,6 +18,7 @@ COMMANDS = (
     "watch",
     "query",
     "similar",
+    "serve",
     "info",
     "models",
     "remove",

@@ -154,7 +154,7 @@ def wide_encoder(tmp_path):
         loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "wide", config))))
         with torch.no_grad():
             spoil(loaded.network)
-        return Encoder(loaded, torch.device("cpu"), torch.float32)
+        return Encoder(loaded, torch.device("cpu"), torch.float32, int8=True)
 
     return make
 
@@ -178,6 +178,13 @@ def test_a_transformer_works_in_int8_once_photos_have_shown_that_it_may(
     np.testing.assert_allclose(quick, alone, atol=1e-5)
 
 
+def test_a_transformer_stays_exact_unless_asked(tmp_path, counted_calls, images):
+    encoder = load(save_tiny_model(tmp_path / "wide", WIDE))
+    exact = encoder.encode_images(images * 2)
+    np.testing.assert_array_equal(encoder.encode_images(images * 2), exact)
+    assert not counted_calls
+
+
 def test_a_transformer_that_int8_would_change_stays_as_it_is(wide_encoder, counted_calls, images):
     def spoil(network):
         """Give each row of activations one value that leaves int8 no room for the others."""
@@ -196,7 +203,8 @@ def test_a_transformer_that_int8_would_change_stays_as_it_is(wide_encoder, count
 
 def test_a_convolutional_tower_stays_exact(tmp_path, counted_calls, images):
     projection = {**TIMM_TOWER, "embed_dim": 256}
-    encoder = load(save_tiny_model(tmp_path / "model", projection))
+    source = resolve_model(str(save_tiny_model(tmp_path / "model", projection)))
+    encoder = load_encoder(source, device="cpu", int8=True)
     exact = encoder.encode_images(images)
     for _ in range(2):
         encoder.encode_images(images * 2)

@@ -8,10 +8,19 @@ import faiss
 import numpy as np
 import pytest
 
+from clipsearch.index import vector_files, vector_index
 from clipsearch.index.vector_files import FileStamp, UnusableFile, checksum, write_file
 from clipsearch.index.vector_index import VectorIndex
 
 WIDTH = 24
+
+
+@pytest.fixture(autouse=True, params=["without FAISS", "with FAISS"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test as for a small library and as for a large one."""
+    if request.param == "with FAISS":
+        monkeypatch.setattr(vector_files, "SMALL", -1)
+        monkeypatch.setattr(vector_index, "SMALL", -1)
 
 
 def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
@@ -178,9 +187,12 @@ def test_a_file_that_is_not_what_was_recorded_is_not_used(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("count", [1, 200])
 def test_an_index_file_begins_as_faiss_itself_writes_it(tmp_path: Path, count: int) -> None:
-    index = index_of(unit_vectors(count), np.arange(count))
+    index = faiss.IndexScalarQuantizer(
+        WIDTH, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    index.add(unit_vectors(count))
     save(unit_vectors(count), np.arange(count), tmp_path / "a.faiss")
-    faiss.write_index(index._index, str(tmp_path / "plain.faiss"))
+    faiss.write_index(index, str(tmp_path / "plain.faiss"))
     ids = ids_for(np.arange(count)).astype("<i8").tobytes()
     plain = (tmp_path / "plain.faiss").read_bytes()
     assert (tmp_path / "a.faiss").read_bytes() == plain + ids

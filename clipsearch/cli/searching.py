@@ -104,7 +104,7 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
             min_score=search.min_score,
             include_away=search.include_away,
         )
-        return Found(hits, [] if search.include_away else library.away())
+        return Found(hits, library.left_out)
 
 
 def _meant(search: Search) -> str | Path | bytes:
