@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,9 @@ query = np.load(sys.argv[2])[None]
 with Store.open(Path(sys.argv[1]), read_only=True) as store, store.reading():
     scores, ids = store.search(1, query, 10)
     print(*[record.file.path for record in store.catalog.photos(ids[0].tolist()).values()])
+for line in open("/proc/self/status") if sys.platform == "linux" else ():
+    if line.startswith("VmHWM"):
+        print(line.split()[1], file=sys.stderr)
 """
 
 
@@ -107,15 +109,15 @@ def cold(folder: Path, query: NDArray[np.float32]) -> None:
         command = [sys.executable, "-c", COLD, str(folder), str(Path(place) / "query.npy")]
         empty = [sys.executable, "-c", "import numpy, faiss"]
         runs = [(timed(lambda: run(command)), timed(lambda: run(empty))) for _ in range(7)]
+        said = subprocess.run(command, capture_output=True, check=True, text=True).stderr
     whole, importing = (statistics.median(times) for times in zip(*runs, strict=True))
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
     show("a process, start to result", whole, "s")
-    print(f"  of these to import numpy and faiss: {importing:.2f} s; resident: {memory:.0f} MB")
+    print(f"  of these to import numpy and faiss: {importing:.2f} s; resident: {said.strip()} kB")
 
 
 def run(command: list[str]) -> None:
     """Run a command to its end."""
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def timed(do: Callable[[], object]) -> float:

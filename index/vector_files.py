@@ -15,6 +15,8 @@ import mmap
 import os
 import stat
 import struct
+import threading
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -56,12 +58,41 @@ class FileStamp:
         return f"IVF {self.lists}, RaBitQ, re-ranked from float16" if self.lists else EXACT
 
 
+class StoredRows:
+    """The vectors of an index file as bytes, each read when it is asked for.
+
+    Not through the map: for one vector the system may map a megabyte around it.
+    """
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._start = start
+        self._size = size
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._file)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return some vectors [n, 2 * width]."""
+        places = (rows * self._size + self._start).tolist()
+        parts = [self._read(place).ljust(self._size, b"\0") for place in places]
+        return np.frombuffer(b"".join(parts), np.uint8).reshape(len(rows), self._size)
+
+    def _read(self, place: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._file, self._size, place)
+        with _ONE_AT_A_TIME:  # Windows
+            os.lseek(self._file, place, os.SEEK_SET)
+            return os.read(self._file, self._size)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
 @dataclass(frozen=True)
 class MappedFile:
     """The parts of an index file, mapped: nothing is read before it is used."""
 
     index: Any  # FAISS's or a small one, over the mapped vectors
-    vectors: NDArray[np.uint8]  # [n, 2 * width], the bytes of each
+    rows: StoredRows
     ids: NDArray[np.int64]  # [n, 2], in order of the first
     lists: Lists | None
 
@@ -121,10 +152,10 @@ def map_file(path: Path, stamp: FileStamp, *, verify: bool) -> MappedFile:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnusableFile(f"can't be read: {reason or error}") from error
-    return _parts(mapped, stamp, verify=verify)
+    return _parts(path, mapped, stamp, verify=verify)
 
 
-def _parts(mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> MappedFile:
+def _parts(path: Path, mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> MappedFile:
     header = _header(stamp.width, stamp.vectors)
     vectors_end = len(header) + stamp.vectors * 2 * stamp.width
     ids_end = vectors_end + stamp.vectors * _ID_BYTES
@@ -143,7 +174,8 @@ def _parts(mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> Mapp
     except (RuntimeError, ValueError) as error:
         raise _not_as_recorded() from error
     vectors = mapped[len(header) : vectors_end].reshape(stamp.vectors, 2 * stamp.width)
-    return MappedFile(index or SmallIndex(vectors.view("<f2")), vectors, ids, lists)
+    rows = StoredRows(path, len(header), 2 * stamp.width)
+    return MappedFile(index or SmallIndex(vectors.view("<f2")), rows, ids, lists)
 
 
 def checksum(path: Path) -> str:
@@ -178,7 +210,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
     with path.open("rb") as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, np.uint8)
 
 
 def _mapped_rows(path: Path, width: int, count: int) -> NDArray[np.float16]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clipsearch.index.approximate import MOST_PROBES, Lists, candidates_for
 from clipsearch.index.small_exact import SMALL, SmallIndex
-from clipsearch.index.vector_files import FileStamp, exact_index, map_file
+from clipsearch.index.vector_files import FileStamp, StoredRows, exact_index, map_file
 
 _SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed vectors)
 _GPU_MAX_K = 2048  # of FAISS
@@ -34,13 +34,13 @@ class VectorIndex:
         self,
         faiss_index: Any,
         ids: NDArray[np.int64],
-        rows: NDArray[np.uint8] | None = None,
+        rows: StoredRows | None = None,
         lists: Lists | None = None,
     ) -> None:
         self._index = faiss_index
         self._gpu_index: Any = None
         self._ids = ids  # [n, 2], sorted by embedding id
-        self._rows = rows  # of a file: [n, 2 * width], the bytes of the vectors
+        self._rows = rows  # of a file
         self._lists = lists
         self._removed = np.zeros(len(ids), dtype=bool)
         self._hidden = np.zeros(len(ids), dtype=bool)
@@ -59,7 +59,7 @@ class VectorIndex:
         With `verify` all of it is read and compared with the checksum, else its shape is.
         """
         file = map_file(path, stamp, verify=verify)
-        return cls(file.index, file.ids, file.vectors, file.lists)
+        return cls(file.index, file.ids, file.rows, file.lists)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -261,7 +261,7 @@ class VectorIndex:
         rows = rows[~(self._removed[rows] | self._hidden[rows])]
         if len(rows) < candidates_for(k) // 2:
             return None
-        vectors: NDArray[np.float32] = self._index.sa_decode(self._rows[rows])
+        vectors: NDArray[np.float32] = self._index.sa_decode(self._rows.take(rows))
         scores = np.einsum("ij,j->i", vectors, query)
         scores = np.where(np.isfinite(scores), scores, -np.inf).astype(np.float32)
         found, ids = best(scores[None], self._ids[rows, 1][None], k)

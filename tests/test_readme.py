@@ -13,7 +13,18 @@ from cli_process import clipsearch
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = ("index", "query", "similar", "info", "models", "remove")
+COMMANDS = (
+    "index",
+    "watch",
+    "query",
+    "similar",
+    "info",
+    "models",
+    "remove",
+    "check",
+    "backup",
+    "serve",
+)
 
 
 def blocks(language: str) -> list[str]:
