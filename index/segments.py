@@ -36,7 +36,7 @@ TAKEN_IN = 2
 REMOVED_SHARE = 0.05
 # A library of so many vectors is not searched exactly, unless that is asked for: segments that are
 # large enough to gain by it get lists.
-APPROXIMATE_FROM = 200_000
+APPROXIMATE_FROM = 2_000_000
 LISTS_FROM = 20_000
 # A larger file is not read to its end before it is used, by readers and writers alike: a file that
 # is damaged, but has the right shape, is then found out by `clipsearch check` alone.

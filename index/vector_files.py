@@ -152,7 +152,10 @@ def map_file(path: Path, stamp: FileStamp, *, verify: bool) -> MappedFile:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnusableFile(f"can't be read: {reason or error}") from error
-    return _parts(path, mapped, stamp, verify=verify)
+    try:
+        return _parts(path, mapped, stamp, verify=verify)
+    except OSError as error:  # taken away just now
+        raise UnusableFile(f"can't be read: {error.strerror or error}") from error
 
 
 def _parts(path: Path, mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: bool) -> MappedFile:

@@ -133,7 +133,9 @@ class Tally:
 class Campaign:
     """One library that is killed again and again."""
 
-    def __init__(self, place: Path, start: Start, *, photos: int, seed: int) -> None:
+    def __init__(
+        self, place: Path, start: Start, *, photos: int, seed: int, longest: float = 15.0
+    ) -> None:
         self.tally = Tally()
         self.library = place / "library"
         self.album = ChangingAlbum(place / "photos", source_pictures(), seed)
@@ -142,7 +144,7 @@ class Campaign:
         self._notes = place / "notes.txt"
         self._start = start
         self._random = random.Random(seed)
-        self._longest = 15.0  # seconds of a run, about
+        self._longest = longest  # seconds of a run, about
         self._before = Snapshot({}, {}, [])
         self._vectors: dict[str, bytes] = {}  # by content, as first seen
 
@@ -156,7 +158,7 @@ class Campaign:
         if run.running():
             run.kill()
         code = self._ended(run)
-        self._longest = max(1.0, 0.9 * self._longest, time.monotonic() - started)
+        self._longest = max(0.2, 0.9 * self._longest, time.monotonic() - started)
         self._check(finished=code == 0)
 
     def finish(self) -> None:
