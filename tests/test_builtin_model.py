@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from clipsearch.training.builtin.text_student import TokenizedTexts, encode_short
 from clipsearch.training.data import read_shard
 from clipsearch.training.evaluate import evaluate, report_lines
 from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
-from clipsearch.training.text_student import TokenizedTexts, encode_short
 
 FOLDER = Path(__file__).resolve().parents[1] / "clipsearch" / "builtin_model"
 NAME = f"local-dir:{FOLDER}"

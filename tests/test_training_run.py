@@ -13,15 +13,15 @@ from open_clip.transformer import TextTransformer
 from PIL import Image
 from torch import nn
 
-from clipsearch.training.captioned_photos import CaptionedPhotos
-from clipsearch.training.config import TrainingConfig
+from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
+from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.teachers import SentenceEncoder
+from clipsearch.training.builtin.text_student import start_tokens_from_teacher
+from clipsearch.training.builtin.train import make_optimizer, train
+from clipsearch.training.builtin.wordnet import read_visible_nouns
 from clipsearch.training.data import read_lines, read_shard, read_shards, shard_paths
 from clipsearch.training.losses import contrastive_loss, same_meaning
 from clipsearch.training.retrieval_metrics import text_to_image
-from clipsearch.training.teachers import SentenceEncoder
-from clipsearch.training.text_student import start_tokens_from_teacher
-from clipsearch.training.train import make_optimizer, train
-from clipsearch.training.wordnet import read_visible_nouns
 
 
 def write_shard(path: Path, members: dict[str, bytes]) -> Path:

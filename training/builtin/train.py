@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from clipsearch.training.config import TrainingConfig
+from clipsearch.training.builtin.config import TrainingConfig
 from clipsearch.training.schedule import warmup_cosine
 
 Batch = TypeVar("Batch")

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipsearch.image_opening import open_image
+from clipsearch.training.builtin.teachers import SentenceEncoder
 from clipsearch.training.data import Sample
-from clipsearch.training.teachers import SentenceEncoder
 
 _BATCH = 8  # small batches stay in the processor's cache; larger ones ran slower
 

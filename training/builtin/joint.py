@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
-from clipsearch.training.captioned_photos import CaptionedPhotos, PhotoBatch
-from clipsearch.training.config import TrainingConfig
-from clipsearch.training.losses import cosine_distillation_loss
-from clipsearch.training.teacher_heads import Classes, PhotoHead, photo_loss
-from clipsearch.training.text_student import (
+from clipsearch.training.builtin.captioned_photos import CaptionedPhotos, PhotoBatch
+from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.teacher_heads import Classes, PhotoHead, photo_loss
+from clipsearch.training.builtin.text_student import (
     TextBatch,
     TokenizedTexts,
     encode_short,
     rows,
 )
-from clipsearch.training.train import print_progress, train
+from clipsearch.training.builtin.train import print_progress, train
+from clipsearch.training.losses import cosine_distillation_loss
 
 _TOKENS = 2048  # of any texts in each step: they keep the tower from forgetting the teacher
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsearch.training.captioned_photos import CaptionedPhotos, PhotoBatch
-from clipsearch.training.config import TrainingConfig
+from clipsearch.training.builtin.captioned_photos import CaptionedPhotos, PhotoBatch
+from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.train import train
 from clipsearch.training.losses import class_distillation_loss, contrastive_loss, same_meaning
-from clipsearch.training.train import train
 
 
 class SentenceHead(nn.Module):

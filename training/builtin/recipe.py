@@ -30,22 +30,22 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsearch.training.captioned_photos import CaptionedPhotos
-from clipsearch.training.config import TrainingConfig
-from clipsearch.training.data import read_lines, read_shard, read_shards, shard_paths
-from clipsearch.training.evaluate import evaluate, report_lines
-from clipsearch.training.features import cached_image_features, cached_sentence_vectors
-from clipsearch.training.joint import JointMaterial, train_jointly
-from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
-from clipsearch.training.teacher_heads import Classes, PhotoHead, SentenceHead, train_heads
-from clipsearch.training.teachers import CLASSIFIER, SentenceEncoder, load_classifier
-from clipsearch.training.text_student import (
+from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
+from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.features import cached_image_features, cached_sentence_vectors
+from clipsearch.training.builtin.joint import JointMaterial, train_jointly
+from clipsearch.training.builtin.teacher_heads import Classes, PhotoHead, SentenceHead, train_heads
+from clipsearch.training.builtin.teachers import CLASSIFIER, SentenceEncoder, load_classifier
+from clipsearch.training.builtin.text_student import (
     TokenizedTexts,
     distil_text_tower,
     start_tokens_from_teacher,
     token_strings,
 )
-from clipsearch.training.wordnet import read_visible_nouns
+from clipsearch.training.builtin.wordnet import read_visible_nouns
+from clipsearch.training.data import read_lines, read_shard, read_shards, shard_paths
+from clipsearch.training.evaluate import evaluate, report_lines
+from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
 
 WIDTH = 256
 CONTEXT = 48  # tokens: the longest validation caption has 41, a long search some 20
@@ -251,7 +251,3 @@ def main() -> None:
     save_model_folder(build(sources), options.out, MODEL)
     samples = list(read_shard(options.data / "val" / "val.tar"))
     print("\n".join(report_lines(evaluate(f"local-dir:{options.out}", samples))))
-
-
-if __name__ == "__main__":
-    main()

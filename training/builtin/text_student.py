@@ -11,9 +11,9 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor
 from torch.nn import functional
 
-from clipsearch.training.config import TrainingConfig
+from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.train import print_progress, train
 from clipsearch.training.losses import cosine_distillation_loss, neighbour_distillation_loss
-from clipsearch.training.train import print_progress, train
 
 
 @dataclass(frozen=True)

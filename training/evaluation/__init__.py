@@ -1,0 +1,1 @@
+"""Measure models: retrieval, zero-shot, probes, robustness, and whether one beats another."""

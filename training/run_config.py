@@ -1,0 +1,120 @@
+"""The settings of one training run, as `config.toml` spells them: one class a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained, and from where it starts."""
+
+    # Whatever `clipsearch index --model` takes, to start from its weights; or, with `scratch`, the
+    # name of an open_clip architecture, a file or a folder with its configuration.
+    name: str = "builtin"
+    scratch: bool = False
+    # "own" is the text tower of `name`; "cbow" a bag of words, the baseline of the CLIP paper.
+    text_tower: Literal["own", "cbow"] = "own"
+    image_size: int | None = None  # pixels; None is the model's own
+    freeze_image: bool = False  # locked-image tuning (LiT)
+    freeze_text: bool = False
+    unlocked_image_groups: int = (
+        0  # with freeze_image: so many last groups are trained all the same
+    )
+    lora_rank: int = 0  # 0 trains the weights themselves
+    lora_alpha: float = 16.0
+    lora_layers: str = "attention|mlp|fc|proj"  # a regular expression on names of linear layers
+    gradient_checkpointing: bool = False
+    initial_logit_scale: float | None = None  # None: the model's own, or 1 / 0.07 from scratch
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where photos and captions come from."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    # Held back from `train` where there is no `validation`; chosen by key, the same every time.
+    held_out: float = 0.05
+    image_column: str = "image"
+    caption_column: str = "caption"
+    labels: tuple[str, ...] = ()  # only samples with these labels; () takes all
+    workers: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """What a photo goes through before each look; the default is the paper's random square crop."""
+
+    crop_scale: tuple[float, float] = (0.9, 1.0)  # share of the area that a crop keeps
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.0  # probability; captions that say left or right become wrong
+    color_jitter: float = 0.0
+    grayscale: float = 0.0  # probability
+    blur: float = 0.0  # probability
+    erase: float = 0.0  # probability
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the towers learn from."""
+
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    label_smoothing: float = 0.0
+    max_logit_scale: float = 100.0  # CLIP's clamp
+    same_label_is_no_negative: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """How the weights move."""
+
+    epochs: float = 5.0
+    steps: int | None = None  # instead of epochs
+    batch_size: int = 256  # photos a step over all processes and micro-batches
+    micro_batch: int | None = None  # photos in memory at once: gradient caching; None is the batch
+    learning_rate: float = 5e-4
+    text_learning_rate: float | None = None  # None is that of the image tower
+    weight_decay: float = 0.2
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+    warmup_steps: int = 100
+    max_gradient_norm: float = 1.0  # 0 does not clip
+    layer_decay: float = 1.0  # each layer below learns so much slower
+    ema: float = 0.0  # decay of a running mean of the weights; 0 keeps none
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    # A last part of the run at a higher resolution, as CLIP's 336-pixel model was made.
+    final_image_size: int | None = None
+    final_epochs: float = 1.0
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """What is measured and kept."""
+
+    evaluate_every: int | None = None  # steps; None is once an epoch
+    checkpoint_every: int | None = None  # steps; None is once an epoch
+    log_every: int = 10  # steps
+    metric: str = "mean_recall"  # on validation; the best checkpoint has the highest
+    tensorboard: bool = False
+    # Mix the weights with those at the start (WiSE-FT), by what is best on validation.
+    wise_ft: bool = False
+    wise_ft_keep: tuple[str, ...] = ()  # data on which the mix may lose at most `wise_ft_loss`
+    wise_ft_loss: float = 0.01  # of recall@10
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    device: str = "auto"
+    seed: int = 0
