@@ -21,8 +21,8 @@ from clipsearch.encoder import load_encoder
 from clipsearch.image_opening import open_image
 from clipsearch.models import local_weights, resolve_model
 from clipsearch.text_encoder import TextEncoder
-from clipsearch.training.data import Sample, read_shard
 from clipsearch.training.retrieval_metrics import RetrievalMetrics, image_to_text, text_to_image
+from clipsearch.training.sources import Sample, read_shard
 
 SHARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "val" / "val.tar"
 MODEL = "builtin"
@@ -51,7 +51,7 @@ def main(shard: Path) -> None:
 def write_photos(samples: list[Sample], folder: Path) -> None:
     folder.mkdir()
     for sample in samples:
-        (folder / f"{sample.key}.jpg").write_bytes(sample.jpeg)
+        (folder / f"{sample.key}.jpg").write_bytes(sample.image)
 
 
 def all_scores(library: Library, samples: list[Sample]) -> NDArray[np.float32]:
@@ -86,7 +86,7 @@ def query_milliseconds(samples: list[Sample]) -> float:
 def tower_rate(samples: list[Sample]) -> float:
     """Photos a second through the image tower, in the best of five rounds over ready pixels."""
     encoder = load_encoder(resolve_model(MODEL), device="cpu")
-    photos = [open_image(s.jpeg).image for s in samples[: 16 * BATCH]]
+    photos = [open_image(s.image).image for s in samples[: 16 * BATCH]]
     pixels = [np.asarray(encoder.preprocessing.pixels(photo)) for photo in photos]
     batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
     best = min(seconds(lambda: [encoder.encode_pixels(b) for b in batches]) for _ in range(5))

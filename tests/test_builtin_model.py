@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clipsearch.training.builtin.text_student import TokenizedTexts, encode_short
-from clipsearch.training.data import read_shard
-from clipsearch.training.evaluate import evaluate, report_lines
+from clipsearch.training.evaluation import evaluate_retrieval, report_lines
 from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
+from clipsearch.training.sources import read_shard
 
 FOLDER = Path(__file__).resolve().parents[1] / "clipsearch" / "builtin_model"
 NAME = f"local-dir:{FOLDER}"
@@ -98,7 +98,7 @@ def validation(shared_data):
 
 
 def test_it_finds_photos_among_two_hundred(validation):
-    figures = evaluate(NAME, validation[:200])
+    figures = evaluate_retrieval(NAME, validation[:200])
     # Bars of this small set, well above chance (0.5 and 5%); the full ones are below.
     assert figures.text_to_image.recall_at[1] >= 0.36
     assert figures.text_to_image.recall_at[10] >= 0.80
@@ -110,17 +110,17 @@ def test_its_figures_are_those_of_a_plain_recount(shipped, validation):
     model, preprocess, tokenizer = shipped
     some = validation[:40]
     with torch.inference_mode():
-        pixels = torch.stack([preprocess(Image.open(io.BytesIO(s.jpeg))) for s in some])
+        pixels = torch.stack([preprocess(Image.open(io.BytesIO(s.image))) for s in some])
         images = model.encode_image(pixels, normalize=True)
         texts = list(chain.from_iterable(s.captions for s in some))
         scores = (model.encode_text(tokenizer(texts), normalize=True) @ images.T).numpy()
     found = np.mean([scores[row].argmax() == row // 5 for row in range(200)])
-    assert evaluate(NAME, some).text_to_image.recall_at[1] == pytest.approx(found)
+    assert evaluate_retrieval(NAME, some).text_to_image.recall_at[1] == pytest.approx(found)
 
 
 @pytest.mark.slow
 def test_it_reaches_the_bars_on_all_validation_photos(validation):
-    figures = evaluate(NAME, validation)
+    figures = evaluate_retrieval(NAME, validation)
     assert (figures.photos, figures.captions) == (1000, 5000)
     assert figures.text_to_image.recall_at[1] >= 0.18
     assert figures.text_to_image.recall_at[10] >= 0.57

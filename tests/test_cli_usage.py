@@ -21,6 +21,8 @@ COMMANDS = (
     "serve",
     "info",
     "models",
+    "train",
+    "eval",
     "remove",
     "check",
     "backup",
@@ -47,7 +49,8 @@ def test_every_command_and_every_option_has_help(command):
     from clipsearch.cli.app import app
 
     assert app.registered_commands  # the names above are those of the program
-    assert {c.callback.__name__ for c in app.registered_commands} | {"models"} == set(COMMANDS)
+    groups = {group.name for group in app.registered_groups}
+    assert {c.callback.__name__ for c in app.registered_commands} | groups == set(COMMANDS)
 
 
 def test_the_version_is_that_of_the_package():

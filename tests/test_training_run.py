@@ -1,14 +1,11 @@
-"""Reading real shards, and small training runs that must learn from them."""
+"""Small training runs of the built-in model's recipe, which must learn from real shards."""
 
-import gzip
 import io
-import json
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from captioned_files import facts, write_shard
 from open_clip.transformer import TextTransformer
 from PIL import Image
 from torch import nn
@@ -19,74 +16,9 @@ from clipsearch.training.builtin.teachers import SentenceEncoder
 from clipsearch.training.builtin.text_student import start_tokens_from_teacher
 from clipsearch.training.builtin.train import make_optimizer, train
 from clipsearch.training.builtin.wordnet import read_visible_nouns
-from clipsearch.training.data import read_lines, read_shard, read_shards, shard_paths
 from clipsearch.training.losses import contrastive_loss, same_meaning
 from clipsearch.training.retrieval_metrics import text_to_image
-
-
-def write_shard(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
-            facts = tarfile.TarInfo(name)
-            facts.size = len(content)
-            tar.addfile(facts, io.BytesIO(content))
-    return path
-
-
-def facts(*captions: str, **more: str) -> bytes:
-    return json.dumps({"captions": captions, **more}).encode()
-
-
-def test_a_shard_gives_its_photos_with_captions_and_labels(tmp_path):
-    write_shard(
-        tmp_path / "b.tar",
-        {
-            "1.jpg": b"first",
-            "1.json": facts("a dog", "a brown dog"),
-            "2.json": facts("a photo of a tulip", label="tulip"),
-            "2.jpg": b"second",
-        },
-    )
-    write_shard(tmp_path / "a.tar", {"x.jpg": b"zero", "x.json": facts("a cat")})
-    samples = list(read_shards(shard_paths(tmp_path)))
-    assert [(s.key, s.jpeg, s.captions, s.label) for s in samples] == [
-        ("x", b"zero", ("a cat",), None),
-        ("1", b"first", ("a dog", "a brown dog"), None),
-        ("2", b"second", ("a photo of a tulip",), "tulip"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("members", "complaint"),
-    [
-        ({"7.jpg": b"alone"}, "missing for 7"),
-        ({"7.jpg": b"x", "7.json": facts()}, "sample 7 has no captions"),
-    ],
-)
-def test_a_photo_without_captions_is_named(tmp_path, members, complaint):
-    shard = write_shard(tmp_path / "bad.tar", members)
-    with pytest.raises(ValueError, match=complaint):
-        list(read_shard(shard))
-
-
-def test_a_folder_without_shards_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no \.tar shard in"):
-        shard_paths(tmp_path)
-
-
-def test_text_lines_are_read_packed_or_not_without_blank_ones(tmp_path):
-    text = "a dog\n\n  a café by the sea \n"
-    (tmp_path / "plain.txt").write_text(text, encoding="utf-8")
-    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(text.encode()))
-    for name in ("plain.txt", "packed.txt.gz"):
-        assert read_lines(tmp_path / name) == ["a dog", "a café by the sea"]
-
-
-def test_the_validation_shard_holds_what_its_description_says(shared_data):
-    samples = list(read_shard(shared_data / "val" / "val.tar"))
-    assert len(samples) == 1000
-    assert all(len(sample.captions) == 5 for sample in samples)
-    assert Image.open(io.BytesIO(samples[0].jpeg)).mode == "RGB"
+from clipsearch.training.sources import read_shard, shard_paths
 
 
 def test_equal_captions_of_two_photos_get_one_number_and_labels_are_kept(shared_data):
@@ -102,7 +34,7 @@ def test_equal_captions_of_two_photos_get_one_number_and_labels_are_kept(shared_
 def test_a_pass_takes_every_photo_once_with_a_caption_of_its_own(tmp_path):
     members = {}
     for i in range(6):
-        members |= {f"{i}.jpg": b"", f"{i}.json": facts(f"photo {i}", f"again {i}")}
+        members |= {f"{i}.jpg": b"photo", f"{i}.json": facts(f"photo {i}", f"again {i}")}
     samples = list(read_shard(write_shard(tmp_path / "s.tar", members)))
     features = np.arange(6, dtype=np.float16)[:, None]
     photos = CaptionedPhotos.collect(samples, features)
@@ -117,7 +49,7 @@ def test_a_pass_takes_every_photo_once_with_a_caption_of_its_own(tmp_path):
 
 def small_pictures(samples) -> np.ndarray:
     """Each photo as 8 x 8 pixels: poor features, but true ones."""
-    images = [Image.open(io.BytesIO(s.jpeg)).convert("RGB").resize((8, 8)) for s in samples]
+    images = [Image.open(io.BytesIO(s.image)).convert("RGB").resize((8, 8)) for s in samples]
     flat = np.stack([np.asarray(image, np.float32).reshape(-1) for image in images])
     return ((flat - flat.mean(axis=0)) / 64).astype(np.float16)
 

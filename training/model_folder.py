@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from open_clip import CustomTextCLIP
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -28,19 +30,33 @@ def new_model(config: ModelFolderConfig, *, scale: float = 20.0) -> CustomTextCL
     return CustomTextCLIP(**parts, init_logit_scale=math.log(scale))
 
 
-def save_model_folder(model: CustomTextCLIP, folder: Path, config: ModelFolderConfig) -> None:
+def save_model_folder(model: nn.Module, folder: Path, config: ModelFolderConfig) -> None:
     """Write configuration and float16 weights, each put in place in one step."""
     folder.mkdir(parents=True, exist_ok=True)
+    save_weights(model.state_dict(), folder)
+    write_config(folder, config)
+
+
+def save_weights(
+    state: Mapping[str, Tensor], folder: Path, *, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the weights, rounded to `dtype`; ValueError where one is not finite in it."""
     tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in model.state_dict().items()
+        name: (tensor.detach().to(dtype) if tensor.is_floating_point() else tensor)
+        .cpu()
+        .contiguous()
+        for name, tensor in state.items()
     }
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ValueError("a weight is not finite in float16")
+        raise ValueError(f"a weight is not finite in {str(dtype).removeprefix('torch.')}")
     aside = folder / f"{WEIGHTS_NAME}.part"
     save_file(tensors, aside, metadata={"format": "pt"})
     aside.chmod(0o644)  # safetensors makes files that only their owner can read
     aside.replace(folder / WEIGHTS_NAME)
+
+
+def write_config(folder: Path, config: ModelFolderConfig) -> None:
+    """Write the configuration file."""
     text = json.dumps({"model_cfg": config.model, "preprocess_cfg": config.preprocess}, indent=2)
     aside = folder / f"{CONFIG_NAME}.part"
     aside.write_text(text + "\n", encoding="utf-8")

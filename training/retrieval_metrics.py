@@ -34,10 +34,7 @@ def text_to_image(
 
     Texts 0 and 2 find their photo first (0.9 > 0.2, 0.8 > 0.1), texts 1 and 3 second.
     """
-    owner = np.asarray(image_of_text)
-    right = similarity[owner, np.arange(similarity.shape[1])]
-    # The right photo itself is among those that reach its score, so its rank starts at 1.
-    return _summary((similarity >= right).sum(axis=0), ks)
+    return _summary(text_ranks(similarity, _is_own(similarity, image_of_text)), ks)
 
 
 def image_to_text(
@@ -60,11 +57,33 @@ def image_to_text(
     In the second case photo 0's texts (0.1, 0.5) stand behind 0.9 and 0.6: rank 3; photo 1's
     better text (0.7) stands behind 0.8: rank 2.
     """
-    owner = np.asarray(image_of_text)
-    is_right = owner[None, :] == np.arange(similarity.shape[0])[:, None]  # (images, texts)
+    return _summary(image_ranks(similarity, _is_own(similarity, image_of_text)), ks)
+
+
+def text_ranks(similarity: NDArray[np.floating], is_right: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return where the best right photo stands for each text, int64 [texts], 1 being first.
+
+    Both arrays are [images, texts]. A wrong photo that ties counts as ranked before, and so does
+    one whose score is no number: a model that has diverged earns nothing.
+    """
+    return image_ranks(similarity.T, is_right.T)
+
+
+def image_ranks(similarity: NDArray[np.floating], is_right: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return where the best right text stands for each photo, int64 [images], as `text_ranks`."""
     best = np.where(is_right, similarity, -np.inf).max(axis=1, keepdims=True)
-    wrong_before = (similarity >= best) & ~is_right
-    return _summary(1 + wrong_before.sum(axis=1), ks)
+    before = ~(similarity < best) & ~is_right
+    ranks: NDArray[np.int64] = 1 + before.sum(axis=1, dtype=np.int64)
+    return ranks
+
+
+def _is_own(
+    similarity: NDArray[np.floating], image_of_text: Sequence[int] | NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Say which text is whose, [images, texts]."""
+    photos = np.arange(similarity.shape[0])[:, None]
+    is_own: NDArray[np.bool_] = photos == np.asarray(image_of_text)[None, :]
+    return is_own
 
 
 def _summary(ranks: NDArray[np.integer], ks: Sequence[int]) -> RetrievalMetrics:

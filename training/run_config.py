@@ -19,12 +19,10 @@ class ModelConfig:
     image_size: int | None = None  # pixels; None is the model's own
     freeze_image: bool = False  # locked-image tuning (LiT)
     freeze_text: bool = False
-    unlocked_image_groups: int = (
-        0  # with freeze_image: so many last groups are trained all the same
-    )
+    unlocked_image_groups: int = 0  # with freeze_image: so many last ones are trained all the same
     lora_rank: int = 0  # 0 trains the weights themselves
     lora_alpha: float = 16.0
-    lora_layers: str = "attention|mlp|fc|proj"  # a regular expression on names of linear layers
+    lora_layers: str = "attn|attention|mlp|fc|proj"  # a regular expression on names of weights
     gradient_checkpointing: bool = False
     initial_logit_scale: float | None = None  # None: the model's own, or 1 / 0.07 from scratch
 
@@ -40,18 +38,22 @@ class DataConfig:
     image_column: str = "image"
     caption_column: str = "caption"
     labels: tuple[str, ...] = ()  # only samples with these labels; () takes all
-    workers: int = 1
+    workers: int = 1  # 1: a thread beside the model; more: processes; 0: neither
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """What a photo goes through before each look; the default is the paper's random square crop."""
+    """What a photo goes through before each look; the default is a random crop of nearly all of it.
 
-    crop_scale: tuple[float, float] = (0.9, 1.0)  # share of the area that a crop keeps
-    crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    The random square crop of the CLIP paper is scale (1, 1) and ratio (1, 1).
+    """
+
+    # Share of the area of the largest crop of its shape that fits into the photo.
+    crop_scale: tuple[float, float] = (0.9, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)  # width by height, over that of the model
     flip: float = 0.0  # probability; captions that say left or right become wrong
-    color_jitter: float = 0.0
+    color_jitter: float = 0.0  # brightness, contrast and saturation by so much, hue by a quarter
     grayscale: float = 0.0  # probability
     blur: float = 0.0  # probability
     erase: float = 0.0  # probability

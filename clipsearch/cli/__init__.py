@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from clipsearch.cli.quick import quick_info, quick_search
+    from clipsearch.cli.quick import quick_index, quick_info, quick_search
 
     if (search := quick_search(arguments)) is not None:
         from clipsearch.cli.searching import run
@@ -32,6 +32,10 @@ def _run(arguments: list[str]) -> None:
         from clipsearch.cli.library_info import show_info
 
         show_info(**asked)
+    elif (asked := quick_index(arguments)) is not None:
+        from clipsearch.cli.index_command import index
+
+        index(**asked)
     else:
         from clipsearch.cli.app import app
 

@@ -6,6 +6,7 @@ import typer
 
 from clipsearch.cli.backup_command import backup, restore
 from clipsearch.cli.check_command import check
+from clipsearch.cli.eval_commands import eval_app
 from clipsearch.cli.index_command import index
 from clipsearch.cli.info_command import info
 from clipsearch.cli.models_commands import models_app
@@ -13,6 +14,7 @@ from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.cli.query_commands import query, similar
 from clipsearch.cli.remove_command import remove
 from clipsearch.cli.serve_command import serve
+from clipsearch.cli.train_command import train
 from clipsearch.cli.watch_command import watch
 
 EXIT_CODES = (
@@ -65,6 +67,8 @@ app.command()(similar)
 app.command()(serve)
 app.command()(info)
 app.add_typer(models_app, name="models")
+app.command()(train)
+app.add_typer(eval_app, name="eval")
 app.command()(remove)
 app.command()(check)
 app.command()(backup)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipsearch.training.data import Sample
+from clipsearch.training.samples import Sample
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from clipsearch.image_opening import open_image
 from clipsearch.training.builtin.teachers import SentenceEncoder
-from clipsearch.training.data import Sample
+from clipsearch.training.samples import Sample
 
 _BATCH = 8  # small batches stay in the processor's cache; larger ones ran slower
 
@@ -28,9 +28,9 @@ def cached_image_features(
     samples: Sequence[Sample], classifier: nn.Module, preprocess: Preprocess, *, cache: Path
 ) -> NDArray[np.float16]:
     """Return pooled features, float16 [n, 1280]; the cache file is named by the photos."""
-    path = cache / f"features-{_digest(sample.jpeg for sample in samples)}.npy"
+    path = cache / f"features-{_digest(sample.image for sample in samples)}.npy"
     if not path.exists():
-        pixels = (preprocess(open_image(sample.jpeg).image) for sample in samples)
+        pixels = (preprocess(open_image(sample.image).image) for sample in samples)
         _save(path, image_features(pixels, classifier))
     loaded: NDArray[np.float16] = np.load(path)
     return loaded

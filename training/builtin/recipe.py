@@ -43,9 +43,9 @@ from clipsearch.training.builtin.text_student import (
     token_strings,
 )
 from clipsearch.training.builtin.wordnet import read_visible_nouns
-from clipsearch.training.data import read_lines, read_shard, read_shards, shard_paths
-from clipsearch.training.evaluate import evaluate, report_lines
+from clipsearch.training.evaluation import evaluate_retrieval, report_lines
 from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
+from clipsearch.training.sources import read_lines, read_shard, read_shards, shard_paths
 
 WIDTH = 256
 CONTEXT = 48  # tokens: the longest validation caption has 41, a long search some 20
@@ -250,4 +250,4 @@ def main() -> None:
     sources = Sources(options.data, options.teachers, options.wordnet, options.cache)
     save_model_folder(build(sources), options.out, MODEL)
     samples = list(read_shard(options.data / "val" / "val.tar"))
-    print("\n".join(report_lines(evaluate(f"local-dir:{options.out}", samples))))
+    print("\n".join(report_lines(evaluate_retrieval(f"local-dir:{options.out}", samples))))

@@ -1,0 +1,516 @@
+"""Where training finds photos and captions, compared with plain readings of the same files."""
+
+import csv
+import gzip
+import json
+import pickle
+import tarfile
+
+import pytest
+from captioned_files import facts, jpeg, with_iptc, write_shard, xmp
+
+from clipsearch import Library
+from clipsearch.errors import InvalidInput, LibraryNotFound
+from clipsearch.training.run_config import DataConfig
+from clipsearch.training.source_folders import albums
+from clipsearch.training.sources import (
+    BadSample,
+    hold_out,
+    open_data,
+    open_source,
+    open_sources,
+    read_lines,
+    read_shard,
+    read_shards,
+    shard_paths,
+    with_labels,
+)
+
+RED, BLUE, GREEN = jpeg("red"), jpeg("blue"), jpeg("green")
+
+
+def everything(source):
+    return [source[number] for number in range(len(source))]
+
+
+def captions_by_key(source):
+    return {sample.key: sample.captions for sample in everything(source)}
+
+
+# shards
+
+
+def test_a_shard_gives_its_photos_with_captions_and_labels(tmp_path):
+    write_shard(
+        tmp_path / "b.tar",
+        {
+            "1.jpg": b"first",
+            "1.json": facts("a dog", "a brown dog"),
+            "2.json": facts("a photo of a tulip", label="tulip"),
+            "2.jpg": b"second",
+        },
+    )
+    write_shard(tmp_path / "a.tar", {"x.jpg": b"zero", "x.json": facts("a cat")})
+    samples = list(read_shards(shard_paths(tmp_path)))
+    assert [(s.key, s.image, s.captions, s.label) for s in samples] == [
+        ("x", b"zero", ("a cat",), None),
+        ("1", b"first", ("a dog", "a brown dog"), None),
+        ("2", b"second", ("a photo of a tulip",), "tulip"),
+    ]
+    assert [s.key for s in everything(open_source(tmp_path))] == ["a/x", "b/1", "b/2"]
+
+
+@pytest.mark.parametrize(
+    ("members", "captions", "label"),
+    [
+        ({"a.jpg": b"p", "a.txt": b"one\n\n  two \none\n"}, ("one", "two"), None),
+        ({"a.webp": b"p", "a.json": b'{"caption": "a  dog"}'}, ("a dog",), None),
+        ({"a.PNG": b"p", "a.json": b'{"text": ["x", "", null, "y"]}'}, ("x", "y"), None),
+        ({"a.jpeg": b"p", "a.json": b'["x", "y"]'}, ("x", "y"), None),
+        ({"a.jpg": b"p", "a.json": b'{"captions": []}', "a.txt": b"\xef\xbb\xbfx"}, ("x",), None),
+        ({"a.jpg": b"p", "a.cls": b"7", "a.txt": b"x"}, ("x",), "7"),
+        (
+            {"a.jpg": b"p", "a.cls": b"tulip"},
+            ("a photo of tulip", "a picture of tulip", "tulip"),
+            "tulip",
+        ),
+    ],
+)
+def test_the_usual_forms_of_a_sample_are_read(tmp_path, members, captions, label):
+    (sample,) = everything(open_source(write_shard(tmp_path / "s.tar", members)))
+    assert (sample.key, sample.image) == ("a", b"p")
+    assert (sample.captions, sample.label) == (captions, label)
+
+
+def test_keys_end_at_the_first_dot_and_members_need_not_be_neighbours(tmp_path):
+    long = "a" * 150
+    members = {
+        "v1.0/cat.jpg": b"cat",
+        "v1.0/dog.thumb.jpg": b"dog",
+        f"{long}/x.jpg": b"deep",
+        "._shadow.jpg": b"of macOS",
+        "readme.md": b"not ours",
+        "v1.0/dog.txt": b"a dog",
+        "v1.0/cat.txt": b"a cat",
+        f"{long}/x.txt": b"deep down",
+    }
+    source = open_source(write_shard(tmp_path / "s.tar", members))
+    assert [(s.key, s.image, s.captions[0]) for s in everything(source)] == [
+        ("v1.0/cat", b"cat", "a cat"),
+        ("v1.0/dog", b"dog", "a dog"),
+        (f"{long}/x", b"deep", "deep down"),
+    ]
+
+
+def test_a_real_shard_reads_as_tarfile_and_json_read_it(shared_data):
+    path = shared_data / "train" / "train-00006.tar"
+    with tarfile.open(path) as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}
+    expected = []
+    for name, image in members.items():
+        if name.endswith(".jpg"):
+            said = json.loads(members[name[:-3] + "json"])
+            captions = [" ".join(text.split()) for text in said["captions"]]
+            expected.append((name[:-4], image, captions, said.get("label")))
+    source = open_source(path)
+    assert source.neighbourhoods() == [range(len(expected))]
+    for number in (*range(0, len(expected), 97), len(expected) - 1):
+        sample = source[number]
+        assert (sample.key, sample.image, list(sample.captions), sample.label) == expected[number]
+    assert [source.key(n) for n in range(len(source))] == [key for key, *_ in expected]
+
+
+def test_the_validation_shard_holds_what_its_description_says(shared_data):
+    samples = list(read_shard(shared_data / "val" / "val.tar"))
+    assert len(samples) == 1000
+    assert all(len(sample.captions) == 5 for sample in samples)
+
+
+def test_patterns_name_several_shards(tmp_path):
+    for name in ("t-08", "t-09", "t-10", "v-08"):
+        write_shard(tmp_path / f"{name}.tar", {"a.jpg": b"p", "a.txt": name.encode()})
+
+    def names(pattern):
+        return [sample.captions[0] for sample in everything(open_source(f"{tmp_path}/{pattern}"))]
+
+    assert names("t-{08..10}.tar") == ["t-08", "t-09", "t-10"]
+    assert names("{v,t}-08.tar") == ["v-08", "t-08"]
+    assert names("t-*.tar") == ["t-08", "t-09", "t-10"]
+    assert names("t-0[89].tar") == ["t-08", "t-09"]
+    with pytest.raises(InvalidInput, match=r"there is no .*t-07\.tar"):
+        names("t-{07..09}.tar")
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def damage_second_header(path):
+    content = bytearray(path.read_bytes())
+    content[1024:1028] = b"\xff\xff\xff\xff"  # a header and a block of content come before
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda p: p.unlink(), "there is no"),
+        (lambda p: p.write_bytes(b""), "no tar file, or damaged: empty file"),
+        (lambda p: p.write_bytes(b"hello" * 1000), "no tar file, or damaged"),
+        (lambda p: p.write_bytes(gzip.compress(p.read_bytes())), "is compressed: unpack it"),
+        (lambda p: cut(p, 600), "is cut short"),
+        (lambda p: cut(p, 700 + 512), "is cut short"),
+        (lambda p: cut(p, 2048), "is cut short"),
+        (damage_second_header, "damaged at byte 1,024"),
+    ],
+)
+def test_a_spoiled_shard_is_named_before_the_work_starts(tmp_path, spoil, complaint):
+    members = {"a.jpg": b"p", "a.txt": b"x", "b.jpg": b"p", "b.txt": b"y"}
+    path = write_shard(tmp_path / "s.tar", members)
+    spoil(path)
+    with pytest.raises(InvalidInput, match=complaint) as raised:
+        open_source(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_photos_without_captions_are_bad_samples_with_a_reason(tmp_path):
+    members = {
+        **{"1.jpg": b"p", "1.json": facts()},
+        **{"2.jpg": b"p", "2.json": b"{"},
+        **{"3.jpg": b"", "3.txt": b"x", "4.jpg": b"p", "5.txt": b"no picture", "6.jpg": b"p"},
+        **{"6.txt": b" \n"},
+        **{"7.jpg": b"p", "7.txt": b"good"},
+    }
+    source = open_source(write_shard(tmp_path / "s.tar", members))
+    reasons = {}
+    for number in range(len(source)):
+        try:
+            assert source[number].captions == ("good",)
+        except BadSample as error:
+            reasons[error.key] = pickle.loads(pickle.dumps(error)).reason
+    assert reasons == {
+        "1": "no caption",
+        "2": "its json can't be read",
+        "3": "the picture is empty",
+        "4": "no caption",
+        "6": "no caption",
+    }
+    with pytest.raises(ValueError, match=r"^1: no caption$"):
+        list(read_shard(tmp_path / "s.tar"))
+
+
+def test_a_shard_that_shrinks_during_training_costs_only_its_samples(tmp_path):
+    path = write_shard(tmp_path / "s.tar", {"a.jpg": b"p", "a.txt": b"x"})
+    source = open_source(path)
+    cut(path, 600)
+    with pytest.raises(BadSample, match="has changed since training began"):
+        source[0]
+
+
+# tables
+
+
+def photo_folder(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", 'image,caption\na.jpg,one\nb.jpg,"two, or\n""three"""\na.jpg,four\n'),
+        ("t.tsv", 'image\tcaption\na.jpg\tone\nb.jpg\t"two, or\n""three"""\na.jpg\tfour\n'),
+        ("t.csv", 'filepath\ttitle\na.jpg\tone\nb.jpg\t"two, or\n""three"""\na.jpg\tfour\n'),
+        ("t.csv", '\ufeffFile;Text;n\na.jpg;one;1\nb.jpg;"two, or\n""three""";2\na.jpg;four;3\n'),
+        (
+            "t.jsonl",
+            '{"image": "a.jpg", "caption": ["one", "four"]}\n\n'
+            '{"image": "b.jpg", "text": 0, "caption": "two, or\\n\\"three\\""}\n',
+        ),
+    ],
+)
+def test_tables_in_the_usual_forms_give_the_same_photos(tmp_path, name, text):
+    photo_folder(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    assert [(s.key, s.image, s.captions) for s in everything(open_source(tmp_path / name))] == [
+        ("a.jpg", b"a.jpg", ("one", "four")),
+        ("b.jpg", b"b.jpg", ('two, or "three"',)),
+    ]
+
+
+def test_a_table_of_real_captions_reads_as_the_csv_module_reads_it(shared_data, tmp_path):
+    samples = list(read_shard(shared_data / "val" / "val.tar"))[:50]
+    for sample in samples:
+        (tmp_path / f"{sample.key}.jpg").write_bytes(sample.image)
+    with (tmp_path / "captions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "caption"])
+        writer.writerows([f"{s.key}.jpg", text] for s in samples for text in s.captions)
+    again = everything(open_source(tmp_path / "captions.csv"))
+    assert [(s.key[:-4], s.image, s.captions) for s in again] == [
+        (s.key, s.image, s.captions) for s in samples
+    ]
+
+
+def test_columns_can_be_named_and_labels_are_taken(tmp_path):
+    photo_folder(tmp_path / "pictures", "a.jpg", "b.jpg")
+    (tmp_path / "t.csv").write_text(
+        "image,where,caption,says,label\nno,pictures/a.jpg,no,yes,dog\nno,pictures/b.jpg,no,,cat\n"
+    )
+    source = open_source(tmp_path / "t.csv", image_key="where", caption_key="says")
+    assert [(s.captions, s.label) for s in everything(source)] == [
+        (("yes",), "dog"),
+        (("a photo of cat", "a picture of cat", "cat"), "cat"),
+    ]
+
+
+def test_a_picture_that_is_not_there_is_a_bad_sample(tmp_path):
+    photo_folder(tmp_path, "b.jpg")
+    (tmp_path / "t.csv").write_text("image,caption\na.jpg,one\nb.jpg,two\n")
+    source = open_source(tmp_path / "t.csv")
+    with pytest.raises(BadSample, match=r"^a\.jpg: the picture can't be read: No such file"):
+        source[0]
+    assert source[1].image == b"b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("t.csv", "a,b\n1,2\n", r"no column of pictures .*it has: a, b"),
+        ("t.csv", "image,b\n1,2\n", r"no column of captions .*it has: image, b"),
+        ("t.csv", "", "has no rows"),
+        ("t.csv", "image,caption\n", "has no rows"),
+        ("t.csv", "image,caption\nx.jpg,\n", r"can be learned from: the picture can't be read"),
+        ("t.csv", "image,caption\na.jpg,\n", r"can be learned from: no caption \(a\.jpg, for one"),
+        ("t.csv", "image,caption\n,x\n", "no row of .* names a picture"),
+        ("t.csv", "image,caption\nhttps://x.org/a.jpg,x\n", "download the pictures first"),
+        ("t.csv", "image,caption\n\udcff,x\n", "not text in UTF-8"),
+        ("t.jsonl", '{"image": "a", "caption": "b"}\n[1]\n', "line 2: not a JSON object"),
+        ("t.jsonl", '{"image": "a"', "line 1: not a JSON object"),
+        ("t.xls", "x", r"is no \.tar, \.csv"),
+    ],
+)
+def test_a_table_that_cannot_serve_is_named_before_the_work_starts(tmp_path, name, text, complaint):
+    photo_folder(tmp_path, "a.jpg")
+    (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InvalidInput, match=complaint) as raised:
+        open_source(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_named_column_that_lacks_is_not_guessed(tmp_path):
+    (tmp_path / "t.csv").write_text("image,caption\na.jpg,x\n")
+    with pytest.raises(InvalidInput, match="has no column 'txet'; it has: image, caption"):
+        open_source(tmp_path / "t.csv", caption_key="txet")
+
+
+# folders
+
+
+def test_captions_are_found_beside_a_picture_and_in_it(tmp_path):
+    takeout = {"title": "d.jpg", "description": "from takeout", "people": [{"name": "Anna"}]}
+    files = {
+        **{"a.jpg": RED, "a.txt": b"one\ntwo\n", "a.json": b'{"caption": "not this"}'},
+        **{"sub/b.jpg": RED, "sub/b.jpg.txt": "caf\xe9".encode("latin-1")},
+        **{"c.jpg": RED, "c.json": b'{"captions": ["x", "y"]}'},
+        **{"d.jpg": RED, "d.jpg.json": json.dumps(takeout).encode()},
+        **{"e.jpg": RED, "e.xmp": xmp(caption="beside")},
+        "f.jpg": jpeg("blue", xmp=xmp(caption="in it &amp; more", keywords=("k",))),
+        "g.jpg": with_iptc(RED, (120, "by IPTC, caf\xe9".encode()), (25, b"k")),
+        "h.jpg": with_iptc(
+            RED, (25, b"Rex"), (25, b"2006"), (25, b"Pets|Dogs|Rex"), (25, b"garden")
+        ),
+        "i.jpg": jpeg("blue", xmp=xmp(keywords=("People/Anna",), faces=("Rex", "Anna"))),
+        "j.jpg": jpeg("blue", xmp=b"<x:xmpmeta>broken</x:xmpmeta>"),
+        ".hidden.jpg": RED,
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    source = open_source(tmp_path)
+    keys = [source.key(number) for number in range(len(source))]
+    assert keys == [*(f"{letter}.jpg" for letter in "acdefghij"), "sub/b.jpg"]
+    with pytest.raises(BadSample, match=r"^j\.jpg: no caption$"):
+        source[keys.index("j.jpg")]
+    found = {key: source[number] for number, key in enumerate(keys) if key != "j.jpg"}
+    assert {key: sample.captions for key, sample in found.items() if sample.label is None} == {
+        "a.jpg": ("one", "two"),
+        "sub/b.jpg": ("caf\xe9",),
+        "c.jpg": ("x", "y"),
+        "d.jpg": ("from takeout",),
+        "e.jpg": ("beside",),
+        "f.jpg": ("in it & more",),
+        "g.jpg": ("by IPTC, caf\xe9",),
+    }
+    assert found["h.jpg"].label == "Rex, garden"
+    assert found["h.jpg"].captions[::3] == (
+        "a photo of Rex",
+        "a photo of garden",
+        "a photo of Rex and garden",
+    )
+    assert found["i.jpg"].label == "Rex, Anna"
+
+
+def test_xmp_is_found_in_every_format_that_holds_it(tmp_path):
+    from PIL import Image
+
+    packet = xmp(caption="a red field")
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "a.webp", xmp=packet)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "b.jpg", xmp=packet)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "c.tif", tiffinfo={700: packet})
+    assert set(captions_by_key(open_source(tmp_path)).values()) == {("a red field",)}
+    assert len(open_source(tmp_path)) == 3
+
+
+def test_a_folder_with_a_table_is_that_table(tmp_path):
+    photo_folder(tmp_path / "train", "a.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text\ntrain/a.png,hello\n")
+    assert captions_by_key(open_source(tmp_path)) == {"train/a.png": ("hello",)}
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, r"no \.tar shard and no picture in"),
+        ({"a.jpg": RED}, r"no caption \(a\.jpg, for one\); a caption lies beside its picture"),
+        ({"a.jpg": RED, "a.json": b"{"}, "the JSON file beside it can't be read"),
+    ],
+)
+def test_a_folder_that_cannot_serve_is_named_before_the_work_starts(tmp_path, files, complaint):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=complaint):
+        open_source(tmp_path)
+    with pytest.raises(InvalidInput, match="there is no"):
+        open_source(tmp_path / "nowhere")
+
+
+# libraries
+
+
+def test_a_library_gives_captions_people_and_albums(tmp_path, tiny_model_folder):
+    photos = tmp_path / "Photos"
+    for name, content in {
+        "2021/2021-07-04 Lake Garda/a.jpg": jpeg("red"),
+        "2021/2021-07-04 Lake Garda/b.jpg": jpeg("blue", xmp=xmp(faces=("Anna",))),
+        "2021/2021-07-04 Lake Garda/c.jpg": jpeg("white", xmp=xmp(caption="Anna swims")),
+        "DCIM/100CANON/d.jpg": jpeg("black"),
+    }.items():
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(content)
+    with Library(tmp_path / "library") as library:
+        library.index([photos], model=str(tiny_model_folder))
+    source = open_source(f"library:{tmp_path / 'library'}")
+    samples = {}
+    for number in range(len(source)):
+        try:
+            samples[source.key(number)[-5:]] = source[number]
+        except BadSample as error:
+            assert error.reason == "no caption"
+            assert error.key.endswith("d.jpg")
+    assert len(source) == 4
+    lake = ("a photo of Lake Garda", "a picture of Lake Garda", "Lake Garda")
+    assert (samples["a.jpg"[-5:]].captions, samples["a.jpg"].label) == (lake, "Lake Garda")
+    assert samples["b.jpg"].label == "Anna, Lake Garda"
+    assert "a photo of Anna and Lake Garda" in samples["b.jpg"].captions
+    assert (samples["c.jpg"].captions, samples["c.jpg"].label) == (("Anna swims",), None)
+    assert samples["a.jpg"].image == jpeg("red")
+    with pytest.raises(LibraryNotFound):
+        open_source(f"library:{tmp_path / 'no library'}")
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/p/Photos/Italy/Rome trip/a.jpg", ("Rome trip", "Italy")),
+        ("/p/Photos/2019/2019-07-21_Our_garden/a.jpg", ("Our garden",)),
+        ("/p/Photos/Garden 2020/a.jpg", ("Garden",)),
+        ("/p/Photos/20190721 Rex/a.jpg", ("Rex",)),
+        ("/p/Photos/DCIM/100APPLE/a.jpg", ()),
+        ("/p/Photos/2019/07/21/a.jpg", ()),
+        ("/p/Photos/Camera Roll/a.jpg", ()),
+        ("/p/Rex/a.jpg", ("Rex",)),
+        ("/q/Elsewhere/a.jpg", ()),
+    ],
+)
+def test_albums_are_folders_whose_names_say_something(path, names):
+    from pathlib import PurePosixPath as P
+
+    assert albums(P(path), [P("/p/Photos"), P("/p/Rex")]) == names
+
+
+# several sources, and parts of them
+
+
+@pytest.fixture
+def two_shards(tmp_path):
+    for name, count in (("a", 30), ("b", 20)):
+        members = {}
+        for i in range(count):
+            label = "cat" if i % 3 == 0 else "dog"
+            members |= {f"{i}.jpg": b"p", f"{i}.json": facts(f"{name}{i}", label=label)}
+        write_shard(tmp_path / f"{name}.tar", members)
+    return [str(tmp_path / "a.tar"), str(tmp_path / "b.tar")]
+
+
+def test_joined_sources_come_one_after_the_other(two_shards):
+    source = open_sources(two_shards)
+    samples = everything(source)
+    assert [s.captions[0] for s in samples] == [f"a{i}" for i in range(30)] + [
+        f"b{i}" for i in range(20)
+    ]
+    assert len({s.key for s in samples}) == 50
+    assert [s.key for s in samples] == [source.key(number) for number in range(50)]
+    assert source.neighbourhoods() == [range(30), range(30, 50)]
+    assert everything(pickle.loads(pickle.dumps(source))) == samples
+
+
+def test_labels_choose_samples(two_shards):
+    source = open_sources(two_shards, labels=["Cat"])
+    assert [s.captions[0] for s in everything(source)] == [
+        *(f"a{i}" for i in range(0, 30, 3)),
+        *(f"b{i}" for i in range(0, 20, 3)),
+    ]
+    assert source.neighbourhoods() == [range(10), range(10, 17)]
+    with pytest.raises(InvalidInput, match="no sample has the label 'owl'"):
+        with_labels(open_sources(two_shards), ["cat", "owl"])
+
+
+def test_what_is_held_out_depends_on_the_keys_alone(two_shards):
+    whole = open_sources(two_shards)
+    kept, held = hold_out(whole, 0.2)
+    keys = {s.key for s in everything(held)}
+    assert len(held) == 10
+    assert keys.isdisjoint(s.key for s in everything(kept))
+    assert len(kept) == 40
+    train, validation = open_data(DataConfig(train=tuple(two_shards), held_out=0.2))
+    assert {s.key for s in everything(validation)} == keys
+    before = {s.key for s in everything(hold_out(open_source(two_shards[0]), 0.2)[1])}
+    assert len(before & keys) >= 4  # of 6: most stay when a shard is added
+    assert everything(train) == everything(kept)
+
+
+def test_validation_data_leaves_training_data_whole(two_shards):
+    train, validation = open_data(DataConfig(train=(two_shards[0],), validation=(two_shards[1],)))
+    assert (len(train), len(validation)) == (30, 20)
+    assert open_data(DataConfig(train=(two_shards[0],), held_out=0))[1] is None
+    with pytest.raises(InvalidInput, match=r"can't hold back 0\.01 of 30 photos"):
+        open_data(DataConfig(train=(two_shards[0],), held_out=0.01))
+    with pytest.raises(InvalidInput, match="no training data is named"):
+        open_data(DataConfig())
+
+
+def test_text_lines_are_read_packed_or_not_without_blank_ones(tmp_path):
+    text = "a dog\n\n  a café by the sea \n"
+    (tmp_path / "plain.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("plain.txt", "packed.txt.gz"):
+        assert read_lines(tmp_path / name) == ["a dog", "a café by the sea"]
+
+
+def test_a_folder_without_shards_is_named(tmp_path):
+    with pytest.raises(InvalidInput, match=r"no \.tar shard in"):
+        shard_paths(tmp_path)

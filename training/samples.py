@@ -1,0 +1,70 @@
+"""One photo with its captions, as every source gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipsearch.errors import InvalidInput
+
+# CLIP's prompt (Radford et al. 2021, 3.1.4) and two near it, for names that no sentence goes with.
+_PROMPTS = ("a photo of {}", "a picture of {}", "{}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo with its captions, at least one; `label` is the name of its class, if it has one.
+
+    Two photos with one label are never each other's negatives.
+    """
+
+    key: str  # unique in its source
+    image: bytes  # the file's bytes, in any format that clipsearch opens
+    captions: tuple[str, ...]
+    label: str | None = None
+
+
+class BadSample(InvalidInput, ValueError):
+    """A photo that can't be learned from; training goes on with another in its place."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason  # the same words for the same trouble, so that it can be counted
+
+    def __reduce__(self) -> tuple[type[BadSample], tuple[str, str]]:
+        """Be picklable: a worker process hands it over."""
+        return BadSample, (self.key, self.reason)
+
+
+NO_CAPTION = "no caption"
+
+
+def make_sample(key: str, image: bytes, captions: Sequence[str], label: str | None) -> Sample:
+    """Return the sample; a photo without captions takes them from its label, if that is a name.
+
+    Raises BadSample where there is neither.
+    """
+    if not captions and label and not label.isdecimal():
+        captions = captions_about([label])
+    if not captions:
+        raise BadSample(key, NO_CAPTION)
+    if not image:
+        raise BadSample(key, "the picture is empty")
+    return Sample(key, image, tuple(captions), label or None)
+
+
+def texts_in(value: Any) -> tuple[str, ...]:
+    """Return the texts in a string or a list of strings: stripped, each once, no blank ones."""
+    values: Iterable[Any] = value if isinstance(value, (list, tuple)) else (value,)
+    texts = (" ".join(text.split()) for text in values if isinstance(text, str))
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def captions_about(names: Sequence[str]) -> tuple[str, ...]:
+    """Make captions of what a photo shows: CLIP's prompts for each name, and for all together."""
+    things = list(names)
+    if len(things) > 1:
+        things.append(f"{', '.join(names[:-1])} and {names[-1]}")
+    return tuple(prompt.format(thing) for thing in things for prompt in _PROMPTS)
