@@ -113,13 +113,18 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2)
+            batch = self._on_device(torch.from_numpy(np.stack(pixels))).permute(0, 3, 1, 2)
             pictures = (batch.float() * self._scale + self._shift).to(self.precision)
             vectors = self._unit(self._network.encode_image(pictures))
             if self._try_int8 and len(pixels) >= JUDGED_WITH:
                 self._try_int8 = False
                 self._go_int8(pictures, vectors)
         return vectors
+
+    def _on_device(self, batch: torch.Tensor) -> torch.Tensor:
+        if self.device.type == "cuda":  # from locked memory, several times as fast
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.to(self.device)
 
     def _go_int8(self, pictures: torch.Tensor, expected: NDArray[np.float32]) -> None:
         """Let the image tower work in int8 from now on, if it finds these vectors so too."""

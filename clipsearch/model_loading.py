@@ -233,7 +233,10 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
 
     try:
         with _quiet():
-            if path.suffix != ".safetensors":
+            if path.suffix == ".safetensors":
+                if _copy_weights(network, path):
+                    return
+            else:
                 _refuse_code(path)
             open_clip.load_checkpoint(network, path, strict=True, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -242,6 +245,38 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
         raise ModelError(
             f"the weights {path} are damaged or don't fit the configuration: {_reason(error)}"
         ) from error
+
+
+def _copy_weights(network: torch.nn.Module, path: Path) -> bool:
+    """Read weights one by one into the network's own; False if they are not exactly its own.
+
+    A second copy of all of them would be the most memory that indexing ever takes.
+    """
+    import torch
+    from safetensors import safe_open
+
+    dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    dtypes |= {"I64": torch.int64}  # a batch norm's count
+    with safe_open(path, framework="pt") as weights:  # it refuses a file that lies about its size
+        own = network.state_dict()
+        if set(weights.keys()) != own.keys():
+            return False
+        slices = {name: weights.get_slice(name) for name in own}
+        if any(slices[name].get_shape() != [*own[name].shape] for name in own):
+            return False
+        if any(part.get_dtype() not in dtypes for part in slices.values()):
+            return False
+    with path.open("rb") as file, torch.no_grad():
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        start = file.tell()
+        for name, tensor in own.items():
+            first, end = header[name]["data_offsets"]
+            content = torch.empty(end - first, dtype=torch.uint8)
+            file.seek(start + first)
+            if file.readinto(memoryview(content.numpy())) != end - first:
+                raise OSError(f"{path} ends too early")
+            tensor.copy_(content.view(dtypes[header[name]["dtype"]]).reshape(tensor.shape))
+    return True
 
 
 def _try_out(network: torch.nn.Module, located: LocatedModel, tokenizer: TextTokenizer) -> None:
