@@ -4,9 +4,10 @@ python -m benchmarks.warm_query [PHOTOS]
 
 A server for a library of PHOTOS (1,000) made-up embeddings with the built-in model, and one with a
 model of ViT-B-32-256's size. Whole processes are timed, and questions over the socket alone, each
-of other words.
+of other words; and how much of that the text tower takes, in this process.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.cold_query import PHOTOS, PROGRAM, ROUNDS, WORDS, make_library, make_vit_b_32, timed
+from clipsearch import Library
 from clipsearch.serve_client import connected
 
 QUESTIONS = 200
@@ -33,14 +35,15 @@ def main(photos: int) -> None:
         vit = str(make_vit_b_32(place / "vit-b-32"))
         for what, model in (("builtin", "builtin"), ("ViT-B-32-256", vit)):
             library = make_library(place / what, model, photos)
-            with served(library):
+            with served(library) as server:
                 query = [*PROGRAM, "query", WORDS, "--library", str(library)]
                 show(f"{what}: whole process", *processes(query), limit=200)
-                show(f"{what}: inside the server", answers(library), limit=15)
+                show(f"{what}: inside the server", *answers(library, server.pid), limit=15)
+            show(f"{what}: of that, the text tower", *encoded(library))
 
 
 @contextmanager
-def served(library: Path) -> Iterator[None]:
+def served(library: Path) -> Iterator[subprocess.Popen[str]]:
     command = [*PROGRAM, "serve", "--library", str(library)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -48,7 +51,7 @@ def served(library: Path) -> Iterator[None]:
             said = server.stderr.readline()
             if not said.startswith("serving"):
                 sys.exit(f"no server: {said}")
-            yield
+            yield server
         finally:
             server.terminate()
 
@@ -60,18 +63,49 @@ def processes(command: list[str]) -> tuple[float, float]:
     return 1000 * seconds, 1000 * processor
 
 
-def answers(library: Path) -> float:
-    """Return the median milliseconds from a question sent to its answer read."""
+def answers(library: Path, pid: int) -> tuple[float, float | None]:
+    """Return the median milliseconds from a question sent to its answer read, and the mean of the
+    server's processor.
+    """
     times = []
-    for number in range(QUESTIONS):
-        words = f"{number} {ANIMALS[number % 5]}s {PLACES[number // 5 % 5]}"
-        with connected(str(library)) as server:
+    before = processor_seconds(pid)
+    for words in questions():
+        with connected(library) as server:
             started = time.perf_counter()
             found = server and server.ask("query", words, k=10, min_score=None, include_away=False)
             times.append(1000 * (time.perf_counter() - started))
         if not found:
             sys.exit("the server did not answer")
-    return statistics.median(times)
+    after = processor_seconds(pid)
+    used = None if before is None or after is None else 1000 * (after - before) / QUESTIONS
+    return statistics.median(times), used
+
+
+def encoded(library: Path) -> tuple[float, float]:
+    """Return the median milliseconds that a text takes to become a vector, and of the processor."""
+    times = []
+    with Library(library, read_only=True) as own:
+        own.encode_text([WORDS])
+        for words in questions():
+            started, processor = time.perf_counter(), time.process_time()
+            own.encode_text([words])
+            times.append((time.perf_counter() - started, time.process_time() - processor))
+    seconds, processors = (statistics.median(column) for column in zip(*times, strict=True))
+    return 1000 * seconds, 1000 * processors
+
+
+def questions() -> Iterator[str]:
+    for number in range(QUESTIONS):
+        yield f"{number} {ANIMALS[number % 5]}s {PLACES[number // 5 % 5]}"
+
+
+def processor_seconds(pid: int) -> float | None:
+    """Return what a process has used of the processor, where the system tells."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def show(

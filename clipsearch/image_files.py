@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from clipsearch.image_opening import is_image_name
 from clipsearch.index.changes import SeenFile
+from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
@@ -85,7 +86,7 @@ def scan_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Seen]:
     if stat.S_ISDIR(state.st_mode):
         yield from _walk(absolute, include_hidden)
     elif stat.S_ISREG(state.st_mode):
-        yield SeenFile(absolute, state.st_size, state.st_mtime_ns)
+        yield SeenFile(escape(absolute), state.st_size, state.st_mtime_ns)
     else:
         yield ScanProblem(Path(absolute), _special(state.st_mode))
 
@@ -104,23 +105,36 @@ def _walk(root: str, include_hidden: bool) -> Iterator[Seen]:
             if (state.st_dev, state.st_ino) in seen:
                 continue
             seen.add((state.st_dev, state.st_ino))
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=_name)
+            found, below, links = _look_through(folder, include_hidden)
         except OSError as error:
             yield ScanProblem(Path(folder), _reason(error))
             continue
         if state.st_dev != above:
             yield MountPoint(Path(folder))
-        below: list[tuple[str, int]] = []
-        in_library = _is_mac_library(folder)
-        for entry in entries:
-            if not include_hidden and not _is_wanted(entry.name, in_library):
-                continue
-            if _is_folder(entry):
-                (linked if entry.is_symlink() else below).append((entry.path, state.st_dev))
-            elif (found := _look_at(entry)) is not None:
-                yield found
-        folders.extend(reversed(below))
+        yield from found
+        linked.extend((path, state.st_dev) for path in links)
+        folders.extend((path, state.st_dev) for path in reversed(below))
+
+
+def _look_through(folder: str, include_hidden: bool) -> tuple[list[Seen], list[str], list[str]]:
+    """Return the photos and problems in a folder, the folders in it, and the links to folders."""
+    found: list[Seen] = []
+    below: list[str] = []
+    links: list[str] = []
+    in_library = _is_mac_library(folder)
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=_name)
+    for entry in entries:
+        name = entry.name
+        if not include_hidden and not _is_wanted(name, in_library):
+            continue
+        if _is_folder(entry):
+            (links if entry.is_symlink() else below).append(entry.path)
+        elif is_image_name(name):
+            found.append(_look_at(entry))
+        elif "." not in name and _is_broken_link(entry):
+            found.append(ScanProblem(Path(entry.path), "broken link"))
+    return found, below, links
 
 
 def _is_mac_library(folder: str) -> bool:
@@ -129,8 +143,8 @@ def _is_mac_library(folder: str) -> bool:
 
 def _is_wanted(name: str, in_mac_library: bool) -> bool:
     name = name.lower()
-    if in_mac_library and name not in _MAC_ORIGINALS:
-        return False
+    if in_mac_library:
+        return name in _MAC_ORIGINALS
     return not (
         name.startswith(".") or name in _SKIPPED_FOLDERS or name.endswith(_SKIPPED_FOLDER_SUFFIXES)
     )
@@ -153,21 +167,25 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look_at(entry: os.DirEntry[str]) -> SeenFile | ScanProblem | None:
-    name = entry.name
-    is_photo = is_image_name(name)
-    if not is_photo and not ("." not in name and entry.is_symlink()):
-        return None
+def _is_broken_link(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except OSError:
+        return True
+    return False
+
+
+def _look_at(entry: os.DirEntry[str]) -> SeenFile | ScanProblem:
     try:
         state = entry.stat()
     except OSError as error:
         reason = "broken link" if entry.is_symlink() else _reason(error)
         return ScanProblem(Path(entry.path), reason)
-    if not is_photo:
-        return None
     if not stat.S_ISREG(state.st_mode):
         return ScanProblem(Path(entry.path), _special(state.st_mode))
-    return SeenFile(entry.path, state.st_size, state.st_mtime_ns)
+    return SeenFile(escape(entry.path), state.st_size, state.st_mtime_ns)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -7,7 +7,6 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from clipsearch.away import EMPTY, SURELY_NOT_THERE, away_folders, is_away
 from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import UnreadableImage
 from clipsearch.image_files import MountPoint, ScanProblem, scan_photos
+from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
 from clipsearch.index.changes import (
     Change,
     Copied,
@@ -64,6 +64,28 @@ class Placement:
     embed: bool  # whether the content must go through the encoder
 
 
+class Decoders:
+    """The processes that decode photos: started when they are needed, kept until closed."""
+
+    def __init__(self) -> None:
+        self._pool: DecoderPool | None = None
+        self._made_for: tuple[Preprocessing, float] | None = None
+
+    def pool(self, preprocessing: Preprocessing, max_megapixels: float) -> DecoderPool:
+        """Return those for this model and limit; others are closed."""
+        if self._pool is None or self._made_for != (preprocessing, max_megapixels):
+            self.close()
+            self._pool = DecoderPool(preprocessing, max_megapixels=max_megapixels)
+            self._made_for = preprocessing, max_megapixels
+        return self._pool
+
+    def close(self) -> None:
+        """End the processes; they are started anew if they are needed again."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
 class IndexRun:
     """One run over some folders, with one model; each finished batch is committed.
 
@@ -77,6 +99,7 @@ class IndexRun:
         load_encoder: Callable[[], tuple[Encoder, int]],
         *,
         preprocessing: Preprocessing | None,
+        decoders: Decoders,
         options: IndexOptions,
         progress: Callable[[IndexProgress], None],
         stop: Callable[[], bool],
@@ -89,6 +112,7 @@ class IndexRun:
         self._store = store
         self._load_encoder = load_encoder
         self._preprocessing = preprocessing
+        self._decoders = decoders
         self._encoder: Encoder | None = None
         self._options = options
         self._progress = progress
@@ -117,15 +141,15 @@ class IndexRun:
         catalog = self._store.catalog
         seen = self._scan(roots)
         failed = {failure.file.path: failure.file for failure in catalog.failures(roots)}
-        rows = catalog.known_rows(self.model_id, roots)
-        left, unchanged = take_out_unchanged(seen, rows, set(map(to_text, failed)))
+        known = catalog.known_states(self.model_id, roots)
+        files, rows = take_out_unchanged(seen, known, set(map(to_text, failed)))
         found = compare(
-            map(SeenFile.state, left),
-            catalog.known(rows.values()),
+            map(SeenFile.state, files),
+            catalog.known_of(self.model_id, rows),
             failed,
             retry_failed=self._options.retry_failed,
         )
-        self.counts["unchanged"] = unchanged + len(found.same)
+        self.counts["unchanged"] = len(known) - len(rows) + len(found.same)
         self.counts["known failures"] = len(found.failed_still)
         unseen = {problem.path for problem in self.problems}
         self._gone = {
@@ -178,17 +202,14 @@ class IndexRun:
         """Read, place, prepare and encode files; reading and decoding work ahead of the encoder."""
         in_flight: deque[tuple[ReadFile, Placement, Future[PreparedPhoto]]] = deque()
         size = 0
-        with ExitStack() as stack:
-            pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 2))
-            stack.callback(pool.shutdown, cancel_futures=True)
-            decoders: DecoderPool | None = None
+        pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 2))
+        try:
             for read in self._read_ahead(pool, to_open):
                 self._stop_if_asked()
                 if isinstance(read, Failed):
                     self._fail([read.file], read.reason)
                 elif (placement := self._placement(read)) is not None:
-                    decoders = decoders or stack.enter_context(self._start_decoders())
-                    in_flight.append((read, placement, decoders.submit(read.data)))
+                    in_flight.append((read, placement, self._decode(read.data)))
                     size += len(read.data)
                 while in_flight and (
                     len(in_flight) > 2 * self._batch_size() or size > BYTES_IN_FLIGHT
@@ -198,12 +219,15 @@ class IndexRun:
             while in_flight:
                 self._stop_if_asked()
                 self._collect(*in_flight.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for *_, prepared in in_flight:
+                prepared.cancel()
 
-    def _start_decoders(self) -> DecoderPool:
-        return DecoderPool(
-            self._preprocessing or self._the_encoder().preprocessing,
-            max_megapixels=self._options.max_megapixels,
-        )
+    def _decode(self, data: bytes) -> Future[PreparedPhoto]:
+        preprocessing = self._preprocessing or self._the_encoder().preprocessing
+        most = self._options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
+        return self._decoders.pool(preprocessing, most).submit(data)
 
     def _read_ahead(
         self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]

@@ -37,7 +37,7 @@ from clipsearch.settings import absolute, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.encoder import Encoder
-    from clipsearch.indexing import IndexRun
+    from clipsearch.indexing import Decoders, IndexRun
 
 
 class Library:
@@ -68,9 +68,11 @@ class Library:
         self._read_only = read_only
         self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
         self._models = LoadedModels(self.folder / "models", device)
+        self._decoders: Decoders | None = None
 
     def close(self) -> None:
         """Close the catalog and let go of the models."""
+        self._end_decoders()
         self._models.clear()
         self._store.close()
 
@@ -115,7 +117,10 @@ class Library:
         def roots(changes_model: bool) -> list[Path]:
             return self._roots(given, everything=changes_model)
 
-        return self._run(roots, model, options, progress or (lambda _: None), stop, wait)
+        try:
+            return self._run(roots, model, options, progress or (lambda _: None), stop, wait)
+        finally:
+            self._end_decoders()
 
     def update(
         self,
@@ -130,12 +135,22 @@ class Library:
 
         One that is not there any more is forgotten, unless the folder it belongs to is away. The
         paths of one call are seen together, so a photo that moved between them keeps its
-        embedding. Otherwise like `index`.
+        embedding. The processes that decode photos stay for the next update, until `close`.
+        Otherwise like `index`.
         """
         known = [folder.path for folder in self._store.catalog.folders()]
         ours = {path for path in map(absolute, paths) if is_away(path, known)}
         roots = sorted(path for path in ours if ours.isdisjoint(path.parents))
-        return self._run(lambda _: roots, None, options, progress or (lambda _: None), stop, wait)
+        tell = progress or (lambda _: None)
+        try:
+            return self._run(lambda _: roots, None, options, tell, stop, wait)
+        except BaseException:
+            self._end_decoders()
+            raise
+
+    def _end_decoders(self) -> None:
+        if self._decoders is not None:
+            self._decoders.close()
 
     def _run(
         self,
@@ -146,12 +161,13 @@ class Library:
         stop: Callable[[], bool] | None,
         wait: bool,
     ) -> IndexReport:
-        from clipsearch.indexing import IndexRun
+        from clipsearch.indexing import Decoders, IndexRun
         from clipsearch.preprocessing import Preprocessing
 
         if self._read_only:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         started = time.perf_counter()
+        self._decoders = self._decoders or Decoders()
         notes: list[str] = []
 
         def note(line: str) -> None:
@@ -162,7 +178,7 @@ class Library:
             progress(IndexProgress("waiting", 0, 0, line))
 
         with self._store.writing(wait=wait, stop=stop, waiting=waiting):
-            current = self._store.catalog.current_model()
+            current = self._store.catalog.current_model(count_to=0)
             source = self._source_for_indexing(model, current, note)
             # A model asked for by name is loaded at once: only its weights say if it is the same.
             loaded = self._models.load(source) if model else None
@@ -172,6 +188,7 @@ class Library:
                 self._model_id(loaded) if loaded else current.id if current else None,
                 lambda: self._load_for_run(loaded, source, current),
                 preprocessing=Preprocessing.from_json(identity.preprocessing) if identity else None,
+                decoders=self._decoders,
                 options=options or IndexOptions(),
                 progress=progress,
                 stop=stop or (lambda: False),
@@ -232,7 +249,9 @@ class Library:
         """Return the model's row, made if missing, with its text tower beside the library."""
         self._models.keep_text_encoder(encoder)
         model_id = self._store.catalog.add_model(encoder.identity)
-        if self._store.catalog.current_model() is None:  # what a killed first run leaves is found
+        if (
+            self._store.catalog.current_model(count_to=0) is None
+        ):  # what a killed first run leaves is found
             self._store.catalog.set_current_model(model_id)
         return model_id
 
@@ -284,18 +303,22 @@ class Library:
         model: str | None = None,
         min_score: float | None = None,
         include_away: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
         """Return the k photos nearest to a text or a picture, best first.
 
         A `str` is text; a picture is a `Path`, the bytes of a file, a Pillow image or a uint8
         array (height, width, 3). `min_score` is the least cosine that counts as found. Photos
-        whose folder is away (see `away`) are no hits unless `include_away`.
+        whose folder is away (see `away`) are no hits unless `include_away`. With `exact` all
+        photos are looked at, also in a library so large that its index is approximate (`info`).
 
         Raises:
             InvalidInput: the query is empty or can't be read.
             LibraryNotFound: the library holds no photos yet.
         """
-        hits = self.query_batch([query], k=k, model=model, include_away=include_away)[0]
+        hits = self.query_batch([query], k=k, model=model, include_away=include_away, exact=exact)[
+            0
+        ]
         return [hit for hit in hits if min_score is None or hit.score >= min_score]
 
     def query_batch(
@@ -305,13 +328,14 @@ class Library:
         k: int = 10,
         model: str | None = None,
         include_away: bool = False,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """Return the hits of many queries: one encoder pass a kind, one search for all."""
         row = self._searchable_model(model)
         if not queries:
             return []
         vectors = self._encode(row, queries)
-        return self._hits(row, vectors, _checked_k(k), include_away=include_away)
+        return self._hits(row, vectors, _checked_k(k), include_away=include_away, exact=exact)
 
     def similar(
         self,
@@ -321,6 +345,7 @@ class Library:
         model: str | None = None,
         min_score: float | None = None,
         include_away: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
         """Return the k photos most like a picture, without the picture itself, wherever it lies.
 
@@ -333,7 +358,8 @@ class Library:
         itself = content_hash(data) if data is not None else None
         copies = len(self._store.catalog.photos_by_hash(itself)) if itself else 0
         vectors = self._encode(row, [data if data is not None else picture])
-        found = self._hits(row, vectors, _checked_k(k) + copies, include_away=include_away)[0]
+        k = _checked_k(k)
+        found = self._hits(row, vectors, k + copies, include_away=include_away, exact=exact)[0]
         others = [hit for hit in found if hit.content_hash != itself][:k]
         return [
             _with_rank(hit, rank)
@@ -348,6 +374,7 @@ class Library:
         k: int = 10,
         model: str | None = None,
         include_away: bool = False,
+        exact: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search unit vectors, float32 (n, d); return cosines (n, k) and photo ids (n, k).
 
@@ -356,7 +383,7 @@ class Library:
         row = self._searchable_model(model)
         vectors = np.asarray(queries, dtype=np.float32)
         without = self._left_out(include_away)
-        return self._store.search(row.id, vectors, _checked_k(k), without=without)
+        return self._store.search(row.id, vectors, _checked_k(k), without=without, exact=exact)
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts by the library's model, float32 (n, d), unit length."""
@@ -370,13 +397,19 @@ class Library:
         return encode_queries(queries, row, self._models, self._store)
 
     def _hits(
-        self, row: ModelRow, vectors: NDArray[np.float32], k: int, *, include_away: bool
+        self,
+        row: ModelRow,
+        vectors: NDArray[np.float32],
+        k: int,
+        *,
+        include_away: bool,
+        exact: bool,
     ) -> list[list[Hit]]:
         without = self._left_out(include_away)
-        k = min(k, row.photos)  # room is made for k results
+        k = self._store.catalog.embedded_by(row.id, count_to=k)  # room is made for k results
         with self._store.reading():  # one state of the catalog for vectors and rows
-            scores, ids = self._store.search(row.id, vectors, k, without=without)
-            photos = self._store.catalog.photos([int(i) for i in np.unique(ids) if i >= 0])
+            scores, ids = self._store.search(row.id, vectors, k, without=without, exact=exact)
+            photos = self._store.catalog.photos(list(set(ids[ids >= 0].tolist())))
         return [
             [
                 Hit.from_record(rank, float(score), photos[int(photo_id)])
@@ -387,8 +420,11 @@ class Library:
         ]
 
     def _model_row(self, model: str | None) -> ModelRow:
-        """Return the library's model, or another one it holds embeddings of."""
-        current = self._store.catalog.current_model()
+        """Return the library's model, or another one it holds embeddings of.
+
+        Of the former, `photos` says no more than whether there are any.
+        """
+        current = self._store.catalog.current_model(count_to=1)
         if current is None:
             raise self._empty()
         if model is None or model == "auto":

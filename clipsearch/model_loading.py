@@ -273,7 +273,7 @@ def _copy_weights(network: torch.nn.Module, path: Path) -> bool:
             first, end = header[name]["data_offsets"]
             content = torch.empty(end - first, dtype=torch.uint8)
             file.seek(start + first)
-            if file.readinto(memoryview(content.numpy())) != end - first:
+            if file.readinto(content.numpy()) != end - first:  # type: ignore[arg-type]
                 raise OSError(f"{path} ends too early")
             tensor.copy_(content.view(dtypes[header[name]["dtype"]]).reshape(tensor.shape))
     return True

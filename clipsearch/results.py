@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from clipsearch.index.records import Failure, Folder, IndexInfo, ModelRow, PhotoRecord
 
 
-def _default_max_megapixels() -> float:
-    from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
-
-    return DEFAULT_MAX_MEGAPIXELS
-
-
 @dataclass(frozen=True)
 class Hit:
     """One photo found."""
@@ -79,7 +73,7 @@ class IndexOptions:
     retry_failed: bool = False  # open again what failed before and has not changed since
     include_hidden: bool = False  # hidden, trash and thumbnail folders too
     prune: bool = False  # forget the photos of folders that are away
-    max_megapixels: float = field(default_factory=_default_max_megapixels)
+    max_megapixels: float | None = None  # refuse larger pictures; None: by this machine's memory
     batch_size: int | None = None  # photos an encoder pass; None: by device
     postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
 

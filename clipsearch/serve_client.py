@@ -35,7 +35,7 @@ _SECONDS_FOR_A_PICTURE = 120.0  # it may have to load the model first
 
 
 @contextmanager
-def connected(library: str | None) -> Iterator[Server | None]:
+def connected(library: str | Path | None) -> Iterator[Server | None]:
     """Give the server of a library for the block, None where there is none to trust."""
     folder = library_folder(library)
     connection = None if os.environ.get(BYPASS_VARIABLE) else _connect(folder)
@@ -79,6 +79,7 @@ class Server:
         k: int,
         min_score: float | None,
         include_away: bool,
+        exact: bool = False,
     ) -> tuple[list[Hit], list[AwayFolder]] | None:
         """Return what `Library.query` (or `similar`) finds, and what is away.
 
@@ -96,6 +97,7 @@ class Server:
             "k": k,
             "min_score": min_score,
             "include_away": include_away,
+            "exact": exact,
         }
         seconds = _SECONDS_FOR_A_PICTURE if data else _SECONDS_FOR_WORDS
         try:

@@ -57,6 +57,7 @@ class Question:
     k: int
     min_score: float | None
     include_away: bool
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class _Lane:
             k=question.k,
             min_score=question.min_score,
             include_away=question.include_away,
+            exact=question.exact,
         )
         return Answer(hits, library.left_out)
 
@@ -240,18 +242,21 @@ class SocketDoor:
 def checked_question(fields: dict[str, Any], data: bytes) -> Question:
     """Return the question in a message, or raise InvalidInput: anybody could have sent it."""
     command, words, k = fields.get("command"), fields.get("words"), fields.get("k")
-    least, include_away = fields.get("min_score"), fields.get("include_away")
-    if command not in ("query", "similar") or type(include_away) is not bool:
+    least = fields.get("min_score")
+    include_away, exact = fields.get("include_away"), fields.get("exact")
+    if command not in ("query", "similar"):
         raise InvalidInput("no search")
+    if type(include_away) is not bool or type(exact) is not bool:
+        raise InvalidInput("neither yes nor no")
     if type(k) is not int or not 1 <= k <= MOST_HITS:
         raise InvalidInput("no number of photos")
     if least is not None and not (isinstance(least, (int, float)) and math.isfinite(least)):
         raise InvalidInput("no score")
     if data and words is None:
-        return Question(command, data, k, least, include_away)
+        return Question(command, data, k, least, include_away, exact)
     if command != "query" or data or not isinstance(words, str):
         raise InvalidInput("neither words nor a picture")
-    return Question(command, words, k, least, include_away)
+    return Question(command, words, k, least, include_away, exact)
 
 
 @contextmanager

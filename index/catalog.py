@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from clipsearch.index.changes import KnownFile, KnownRow
+from clipsearch.index.changes import KnownFile, KnownState
 from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, to_path, to_text, unescape
 from clipsearch.index.records import (
@@ -42,8 +42,6 @@ class Catalog:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._counted: dict[int, int] = {}  # embeddings by model
-        self._counted_at: tuple[int, int] | None = None
 
     # The library
 
@@ -109,25 +107,35 @@ class Catalog:
         self, model_id: int | None, roots: Sequence[Path] | None = None
     ) -> dict[Path, KnownFile]:
         """Return the photos at or below the roots (None: all), by path."""
-        return self.known(self.known_rows(model_id, roots).values())
+        return self._known_files(model_id, *_at_or_below("photos", roots))
 
-    def known_rows(
+    def known_states(
         self, model_id: int | None, roots: Sequence[Path] | None = None
-    ) -> dict[str, KnownRow]:
-        """Return the rows of the photos at or below the roots, by path as the catalog has it.
-
-        As they are, since most are only compared with a file; `known` makes values of them.
-        """
+    ) -> set[KnownState]:
+        """Return the photos at or below the roots (None: all), as files are compared with them."""
         where, parameters = _at_or_below("photos", roots)
+        sql = (
+            "SELECT path, size, CASE WHEN EXISTS (SELECT 1 FROM embeddings WHERE photo_id = "
+            f"photos.id AND model_id = ?) THEN mtime_ns END FROM photos {where}"
+        )
+        return set(self._db.rows(sql, (model_id, *parameters)))
+
+    def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
+        """Return the photos that some of `known_states` are of, by path."""
+        paths = [state[0] for state in states]
+        if not all(isinstance(path, str) for path in paths):
+            raise self._db.damaged("a path is no text")
+        where = "WHERE path IN (SELECT value FROM json_each(?))"
+        return self._known_files(model_id, where, [json.dumps(paths)])
+
+    def _known_files(
+        self, model_id: int | None, where: str, parameters: Sequence[str]
+    ) -> dict[Path, KnownFile]:
         sql = (
             "SELECT id, path, size, mtime_ns, content_hash, EXISTS (SELECT 1 FROM embeddings "
             f"WHERE photo_id = photos.id AND model_id = ?) FROM photos {where}"
         )
-        return {row[1]: row for row in self._db.rows(sql, (model_id, *parameters))}
-
-    def known(self, rows: Iterable[KnownRow]) -> dict[Path, KnownFile]:
-        """Return rows of `known_rows` as values, by path; LibraryDamaged for one of wrong types."""
-        files = self._converted(_known_file, rows)
+        files = self._values(_known_file, sql, (model_id, *parameters))
         return {known.file.path: known for known in files}
 
     def photos_below(self, path: Path) -> int:
@@ -184,39 +192,31 @@ class Catalog:
         """Return all models, by id."""
         return self._values(self._model, _MODEL + "ORDER BY id")
 
-    def current_model(self) -> ModelRow | None:
-        """Return the model that queries use."""
-        rows = self._values(self._model, _MODEL + "WHERE id = (SELECT current_model FROM library)")
+    def current_model(self, *, count_to: int | None = None) -> ModelRow | None:
+        """Return the model that queries use; its photos are not counted beyond `count_to`."""
+        sql = _MODEL + "WHERE id = (SELECT current_model FROM library)"
+        rows = self._values(lambda row: self._model(row, count_to), sql)
         return rows[0] if rows else None
 
     def set_current_model(self, model_id: int) -> None:
         """Let queries use this model."""
         self._db.write("UPDATE library SET current_model = ?", (model_id,))
 
-    def _model(self, row: tuple[Any, ...]) -> ModelRow:
-        id_, name, *identity, is_current = row
-        photos = self._embedded_by(id_)
-        return ModelRow(id_, ModelIdentity(unescape(name), *identity), photos, bool(is_current))
+    def embedded_by(self, model_id: int, count_to: int | None = None) -> int:
+        """Count a model's embeddings, up to a number: all of a million take long."""
+        sql = "SELECT count(*) FROM (SELECT 1 FROM embeddings WHERE model_id = ? LIMIT ?)"
+        return int(self._db.value(sql, (model_id, -1 if count_to is None else count_to)))
 
-    def _embedded_by(self, model_id: int) -> int:
-        """Count a model's embeddings: once until the next commit, since a million take long."""
-        state = self._db.state()
-        if state != self._counted_at:
-            self._counted, self._counted_at = {}, state
-        if model_id not in self._counted:
-            sql = "SELECT count(*) FROM embeddings WHERE model_id = ?"
-            self._counted[model_id] = int(self._db.value(sql, (model_id,)))
-        return self._counted[model_id]
+    def _model(self, row: tuple[Any, ...], count_to: int | None = None) -> ModelRow:
+        id_, name, *identity, is_current = row
+        photos = self.embedded_by(id_, count_to)
+        return ModelRow(id_, ModelIdentity(unescape(name), *identity), photos, bool(is_current))
 
     def _values(
         self, convert: Callable[[tuple[Any, ...]], _T], sql: str, parameters: Sequence[Any] = ()
     ) -> list[_T]:
         """Return the rows of a query as values; LibraryDamaged if one is of the wrong type."""
-        return self._converted(convert, self._db.rows(sql, parameters))
-
-    def _converted(
-        self, convert: Callable[[tuple[Any, ...]], _T], rows: Iterable[tuple[Any, ...]]
-    ) -> list[_T]:
+        rows = self._db.rows(sql, parameters)
         try:
             return [convert(row) for row in rows]
         except (AttributeError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from clipsearch.index.paths import escape
+from clipsearch.index.paths import to_path
 from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
 
 if TYPE_CHECKING:
@@ -88,20 +88,21 @@ class KnownFile:
     embedded: bool  # under the model in question
 
 
-# The same as the catalog's row: id, path as text, size, mtime_ns, content hash, embedded.
-KnownRow: TypeAlias = tuple[Any, ...]
-
-
 class SeenFile(NamedTuple):
-    """A file as a scan sees it; its path is text, since a `Path` takes longer than the rest."""
+    """A file as a scan sees it; a `FileState` takes longer to make than all else about a file."""
 
-    path: str
+    path: str  # as the catalog writes it
     size: int  # bytes
     mtime_ns: int
 
     def state(self) -> FileState:
         """Return the same with a `Path`."""
-        return FileState(Path(self.path), self.size, self.mtime_ns)
+        return FileState(to_path(self.path), self.size, self.mtime_ns)
+
+
+# A row of the catalog as the SeenFile of its file if that is unchanged; equal to none if the model
+# in question has not embedded the photo.
+KnownState: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -124,27 +125,19 @@ class Comparison:
 
 
 def take_out_unchanged(
-    seen: Iterable[SeenFile], rows: dict[str, KnownRow], failed: Collection[str]
-) -> tuple[list[SeenFile], int]:
-    """Return the files seen that are not surely unchanged, and how many are; take their rows out.
+    seen: Collection[SeenFile], known: set[KnownState], failed: Collection[str]
+) -> tuple[list[SeenFile], set[KnownState]]:
+    """Return the files seen, and the rows known, that are not surely unchanged.
 
-    `rows` are the rows known, by path as the catalog writes it; `failed` the paths of recorded
-    failures. `compare` sorts what is left; most runs over most files end here, so it is quick.
+    `failed` are the paths of recorded failures, as the catalog writes them. `compare` sorts what
+    is left; most runs over most files end here, so it is quick.
     """
-    left: list[SeenFile] = []
-    unchanged: set[str] = set()
-    for file in seen:
-        path, size, mtime_ns = file
-        if not path.isascii():
-            path = escape(path)
-        row = rows.get(path)
-        same = row is not None and row[5] and row[2] == size and row[3] == mtime_ns
-        if same and path not in failed:
-            del rows[path]
-            unchanged.add(path)
-        elif path not in unchanged:  # else it is seen for the second time
-            left.append(file)
-    return left, len(unchanged)
+    left = known.difference(seen)
+    if failed:
+        left |= {row for row in known if row[0] in failed}
+    if not left and len(seen) == len(known):
+        return [], left
+    return [file for file in seen if file in left or file not in known], left
 
 
 def compare(

@@ -82,8 +82,8 @@ def all_embedded(db: Database, model_id: int, photo_ids: NDArray[np.int64]) -> b
         "SELECT count(*) FROM json_each(?) AS hit WHERE NOT EXISTS (SELECT 1 FROM embeddings "
         "JOIN photos ON photos.id = photo_id WHERE photo_id = hit.value AND model_id = ?)"
     )
-    asked = np.unique(photo_ids[photo_ids != -1]).tolist()
-    return not db.value(sql, (json.dumps(asked), model_id))
+    asked = set(photo_ids[photo_ids != -1].tolist())  # np.unique would load masked arrays
+    return not db.value(sql, (json.dumps(list(asked)), model_id))
 
 
 def _from_blobs(blobs: Sequence[bytes], width: int, db: Database) -> NDArray[np.float16]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.approximate import MOST_PROBES, Lists, candidates_for
+from clipsearch.index.approximate import MOST_PROBES, Lists, candidates_for, ranked
 from clipsearch.index.small_exact import SMALL, SmallIndex
 from clipsearch.index.vector_files import FileStamp, StoredRows, exact_index, map_file
 
@@ -23,7 +24,7 @@ _GPU_MAX_K = 2048  # of FAISS
 _GPU_VECTORS_AT_ONCE = 1 << 16
 _WORTH_A_THREAD = 50_000  # vectors
 _WORTH_LISTS = 5  # times as many vectors as candidates, or all may as well be looked at
-_WIDER = 4  # times the lists, where too much of what they hold is left out
+_WIDER = 4  # times the lists and candidates, where too much of them is left out
 _QUERIES_AT_ONCE = 1 << 10
 
 
@@ -146,7 +147,7 @@ class VectorIndex:
         has lists is searched by them: scores are right, but a few of the best may be missing.
         """
         by_lists = self._lists is not None and k > 0 and not self._on_gpu(k)
-        if by_lists and not exact and candidates_for(k) * _WORTH_LISTS <= len(self):
+        if by_lists and not exact:
             parts = [
                 self._search_lists(queries[start : start + _QUERIES_AT_ONCE], k)
                 for start in range(0, max(1, len(queries)), _QUERIES_AT_ONCE)
@@ -233,39 +234,48 @@ class VectorIndex:
         assert self._lists is not None
         scores, photo_ids = no_hits(len(queries), k)
         open_rows = np.arange(len(queries))
-        count, probes, selector = candidates_for(k), self._lists.probes, None
-        while len(open_rows) and probes * MOST_PROBES <= self._lists.count:
-            candidates = self._lists.candidates(
-                queries[open_rows], count, probes=probes, selector=selector
+        count, probes = self._lists.candidates_for(k), self._lists.probes
+        while (
+            len(open_rows)
+            and probes * MOST_PROBES <= self._lists.count
+            and count * _WORTH_LISTS <= len(self)
+        ):
+            rows, estimates = self._lists.candidates(queries[open_rows], count, probes=probes)
+            found = _mapped(
+                lambda row, near, worth: self._ranked(queries[row], near, worth, k),
+                *(open_rows, rows, estimates),
             )
-            ranked = _mapped(
-                lambda row, near: self._ranked(queries[row], near, k), open_rows, candidates
-            )
-            for row, hits in zip(open_rows.tolist(), ranked, strict=True):
+            for row, hits in zip(open_rows.tolist(), found, strict=True):
                 if hits is not None:
                     scores[row], photo_ids[row] = hits
-            open_rows = open_rows[[hits is None for hits in ranked]]
-            if len(open_rows):
-                left, selector = self._left()
-                probes = probes * _WIDER if left > count * _WORTH_LISTS else self._lists.count
+            open_rows = open_rows[[hits is None for hits in found]]
+            count, probes = count * _WIDER, probes * _WIDER
         if len(open_rows):
             scores[open_rows], photo_ids[open_rows] = self._search_all(queries[open_rows], k)
         return scores, photo_ids
 
     def _ranked(
-        self, query: NDArray[np.float32], candidates: NDArray[np.int64], k: int
+        self,
+        query: NDArray[np.float32],
+        candidates: NDArray[np.int64],
+        estimates: NDArray[np.float32],
+        k: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """Return the best of some rows by their full vectors; None if too few are left to say."""
-        assert self._rows is not None
-        rows = candidates[candidates >= 0]
-        rows = rows[~(self._removed[rows] | self._hidden[rows])]
+        keep = candidates >= 0
+        keep &= ~(self._removed[candidates] | self._hidden[candidates])
+        rows = candidates[keep]
         if len(rows) < candidates_for(k) // 2:
             return None
-        vectors: NDArray[np.float32] = self._index.sa_decode(self._rows.take(rows))
-        scores = np.einsum("ij,j->i", vectors, query)
-        scores = np.where(np.isfinite(scores), scores, -np.inf).astype(np.float32)
+        rows, scores = ranked(rows, estimates[keep], k, partial(self._scores, query))
         found, ids = best(scores[None], self._ids[rows, 1][None], k)
         return found[0], ids[0]
+
+    def _scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert self._rows is not None
+        vectors: NDArray[np.float32] = self._index.sa_decode(self._rows.take(rows))
+        scores = np.einsum("ij,j->i", vectors, query)
+        return np.where(np.isfinite(scores), scores, -np.inf).astype(np.float32)
 
     def _left(self) -> tuple[int, Any]:
         """Return how many vectors can be found, and FAISS's selector that leaves out the rest."""
@@ -302,17 +312,15 @@ def _threads() -> int:
 
 
 def _mapped(
-    function: Callable[[int, NDArray[np.int64]], Any],
-    rows: NDArray[np.int64],
-    candidates: NDArray[np.int64],
+    function: Callable[..., Any], rows: NDArray[np.int64], *columns: NDArray[Any]
 ) -> list[Any]:
-    """Call a function for each row and its candidates, on all cores where there are many."""
+    """Call a function for each row and what is of it, on all cores where there are many."""
     if len(rows) < 4:
-        return list(map(function, rows.tolist(), candidates))
+        return list(map(function, rows.tolist(), *columns))
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, rows.tolist(), candidates))
+        return list(pool.map(function, rows.tolist(), *columns))
 
 
 def no_hits(rows: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -13,13 +14,19 @@ from tiny_models import save_tiny_model
 
 # Before anything imports huggingface_hub, which reads its environment once: no test may use the
 # user's cache or the network.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="clipsearch-no-models-")
+NO_MODELS = tempfile.mkdtemp(prefix="clipsearch-no-models-")
+os.environ["HF_HOME"] = NO_MODELS
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_HUB_CACHE", None)
 os.environ.pop("HUGGINGFACE_HUB_CACHE", None)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PHOTO_COUNT = 24
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folder that stood in for the user's cache."""
+    shutil.rmtree(NO_MODELS, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from sqlite_utils import Database as SqliteUtils
 
 from clipsearch.index import approximate, segments
-from clipsearch.index.approximate import TARGET, candidates_for, lists_bytes, lists_for
+from clipsearch.index.approximate import TARGET, Model, candidates_for, lists_for
 from clipsearch.index.changes import Embedded, Gone
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
@@ -21,15 +20,21 @@ from clipsearch.index.vector_index import VectorIndex
 
 WIDTH = 32
 COUNT = 5000
-IVF = "IVF 64, RaBitQ, re-ranked from float16"
+LISTS = 128
+IVF = "IVF {}, 2 bits a dimension, re-ranked from float16"
 
 
 @cache
 def clustered(count: int, seed: int = 0) -> np.ndarray:
-    """Unit vectors around 200 centres, which are the same for every seed."""
-    centres = np.random.default_rng(77).normal(size=(200, WIDTH))
+    """Unit vectors around 200 centres, which are the same for every seed.
+
+    They differ more in some directions than in others, as real ones do.
+    """
+    spread = 2.0 / (1 + np.arange(WIDTH)) ** 0.5
+    centres = np.random.default_rng(77).normal(size=(200, WIDTH)) * spread
     random = np.random.default_rng(seed)
-    vectors = centres[random.integers(0, 200, count)] + 0.4 * random.normal(size=(count, WIDTH))
+    own = 0.2 * random.normal(size=(count, WIDTH)) * spread
+    vectors = centres[random.integers(0, 200, count)] + own
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors.astype(np.float16)
 
@@ -53,8 +58,8 @@ def recall_of(found: np.ndarray, best: np.ndarray) -> float:
 def test_what_was_measured_holds_for_other_queries(written: tuple[Path, FileStamp, float]) -> None:
     path, stamp, recall = written
     assert TARGET <= recall <= 1
-    assert (stamp.lists, stamp.kind) == (64, IVF)
-    assert 1 <= stamp.probes <= 16
+    assert (stamp.lists, stamp.kind) == (LISTS, IVF.format(LISTS))
+    assert 1 <= stamp.probes <= LISTS // 2
     index = VectorIndex.open(path, stamp, verify=True)
     exact_scores, exact = index.search(QUERIES, 10)
     scores, found = index.search(QUERIES, 10, exact=False)
@@ -133,28 +138,25 @@ def test_many_copies_of_one_vector_cost_nothing_but_their_order(tmp_path: Path) 
     assert len(set(scores[0].tolist())) == 1
 
 
-@pytest.mark.parametrize(("vectors", "lists"), [(20_000, 128), (10**6, 1024), (10**7, 4096)])
+@pytest.mark.parametrize(("vectors", "lists"), [(20_000, 256), (10**6, 2048), (10**7, 4096)])
 def test_there_are_about_as_many_lists_as_vectors_in_each(vectors: int, lists: int) -> None:
     assert lists_for(vectors) == lists
 
 
-# The file
+# The file: the numbers that were learnt, the lists' lengths, row numbers, codes
 
 
 def lists_start(stamp: FileStamp) -> int:
-    return stamp.bytes - lists_bytes(COUNT, WIDTH, stamp.lists)
+    return 81 + stamp.vectors * (2 * WIDTH + 16)
 
 
-def test_the_parts_are_files_that_faiss_itself_reads_and_writes(
-    written: tuple[Path, FileStamp, float],
-) -> None:
-    path, stamp, _ = written
-    exact = faiss.read_index(str(path))
-    np.testing.assert_array_equal(
-        exact.reconstruct_n(0, COUNT), clustered(COUNT).astype(np.float32)
-    )
-    part = np.frombuffer(path.read_bytes()[lists_start(stamp) :], np.uint8)
-    np.testing.assert_array_equal(faiss.serialize_index(faiss.deserialize_index(part)), part)
+def sizes_start(stamp: FileStamp) -> int:
+    learnt = sum(math.prod(shape) for shape in Model.shapes(WIDTH, stamp.lists))
+    return lists_start(stamp) + 4 * learnt
+
+
+def sizes_of(data: bytes | bytearray, stamp: FileStamp) -> np.ndarray:
+    return np.frombuffer(bytes(data), "<i8", stamp.lists, sizes_start(stamp))
 
 
 def renewed(path: Path, stamp: FileStamp, data: bytes | bytearray) -> FileStamp:
@@ -162,57 +164,74 @@ def renewed(path: Path, stamp: FileStamp, data: bytes | bytearray) -> FileStamp:
     return replace(stamp, checksum=checksum(path), bytes=len(data))
 
 
-def header_places(stamp: FileStamp) -> list[int]:
-    """Return where the bytes stand on which FAISS relies, but for the lists' lengths."""
-    centroids = 4 * stamp.lists * WIDTH
-    return [*range(98), *range(98 + centroids, 98 + centroids + 71)]
-
-
-def test_no_lists_with_another_header_reach_faiss(
-    written: tuple[Path, FileStamp, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, stamp, _ = written
-    good, start = source.read_bytes(), lists_start(stamp)
-    path = tmp_path / "a.faiss"
-    monkeypatch.setattr(
-        approximate, "over_memory", lambda _: pytest.fail("FAISS was given the lists")
-    )
-    for at in header_places(stamp):
-        for bit in (0x01, 0x80):
-            data = bytearray(good)
-            data[start + at] ^= bit
-            with pytest.raises(UnusableFile, match="holds something else"):
-                VectorIndex.open(path, renewed(path, stamp, data), verify=False)
-
-
-@pytest.mark.parametrize("wrong", [2**64 - 1, 2**63, COUNT + 1, 0])
-def test_no_lists_of_other_lengths_reach_faiss(
+def test_each_vector_stands_in_the_list_of_its_nearest_centroid(
     written: tuple[Path, FileStamp, float],
-    tmp_path: Path,
-    wrong: int,
-    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, stamp, _ = written
+    data = path.read_bytes()
+    centroids = np.frombuffer(data, "<f4", stamp.lists * WIDTH, lists_start(stamp))
+    sizes = sizes_of(data, stamp)
+    rows = np.frombuffer(data, "<i4", COUNT, sizes_start(stamp) + 8 * stamp.lists)
+    vectors = clustered(COUNT).astype(np.float32)
+    distances = np.square(vectors[:, None] - centroids.reshape(1, -1, WIDTH)).sum(axis=2)
+    assert sorted(rows.tolist()) == list(range(COUNT))
+    nearest = np.repeat(np.arange(stamp.lists), sizes)
+    np.testing.assert_allclose(distances[rows, nearest], distances[rows].min(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**63 - 1, -(2**63), COUNT + 1, 0])
+def test_no_lists_of_other_lengths_are_searched(
+    written: tuple[Path, FileStamp, float], tmp_path: Path, wrong: int
 ) -> None:
     source, stamp, _ = written
     data = bytearray(source.read_bytes())
-    at = lists_start(stamp) + 98 + 4 * stamp.lists * WIDTH + 71
-    sizes = np.frombuffer(data[at : at + 8 * stamp.lists], "<u8")
+    sizes = sizes_of(data, stamp)
     assert sizes.sum() == COUNT
-    monkeypatch.setattr(
-        approximate, "over_memory", lambda _: pytest.fail("FAISS was given the lists")
-    )
     for number in (0, stamp.lists - 1):
         changed = sizes.copy()
         changed[number] = wrong
-        data[at : at + 8 * stamp.lists] = changed.tobytes()
+        data[sizes_start(stamp) : sizes_start(stamp) + changed.nbytes] = changed.tobytes()
         with pytest.raises(UnusableFile, match="holds something else"):
             VectorIndex.open(tmp_path / "a", renewed(tmp_path / "a", stamp, data), verify=False)
+
+
+def test_lengths_that_the_codes_do_not_have_are_not_believed(
+    written: tuple[Path, FileStamp, float], tmp_path: Path
+) -> None:
+    """As many vectors in all, but in other lists: more or fewer blocks of codes."""
+    source, stamp, _ = written
+    data = bytearray(source.read_bytes())
+    changed = np.zeros(stamp.lists, "<i8")
+    changed[5] = COUNT
+    data[sizes_start(stamp) : sizes_start(stamp) + changed.nbytes] = changed.tobytes()
+    with pytest.raises(UnusableFile, match="holds something else"):
+        VectorIndex.open(tmp_path / "a", renewed(tmp_path / "a", stamp, data), verify=False)
+    for wrong in (source.read_bytes()[:-1], source.read_bytes() + b"0"):
+        with pytest.raises(UnusableFile, match="holds something else"):
+            VectorIndex.open(tmp_path / "a", renewed(tmp_path / "a", stamp, wrong), verify=False)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e30])
+def test_no_numbers_that_can_not_be_learnt_are_searched_with(
+    written: tuple[Path, FileStamp, float], tmp_path: Path, number: float
+) -> None:
+    source, stamp, _ = written
+    good, at = source.read_bytes(), lists_start(stamp)
+    for shape in Model.shapes(WIDTH, stamp.lists):
+        size = 4 * math.prod(shape)
+        for place in (at, at + size - 4):
+            data = bytearray(good)
+            data[place : place + 4] = np.array([number], "<f4").tobytes()
+            with pytest.raises(UnusableFile, match="holds something else"):
+                VectorIndex.open(tmp_path / "a", renewed(tmp_path / "a", stamp, data), verify=False)
+        at += size
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"lists": number} for number in (-1, 0, 1, 63, 65, COUNT, COUNT + 1, 2**62)),
-        {"lists": 64, "bytes": 1000},
+        *({"lists": number} for number in (-1, 0, 1, 127, 129, COUNT, COUNT + 1, 2**62)),
+        {"lists": LISTS, "bytes": 1000},
     ],
 )
 def test_a_record_of_other_lists_is_not_believed(
@@ -223,7 +242,7 @@ def test_a_record_of_other_lists_is_not_believed(
         VectorIndex.open(path, replace(stamp, **wrong), verify=False)
 
 
-@pytest.mark.parametrize("probes", [-(2**63), -1, 0, 1, 64, 65, 2**63 - 1])
+@pytest.mark.parametrize("probes", [-(2**63), -1, 0, 1, LISTS, LISTS + 1, 2**63 - 1])
 def test_a_record_of_absurd_probes_does_no_harm(
     written: tuple[Path, FileStamp, float], probes: int
 ) -> None:
@@ -236,18 +255,21 @@ def test_a_record_of_absurd_probes_does_no_harm(
 def test_lists_may_hold_anything_and_do_no_harm(
     written: tuple[Path, FileStamp, float], tmp_path: Path, seed: int
 ) -> None:
-    """Centroids, codes and row numbers from elsewhere: noise, NaN, rows beyond the end."""
+    """What was learnt, row numbers and codes from elsewhere: noise, rows beyond the end."""
     source, stamp, _ = written
     data = np.frombuffer(source.read_bytes(), np.uint8).copy()
-    centroids = lists_start(stamp) + 98
-    after = centroids + 4 * stamp.lists * WIDTH
-    codes = after + 71 + 8 * stamp.lists
     random = np.random.default_rng(seed)
-    for start, end in ((centroids, after), (codes, len(data))):
-        some = random.random(end - start) < (0.01, 0.2, 1.0)[seed % 3]
-        value = (0xFF, 0x7F, None)[seed // 4]
-        noise = random.integers(0, 256, end - start, dtype=np.uint8)
-        data[start:end][some] = noise[some] if value is None else value
+    share = (0.01, 0.2, 1.0)[seed % 3]
+    learnt = data[lists_start(stamp) : sizes_start(stamp)].copy().view("<f4")
+    some = random.random(len(learnt)) < share
+    learnt[some] = random.normal(scale=(0, 1, 30, 300)[seed // 3], size=int(some.sum()))
+    learnt.clip(-900, 900, out=learnt)
+    data[lists_start(stamp) : sizes_start(stamp)] = learnt.view(np.uint8)
+    held = data[sizes_start(stamp) + 8 * stamp.lists :]
+    some = random.random(len(held)) < share
+    value = (0xFF, 0x7F, None, None)[seed // 3]
+    noise = random.integers(0, 256, len(held), dtype=np.uint8)
+    held[some] = noise[some] if value is None else value
     path = tmp_path / "a.faiss"
     index = VectorIndex.open(path, renewed(path, stamp, data.tobytes()), verify=True)
     index.hide(IDS[::3, 0])
@@ -294,7 +316,7 @@ def test_a_library_that_grows_large_is_searched_by_lists(store: Store) -> None:
     assert found_share(store) == 1
     add(store, 2500, 3100)  # now it is large: the file that was exact gets lists, too
     info = store.index_info(1)
-    assert (info.kind, info.files) == (IVF, 2)
+    assert (info.kind, info.files) == (IVF.format(64), 2)
     assert info.recall is not None
     assert info.recall >= TARGET
     assert found_share(store) >= 0.98
@@ -309,7 +331,7 @@ def test_a_library_that_grows_large_is_searched_by_lists(store: Store) -> None:
     before = info.path
     add(store, 3140, COUNT)
     info = store.index_info(1)
-    assert (info.files, info.kind, info.path == before) == (1, IVF, False)
+    assert (info.files, info.kind, info.path == before) == (1, IVF.format(LISTS), False)
     assert info.recall is not None
     assert found_share(store) >= 0.98
 
@@ -334,7 +356,7 @@ def test_lists_of_another_library_are_found_out(store: Store) -> None:
     info = store.index_info(1)
     assert info.path is not None
     data = bytearray(info.path.read_bytes())
-    start = len(data) - lists_bytes(3100, WIDTH, lists_for(3100)) - 3100 * 16
+    start = 81 + 3100 * 2 * WIDTH
     ids = np.frombuffer(bytes(data[start : start + 3100 * 16]), "<i8").reshape(-1, 2).copy()
     ids[:, 1] += 10_000
     data[start : start + 3100 * 16] = ids.tobytes()

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from cli_process import PROGRAM, clean_environment, clipsearch
 
+from clipsearch.cli.library_info import _index_line
+from clipsearch.index.records import IndexInfo
 from clipsearch.index.store import Store
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples/photos"
@@ -221,6 +223,19 @@ def test_a_second_run_without_a_path_updates_the_folders_known(own_library):
     assert "--retry-failed" in ended.err
 
 
+def test_a_run_over_unchanged_photos_loads_nothing_heavy(own_library):
+    heavy = ("faiss", "torch", "onnxruntime", "PIL", "pydantic", "sqlite_utils", "rich")
+    code = (
+        "import sys; from clipsearch.cli import main; from clipsearch.index import vector_files\n"
+        "vector_files.SMALL = 1\n"  # so that FAISS is needed for a search
+        f"sys.argv = ['clipsearch', 'index', '--library', {str(own_library)!r}]; main()\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([PROGRAM[0], "-c", code], capture_output=True, text=True, check=True)
+    assert " 7 unchanged, " in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_retry_failed_tries_again_and_still_ends_with_0(own_library):
     ended = clipsearch("index", "--retry-failed", "--library", own_library)
     assert ended.code == 0
@@ -305,7 +320,8 @@ def test_info_says_what_the_library_holds(library, photos, tiny_model_folder):
     assert facts["failures"].startswith("1 file")
     assert facts["model"].startswith(f"local-dir:{tiny_model_folder}, ")
     assert "weights SHA-256 " in ended.text
-    assert {"index", "disk"} <= set(facts)
+    assert facts["index"].startswith("exact float16, 7 vectors in 1 file, 0 newer, ")
+    assert "disk" in facts
 
 
 def test_info_as_json_holds_the_hash_of_the_weights(library):
@@ -313,6 +329,19 @@ def test_info_as_json_holds_the_hash_of_the_weights(library):
     assert (about["photos"], about["failures"]) == (7, 1)
     assert len(about["model"]["identity"]["weights_sha256"]) == 64
     assert sum(about["disk_bytes"].values()) > 0
+    assert (about["index"]["exact"], about["index"]["recall"], about["index"]["files"]) == (
+        True,
+        None,
+        1,
+    )
+
+
+def test_info_says_how_much_an_approximate_search_finds():
+    index = IndexInfo("IVF 1024", 1_000_000, 12, 0, 1_500_000_000, None, files=3, recall=0.9938)
+    assert _index_line(index) == (
+        "IVF 1024, finds 99.4% of the ten nearest (--exact finds all), 1,000,000 vectors in "
+        "3 files, 12 newer, 1.5 GB"
+    )
 
 
 def test_info_lists_failures_with_reasons(library, photos):

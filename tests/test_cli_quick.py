@@ -1,10 +1,13 @@
 """A search read without Typer is the one that Typer reads."""
 
+from pathlib import Path
+
 import pytest
+import typer
 
 from clipsearch.cli import library_info, query_commands
 from clipsearch.cli.app import app
-from clipsearch.cli.quick import quick_info, quick_search
+from clipsearch.cli.quick import INDEX_FLAGS, quick_index, quick_info, quick_search
 from clipsearch.cli.searching import Search
 
 READ = [
@@ -23,6 +26,8 @@ READ = [
     "--library before query dog",
     "--library before query dog --library after",
     "query dog --model builtin --device cpu",
+    "query dog --exact",
+    "similar a.jpg --exact --json",
     "query dog -k 5 -k 6",
     "similar a.jpg",
     "similar a.jpg -k3 --paths",
@@ -100,3 +105,21 @@ def test_info_is_read_quickly_as_typer_reads_it(line, monkeypatch):
 )
 def test_info_that_is_not_plain_is_left_to_typer(line):
     assert quick_info(line.split()) is None
+
+
+def test_index_of_what_is_known_is_read_quickly_as_typer_reads_it():
+    command = typer.main.get_command(app).commands["index"]
+    options = {option: given for given in command.params for option in given.opts}
+    assert all(options[flag].name == name for flag, name in INDEX_FLAGS.items())
+    assert all(options[flag].is_flag for flag in INDEX_FLAGS)
+    line = ["--library", "before", "index", "--model=builtin", *INDEX_FLAGS]
+    flags = dict.fromkeys(INDEX_FLAGS.values(), True)
+    assert quick_index(line) == {"library": Path("before"), "model": "builtin", **flags}
+    assert quick_index(["index"]) == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["", "index photos", "index --help", "index --device cpu", "index -k5", "--json index"]
+)
+def test_index_that_is_not_plain_is_left_to_typer(line):
+    assert quick_index(line.split()) is None

@@ -50,7 +50,8 @@ def test_every_command_and_every_option_has_help(command):
 
     assert app.registered_commands  # the names above are those of the program
     groups = {group.name for group in app.registered_groups}
-    assert {c.callback.__name__ for c in app.registered_commands} | groups == set(COMMANDS)
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert commands | groups == set(COMMANDS)
 
 
 def test_the_version_is_that_of_the_package():

@@ -72,6 +72,26 @@ def test_an_unchanged_folder_is_not_opened_again(indexed, monkeypatch):
     assert opened == []
 
 
+def test_updates_share_the_processes_that_decode(indexed, photos, sample_photos):
+    def update(number: int) -> tuple[set[object], set[object]]:
+        """Return the processes before and after one more photo."""
+        pool = indexed._decoders._pool
+        before = set(pool._processes) if pool else set()
+        shutil.copyfile(sample_photos[number], photos / "one-more.jpg")
+        assert indexed.update([photos / "one-more.jpg"]).embedded == 1
+        return before, set(indexed._decoders._pool._processes)
+
+    none, first = update(6)
+    assert none == set()
+    assert update(7) == (first, first)
+    for process in first:
+        process.kill()
+    died, others = update(8)
+    assert not died & others
+    indexed.close()
+    assert indexed._decoders._pool is None
+
+
 def test_a_touched_photo_is_not_embedded_again(indexed, photos):
     os.utime(photos / "photo-0.jpg", ns=(1, 1))
     assert counts(indexed.index()) == {"unchanged": 6}

@@ -16,10 +16,13 @@ import pytest
 from cli_process import PROGRAM, Ended, clean_environment, clipsearch
 
 from clipsearch import Library, __version__
+from clipsearch.cli.searching import Search, run
 from clipsearch.errors import InvalidInput
+from clipsearch.index.store import Store
 from clipsearch.serve_client import connected
 from clipsearch.serve_protocol import ProtocolError, is_private, receive, send, socket_path
-from clipsearch.serving import checked_question
+from clipsearch.serving import SocketDoor, checked_question
+from clipsearch.serving import serve as serve_library
 
 if not hasattr(socket, "AF_UNIX"):
     pytest.skip("this system has no Unix sockets", allow_module_level=True)
@@ -32,6 +35,7 @@ QUESTION = {
     "k": 3,
     "min_score": None,
     "include_away": False,
+    "exact": False,
 }
 
 
@@ -291,6 +295,50 @@ def test_many_clients_at_once_each_get_their_own_answer(library, photos, serve):
     assert all(found[n] == picture for n in range(len(words), len(threads)))
 
 
+def test_exact_goes_all_the_way_to_the_vectors(library, photos, monkeypatch):
+    asked: list[bool] = []
+    search = Store.search
+
+    def noting(self: Store, *given: object, exact: bool, **more: object) -> object:
+        asked.append(exact)
+        return search(self, *given, exact=exact, **more)
+
+    def was_asked(what: Callable[..., object], *given: object) -> None:
+        what(*given)
+        what(*given, exact=True)
+        assert asked == [False, True], what
+        asked.clear()
+
+    def by_program(command: str, words: str, exact: bool = False) -> None:
+        run(Search(command, words, library=library, exact=exact))
+
+    monkeypatch.setattr(Store, "search", noting)
+    with Library(library, read_only=True) as own:
+        was_asked(own.query, "a dog")
+        was_asked(own.query_batch, ["a dog"])
+        was_asked(own.similar, photos / "a.jpg")
+        was_asked(own.search_vectors, own.encode_text(["a dog"]))
+    was_asked(by_program, "query", "a dog")
+    was_asked(by_program, "similar", str(photos / "a.jpg"))
+    doors: list[SocketDoor] = []
+    ready = threading.Event()
+    serving = threading.Thread(
+        target=lambda: serve_library(
+            library, idle_seconds=None, ready=lambda door: [doors.append(door), ready.set()]
+        )
+    )
+    serving.start()
+    assert ready.wait(30)
+    try:
+        assert by_server(library) is not None
+        asked.clear()
+        was_asked(by_program, "query", "a dog")
+        was_asked(by_program, "similar", str(photos / "a.jpg"))
+    finally:
+        doors[0].stop()
+        serving.join()
+
+
 HOSTILE = [
     b"",
     b"\0",
@@ -338,6 +386,7 @@ def test_no_client_can_bring_it_down(library, serve):
         {"min_score": "0"},
         {"min_score": float("nan")},
         {"include_away": 1},
+        {"exact": None},
     ],
     ids=repr,
 )

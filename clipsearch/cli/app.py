@@ -6,7 +6,6 @@ import typer
 
 from clipsearch.cli.backup_command import backup, restore
 from clipsearch.cli.check_command import check
-from clipsearch.cli.eval_commands import eval_app
 from clipsearch.cli.index_command import index
 from clipsearch.cli.info_command import info
 from clipsearch.cli.models_commands import models_app
@@ -68,7 +67,23 @@ app.command()(serve)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(train)
-app.add_typer(eval_app, name="eval")
+
+
+@app.command(
+    "eval",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def evaluate(ctx: typer.Context) -> None:
+    """Measure models on captioned or labelled photos, and compare them."""
+    # Its commands are made only here: their many options would double the time of other help.
+    from clipsearch.cli.eval_commands import eval_app
+
+    commands = typer.main.get_command(eval_app)
+    with commands.make_context("eval", ctx.args, parent=ctx.parent) as context:
+        commands.invoke(context)
+
+
 app.command()(remove)
 app.command()(check)
 app.command()(backup)

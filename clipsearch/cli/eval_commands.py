@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clipsearch.training.evaluation import Evaluation
     from clipsearch.training.evaluation.embedding import Photos
 
-eval_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+eval_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 
 class Task(str, Enum):

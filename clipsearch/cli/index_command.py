@@ -106,14 +106,13 @@ def index(
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import end_if_stopped, stopping
-    from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
     from clipsearch.results import IndexOptions
 
     options = IndexOptions(
         retry_failed=retry_failed,
         include_hidden=include_hidden,
         prune=prune,
-        max_megapixels=max_megapixels or DEFAULT_MAX_MEGAPIXELS,
+        max_megapixels=max_megapixels,
     )
     with stopping() as stop:
         try:
@@ -144,7 +143,7 @@ def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
         if missing is None:
             raise
         raise InvalidInput(f"{missing} does not exist") from None
-    if not paths and not lib.info().folders:
+    if not paths and not lib.folders():
         lib.close()
         raise InvalidInput("the library knows no folder yet: `clipsearch index FOLDER` adds one")
     return lib

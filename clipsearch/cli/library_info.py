@@ -10,11 +10,13 @@ from clipsearch.cli.output import json_line, write_json, write_out, write_rows, 
 from clipsearch.cli.printable import printable, shown_count, size_in_words
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clipsearch.index.records import Failure, IndexInfo, ModelRow
     from clipsearch.results import LibraryInfo
 
 
-def show_info(library: str | None, *, failures: bool = False, json: bool = False) -> None:
+def show_info(library: Path | None, *, failures: bool = False, json: bool = False) -> None:
     """Show the library, or the files that could not be indexed."""
     from clipsearch.library import Library
 
@@ -68,9 +70,13 @@ def _model_line(model: ModelRow) -> str:
 
 
 def _index_line(index: IndexInfo) -> str:
+    found = ""
+    if index.recall is not None:
+        found = f", finds {index.recall:.1%} of the ten nearest (--exact finds all)"
     note = f" ({index.note})" if index.note else ""
     return (
-        f"{index.kind}, {shown_count(index.vectors, 'vector')}, {index.delta:,} newer, "
+        f"{index.kind}{found}, {shown_count(index.vectors, 'vector')} in "
+        f"{shown_count(index.files, 'file')}, {index.delta:,} newer, "
         f"{size_in_words(index.bytes)}{note}"
     )
 
@@ -82,6 +88,7 @@ def _in_json(about: LibraryInfo) -> dict[str, Any]:
 
     index = about.index and {
         **asdict(about.index),
+        "exact": about.index.recall is None,
         "path": to_text(about.index.path) if about.index.path else None,
     }
     return {

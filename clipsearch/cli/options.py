@@ -114,3 +114,12 @@ IncludeAwayOption = Annotated[
         help="Show photos too whose folder is not there now (disk not mounted).  [default: off]",
     ),
 ]
+ExactOption = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        show_default=False,
+        help="Miss nothing: look at every photo, where a large library's index is approximate "
+        "(`clipsearch info`).  [default: off]",
+    ),
+]

@@ -1,6 +1,6 @@
-"""The usual searches, and `info`, read from the command line without Typer.
+"""The usual searches, `info`, and `index` of what is known, read without Typer.
 
-Typer and what it loads take longer than the search itself. What this can't read for certain, a
+Typer and what it loads take longer than a search itself. What this can't read for certain, a
 mistake or a call for help among them, it leaves to Typer: both say the same of what both read.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clipsearch.cli.searching import SEARCHES, Search
@@ -16,12 +17,20 @@ _FLAGS = {
     "--text": "text",
     "--image": "image",
     "--include-away": "include_away",
+    "--exact": "exact",
     "--json": "json",
     "--paths": "paths",
     "--print0": "print0",
     "-0": "print0",
 }
 _ONLY_FOR_QUERY = {"text", "image"}
+INDEX_FLAGS = {
+    "--retry-failed": "retry_failed",
+    "--include-hidden": "include_hidden",
+    "--prune": "prune",
+    "--wait": "wait",
+    "--json": "json",
+}
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _COUNT = re.compile("[1-9][0-9]{0,8}")
 _NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
@@ -31,6 +40,12 @@ def quick_info(arguments: Sequence[str]) -> dict[str, Any] | None:
     """Return what `show_info` takes, if the arguments ask for it; None leaves them to Typer."""
     words, given = _read(arguments, {"--json": "json", "--failures": "failures"}, ("--library",))
     return {"library": None, **given} if words == ["info"] else None
+
+
+def quick_index(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Return what `index` takes, if it is asked for without a path; None leaves it to Typer."""
+    words, given = _read(arguments, INDEX_FLAGS, ("--library", "--model"))
+    return given if words == ["index"] else None
 
 
 def quick_search(arguments: Sequence[str]) -> Search | None:
@@ -102,7 +117,7 @@ _VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--top": ("top", _count),
     "-k": ("top", _count),
     "--min-score": ("min_score", _number),
-    "--library": ("library", str),
+    "--library": ("library", Path),
     "--model": ("model", str),
     "--device": ("device", _device),
 }

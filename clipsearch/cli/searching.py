@@ -30,9 +30,10 @@ class Search(NamedTuple):
     image: bool = False
     top: int = 10
     min_score: float | None = None
-    library: str | None = None
+    library: Path | None = None
     model: str | None = None
     include_away: bool = False
+    exact: bool = False
     device: str = "auto"
     json: bool = False
     paths: bool = False
@@ -86,6 +87,7 @@ def _asked_from(server: Server, search: Search, meant: str | Path | bytes) -> Fo
         k=search.top,
         min_score=search.min_score,
         include_away=search.include_away,
+        exact=search.exact,
     )
     return None if answer is None else Found(*answer)
 
@@ -103,6 +105,7 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
             model=search.model,
             min_score=search.min_score,
             include_away=search.include_away,
+            exact=search.exact,
         )
         return Found(hits, library.left_out)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-import typer
 
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar may have hidden it
 
@@ -17,8 +16,10 @@ _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar may have hidden it
 class StopRequest:
     """Whether an orderly end was asked for, and by which signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
         self.signal: int | None = None
+        self._patience = patience
+        self._since = 0.0
 
     def __call__(self) -> bool:
         """Tell whether to stop as soon as what is under way is saved."""
@@ -32,16 +33,22 @@ class StopRequest:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Take a signal. Only system calls here: it may come in the middle of anything."""
         if self.signal is not None:
+            if time.monotonic() - self._since < self._patience:
+                return
             os.write(2, _SHOW_CURSOR if sys.stderr.isatty() else b"")
             os._exit(128 + number)
-        self.signal = number
+        self.signal, self._since = number, time.monotonic()
         os.write(2, b"stopping when this batch is saved; once more stops at once\n")
 
 
 @contextmanager
-def stopping() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM during the block into a request to stop."""
-    request = StopRequest()
+def stopping(patience: float = 0.0) -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM during the block into a request to stop.
+
+    The second ends the process, unless it comes within `patience` seconds: who started us may
+    pass on the Ctrl-C that we had from the terminal.
+    """
+    request = StopRequest(patience)
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in former:
         signal.signal(number, request.handle)
@@ -58,4 +65,4 @@ def end_if_stopped(request: StopRequest) -> None:
 
     if request():
         say("interrupted: what was finished is kept; run the same command to go on")
-        raise typer.Exit(request.exit_code)
+        sys.exit(request.exit_code)

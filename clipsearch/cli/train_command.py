@@ -149,7 +149,7 @@ def train(
     """
     if resume and out is None:
         raise InvalidInput("--resume needs --out with the folder of the run")
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "--data": {"data": {"train": data}},
         "--validation": {"data": {"validation": validation}},
         "--model": {"model": {"name": model}},
@@ -157,7 +157,7 @@ def train(
         "--steps": {"optimization": {"steps": steps}},
         "--batch-size": {"optimization": {"batch_size": batch_size}},
         "--learning-rate": {"optimization": {"learning_rate": learning_rate}},
-        "--device": {"device": device and device.value},
+        "--device": {"device": device.value if device else None},
     }
     run_config = _gather(config, given, settings or [], resumed=out if resume else None)
     if dry_run:

@@ -65,7 +65,6 @@ def watch(
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import stopping
-    from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
     from clipsearch.results import IndexOptions
     from clipsearch.watching import Voices, Watcher, WatchOptions
 
@@ -75,7 +74,7 @@ def watch(
         rescan_seconds=60 * rescan,
         index=IndexOptions(
             include_hidden=include_hidden,
-            max_megapixels=max_megapixels or DEFAULT_MAX_MEGAPIXELS,
+            max_megapixels=max_megapixels,
         ),
     )
     with stopping() as stop:
