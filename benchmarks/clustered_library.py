@@ -36,6 +36,7 @@ def vectors(
     weights = 1 / (20 + np.arange(_TOPICS))
     events = max(1, library // 50)
     topic_of = world.choice(_TOPICS, size=events, p=weights / weights.sum())
+    event_of = _Directions(width)
     spread = ((1 + np.arange(width)) ** -0.4).astype(np.float32)
     random = np.random.default_rng([seed, 2])
     while count:
@@ -45,7 +46,7 @@ def vectors(
         yield _unit(
             _SHARED * shared
             + _TOPIC * topics[topic_of[event]]
-            + _EVENT * _directions(event, width)
+            + _EVENT * event_of(event)
             + _OWN * own
         )
         count -= some
@@ -76,11 +77,54 @@ _PHOTO = (
 _EMBEDDING = "INSERT INTO embeddings (photo_id, model_id, vector) VALUES (?, 1, ?)"
 
 
-def _directions(numbers: NDArray[np.int64], width: int) -> NDArray[np.float32]:
-    """Return a direction for each number, always the same one, without keeping any."""
-    kinds, which = np.unique(numbers, return_inverse=True)
-    made = [np.random.default_rng([n, 3]).standard_normal(width, dtype=np.float32) for n in kinds]
-    return _unit(np.array(made))[which]
+def like_texts(photos: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Return for each photo a query [n, width] as a CLIP model's text for it would be.
+
+    It lies apart from all photos, in one direction, and says something of the photo, and more of
+    all sorts of others: so its cosine with the best photos is about 0.2.
+    """
+    random = np.random.default_rng([seed, 4])
+    apart = photos - photos.mean(axis=0)
+    others = random.standard_normal((len(photos), len(photos)), dtype=np.float32) @ apart
+    about = _unit(0.6 * _unit(apart) + 0.8 * _unit(others))
+    return _unit(0.4 * about + 0.92 * _unit(random.normal(size=(1, photos.shape[1]))))
+
+
+def widened(photos: NDArray[np.float32], count: int, seed: int) -> Iterator[NDArray[np.float32]]:
+    """Yield unit vectors [n, width] of as many photos as wanted, which lie as some real ones do.
+
+    Each stands between a photo and one of its ten neighbours, and differs from them by as much as
+    a third photo differs from the mean of all. Cosines keep their spread: of all pairs, of nearest
+    neighbours, and between a text and its best photos.
+    """
+    random = np.random.default_rng([seed, 5])
+    middle = photos.mean(axis=0)
+    apart = photos - middle
+    likeness = photos @ photos.T
+    np.fill_diagonal(likeness, -1)
+    near = np.argpartition(-likeness, 10, axis=1)[:, :10]
+    while count:
+        some = min(count, _AT_ONCE)
+        one, third = random.integers(0, len(photos), (2, some))
+        other = near[one, random.integers(0, 10, some)]
+        share = random.beta(2, 1.5, (some, 1)).astype(np.float32)
+        between = _unit(share * apart[one] + (1 - share) * apart[other])
+        lengths = np.linalg.norm(apart[one], axis=1, keepdims=True)
+        yield _unit(middle + 0.85 * lengths * between + 0.527 * apart[third])
+        count -= some
+
+
+class _Directions:
+    """A direction for each number, always the same one: the sum of three out of a table."""
+
+    def __init__(self, width: int) -> None:
+        self._table = np.random.default_rng(3).standard_normal((3, 4096, width), dtype=np.float32)
+
+    def __call__(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        rows = [(mixed >> np.uint64(20 + 12 * i)) & np.uint64(4095) for i in range(3)]
+        first, second, third = (part[row] for part, row in zip(self._table, rows, strict=True))
+        return _unit(first + second + third)
 
 
 def _unit(numbers: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -1,31 +1,44 @@
 """How fast a large library is searched, by lists and exactly, and how much the lists find.
 
     python benchmarks/search_at_size.py [--photos 1000000] [--folder FOLDER]
+    python benchmarks/search_at_size.py --photos 10000000 --file FILE
+    python benchmarks/search_at_size.py --file FILE --embeddings PHOTOS.npy --texts TEXTS.npy
 
 Makes a library without photos (2.5 KB of disk a photo; one in FOLDER is used again), then prints
 a table: making its files, searches one at a time (median and the slowest in twenty), searches many
 at once, and a process from its start to the result. The exact search of bare FAISS over the same
 vectors, in the same run, is what the others are to be compared with.
+
+With --file it makes an index file alone, without a catalog (1.3 KB a photo), and searches that in
+a process of its own, whose memory it prints. With --embeddings the vectors are not drawn at random
+but widen some real ones, and the texts are queries, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from clustered_library import make_library, vectors
+from clustered_library import like_texts, make_library, vectors, widened
 from numpy.typing import NDArray
 
 from clipsearch.index.segments import segments_of
 from clipsearch.index.store import Store
+from clipsearch.index.vector_files import FileStamp, write_file
+from clipsearch.index.vector_index import VectorIndex
 
 COLD = """
 import sys
@@ -48,7 +61,13 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="where the library is, or is to be made")
+    parser.add_argument("--file", type=Path, help="where an index file is, or is to be made")
+    parser.add_argument("--embeddings", type=Path, help="of photos, float32 [n, width], to widen")
+    parser.add_argument("--texts", type=Path, help="of texts by the same model, to search for")
     options = parser.parse_args()
+    if options.file:
+        measure_file(options)
+        return
     with tempfile.TemporaryDirectory() as place:
         measure(options.folder or Path(place) / "library", options.photos, options.queries)
 
@@ -69,13 +88,94 @@ def measure(folder: Path, photos: int, count: int) -> None:
         exactly, best = one_by_one(lambda query: store.search(1, query, 10, exact=True)[1], some)
         bare = one_by_one(bare_faiss(store), some)[0]
         show_searches("by lists", by_lists, bare)
+        texts = like_texts(queries, 0)
+        as_texts, found_as = one_by_one(lambda query: store.search(1, query, 10)[1], texts)
+        best_as = store.search(1, texts[:50], 10, exact=True)[1]
+        show_searches("by lists, queries like texts", as_texts, bare)
         show_searches("exactly", exactly, bare)
         show_searches("bare FAISS, exactly", bare, bare)
         shares = [np.isin(one, two).mean() for one, two in zip(best, found, strict=False)]
-        print(f"  recall@10 of {len(shares)} other queries: {np.mean(shares):.4f}")
+        print(f"  recall@10 of {len(shares)} other photos: {np.mean(shares):.4f}")
+        shares = [np.isin(one, two).mean() for one, two in zip(best_as, found_as, strict=False)]
+        print(f"  recall@10 of {len(shares)} queries like texts: {np.mean(shares):.4f}")
         seconds = timed(lambda: store.search(1, queries, 10))
         show(f"{count} searches at once", seconds * 1000 / count, "ms each")
     cold(folder, queries[0])
+
+
+def measure_file(options: argparse.Namespace) -> None:
+    """Make an index file if it is not there, and print how it is searched; each in a process."""
+    print(f"{options.photos:,} photos, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for step in (make_file, search_file):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            process.submit(step, options).result()
+
+
+def make_file(options: argparse.Namespace) -> None:
+    """Make an index file, and beside it the record that the catalog would have."""
+    record = options.file.with_suffix(".json")
+    if record.exists():
+        return
+    count, batches = options.photos, photo_vectors(options)
+    width = np.load(options.embeddings, mmap_mode="r").shape[1] if options.embeddings else 512
+
+    def numbered() -> Iterator[tuple[NDArray[np.float16], NDArray[np.int64]]]:
+        first = 1
+        for some in batches:
+            ids = np.arange(first, first + len(some))
+            yield some.astype(np.float16), np.stack([ids, ids], axis=1)
+            first += len(some)
+
+    started = time.perf_counter()
+    stamp, recall = write_file(options.file, width, count, numbered(), lists=True)
+    show("drawn and written", time.perf_counter() - started, "s")
+    show("of it processor time", time.process_time(), "s")
+    show("memory at most", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "GiB")
+    record.write_text(json.dumps({"stamp": asdict(stamp), "recall": recall}))
+
+
+def photo_vectors(options: argparse.Namespace) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors of the photos."""
+    if options.embeddings:
+        return widened(np.load(options.embeddings), options.photos, 0)
+    return vectors(options.photos, 0, library=options.photos)
+
+
+def search_file(options: argparse.Namespace) -> None:
+    """Search an index file by lists and exactly."""
+    record = json.loads(options.file.with_suffix(".json").read_text())
+    stamp = FileStamp(**record["stamp"])
+    index = VectorIndex.open(options.file, stamp, verify=False)
+    print(f"  {stamp.kind}, {stamp.probes} looked into, {stamp.bytes / 1e9:.2f} GB, "
+          f"recall {record['recall']:.4f}")  # fmt: skip
+    kinds = queries_of(options)
+    by_lists = {
+        kind: one_by_one(lambda query: index.search(query, 10, exact=False)[1], queries)
+        for kind, queries in kinds.items()
+    }
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    for kind, queries in kinds.items():
+        few = queries[: min(len(queries), max(20, 10**8 // stamp.vectors))]
+        seconds, best = one_by_one(lambda query: index.search(query, 10)[1], few)
+        show_searches(f"{kind}, by lists", by_lists[kind][0], seconds)
+        show_searches(f"{kind}, exactly", seconds, seconds)
+        found = by_lists[kind][1]
+        shares = [np.isin(one, two).mean() for one, two in zip(best, found, strict=False)]
+        print(f"  recall@10 of {len(shares)} {kind}: {np.mean(shares):.4f}", flush=True)
+    show("memory at most, searched by lists", used, "GiB")
+
+
+def queries_of(options: argparse.Namespace) -> dict[str, NDArray[np.float32]]:
+    """Return queries of each kind: other photos, and texts."""
+    if options.embeddings:
+        photos = next(widened(np.load(options.embeddings), options.queries, 99))
+        kinds = {"photos": photos}
+    else:
+        photos = next(vectors(options.queries, 99, library=options.photos))
+        kinds = {"photos": photos, "like texts": like_texts(photos, 0)}
+    if options.texts:
+        kinds["texts"] = np.load(options.texts)[: options.queries].astype(np.float32)
+    return kinds
 
 
 def bare_faiss(store: Store) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:

@@ -6,11 +6,11 @@ takes from them more candidates than are asked for, with estimates of their scor
 ranks those by their full vectors.
 
 Texts are harder to search for than photos: CLIP's texts lie apart from all photos, so that most of
-a query speaks of what all photos have in common, and only a small rest tells them apart. Two
-things keep that from doing harm. Lists are ranked in a way that does not change when a query
-shrinks or moves by what all photos share. And before codes are scanned, a query is turned by the
-least-squares fit of the vectors on their codes: so it says nothing in directions in which the
-codes' errors are larger than the differences between photos.
+a query speaks of what all photos have in common, and only a small rest tells them apart. Lists are
+therefore ranked in a way that does not change when a query shrinks or moves by what all photos
+share. Before codes are scanned, a query is turned by the least-squares fit of the vectors on their
+codes: so it says nothing in directions in which the codes' errors are larger than the differences
+between photos. And what lies no nearer to a centroid than texts do is looked for in more lists.
 
 How many lists a search looks into is tuned when they are made, against exact search.
 """
@@ -67,8 +67,9 @@ class Model:
     centroids: NDArray[np.float32]  # [lists, width]
     codebook: NDArray[np.float32]  # [width / dimensions of a code, 16, dimensions of a code]
     fit: NDArray[np.float32]  # [width, width]: codes times it come nearest to the vectors
-    settings: NDArray[np.float32]  # [2]: what the length of a centroid counts in its rank; and
-    # how many times the least number of candidates a search takes
+    settings: NDArray[np.float32]  # [4]: what the length of a centroid counts in its rank; how
+    # many times the least number of candidates a search takes; the cosine with a centroid from
+    # which on a query is like a photo; and the share of the lists that then is looked into
 
     def index(self, chooser: Any = None) -> Any:
         """Return FAISS's index of these lists, all of them empty.
@@ -96,7 +97,7 @@ class Model:
     def shapes(width: int, lists: int) -> list[tuple[int, ...]]:
         """Return the shapes of `arrays`."""
         codes = width // _dimensions(width)
-        return [(lists, width), (codes, _CODES, _dimensions(width)), (width, width), (2,)]
+        return [(lists, width), (codes, _CODES, _dimensions(width)), (width, width), (4,)]
 
 
 class Lists:
@@ -115,7 +116,7 @@ class Lists:
         self.count = len(sizes)
         self.probes = max(1, min(probes, self.count))
         self._vectors = len(rows)
-        self._compactness, wider = model.settings.tolist()
+        self._compactness, wider, self._near, self._share = model.settings.tolist()
         self._wider = int(np.clip(wider, 1, MOST_CANDIDATES))
         self._model = model
         self._lengths = np.square(model.centroids).sum(axis=1)
@@ -163,34 +164,47 @@ class Lists:
         """Return rows [n, count] that may be the nearest to each query, and estimates of scores.
 
         By falling estimate, which is off by the same for all of a query. The row is -1 where
-        there are no more, and in place of a number that no row has.
+        there are no more, and in place of a number that no row has. A query that is like a photo
+        gets as many candidates as `candidates_for` would without what texts need.
         """
-        chosen = self._chosen(queries, min(probes, self.count))
+        chosen, near = self._chosen(queries, min(probes, self.count))
+        few = count // self._wider
+        count = few if near.all() else count
         self._look_into(chosen)
         turned = _products(queries, self._model.fit)
         self._index.nprobe = chosen.shape[1]
         estimates, rows = self._index.search_preassigned(
             turned, count, chosen, np.zeros(chosen.shape, np.float32)
         )
+        rows[near, few:] = -1  # the same as if it was searched for alone
         return np.where((rows >= 0) & (rows < self._vectors), rows, -1), estimates
 
-    def _chosen(self, queries: NDArray[np.float32], probes: int) -> NDArray[np.int64]:
-        """Return the lists [n, probes] that promise most to each query.
+    def _chosen(
+        self, queries: NDArray[np.float32], probes: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the lists [n, probes] that promise most to each query, and which are like photos.
 
-        By the distance of a centroid, if the query was as near to photos as a photo is: what all
-        photos share adds the same to all products, and how much these differ is the scale.
+        Fewer, then -1, to one that is like a photo. By the distance of a centroid, if the query
+        was as near to photos as a photo is: what all photos share adds the same to all products,
+        and how much these differ is the scale.
         """
         products = _products(queries, self._model.centroids)
         scale = products.std(axis=1, keepdims=True)
         worth = products - self._compactness * scale * self._lengths
-        if probes == self.count:
-            return np.tile(np.arange(self.count), (len(queries), 1))
-        return np.argpartition(-worth, probes - 1, axis=1)[:, :probes].astype(np.int64)
+        near = products.max(axis=1) >= self._near
+        few = min(max(1, math.ceil(self._share * probes)), probes)
+        if near.all():
+            return _largest(worth, few), near
+        chosen = _largest(worth, probes)
+        if few < probes and near.any():
+            chosen[near, few:] = -1
+            chosen[near, :few] = _largest(worth[near], few)
+        return chosen, near
 
     def _look_into(self, chosen: NDArray[np.int64]) -> None:
         import faiss
 
-        for number in np.unique(chosen[~self._read[chosen]]).tolist():
+        for number in np.unique(chosen[~self._read[chosen] & (chosen >= 0)]).tolist():
             rows, codes = self._rows[number], self._codes[number]
             self._inside.resize(number, len(rows))
             faiss.rev_swig_ptr(self._inside.get_codes(number), len(codes))[:] = codes
@@ -198,12 +212,20 @@ class Lists:
             self._read[number] = True
 
 
+def _largest(numbers: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return where the largest of each row are [n, count], in no order."""
+    if count == numbers.shape[1]:
+        return np.tile(np.arange(count), (len(numbers), 1))
+    return np.argpartition(-numbers, count - 1, axis=1)[:, :count].astype(np.int64)
+
+
 def _products(queries: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return queries @ others.T, on one core: for so little work, others cost more than they do."""
     import faiss
 
     products = np.empty((len(queries), len(others)), np.float32)
-    multiply: Any = faiss.fvec_inner_products_ny
+    library: Any = faiss  # its types know nothing of this function
+    multiply = library.fvec_inner_products_ny
     for query, row in zip(queries, products, strict=True):
         parts = map(faiss.swig_ptr, (row, query, others))
         multiply(*parts, others.shape[1], len(others))
@@ -290,9 +312,9 @@ def build_lists(rows: NDArray[np.float16], width: int) -> Tuned:
         index.add(some)
         trial.see(some, start)
     sizes, all_rows, codes = _contents(index)
-    lists = Lists(model, sizes, np.concatenate(all_rows).astype(np.int32), np.concatenate(codes), 1)
-    probes, wider, recall = trial.tune(lists, rows)
-    model.settings[1] = wider
+    parts = sizes, np.concatenate(all_rows).astype(np.int32), np.concatenate(codes)
+    probes = trial.tune(model, Lists(model, *parts, 1), rows)
+    recall = trial.recall(Lists(model, *parts, probes), rows)
     return Tuned(model, index, probes, recall)
 
 
@@ -311,7 +333,8 @@ def _learnt(
     products = photos @ centroids.T
     # Half the squared length of a centroid is what tells the nearest from the largest product.
     compactness = 0.5 / max(1e-9, float(products.std(axis=1).mean()))
-    return Model(centroids, codebook, fit, np.array([compactness, 1], np.float32))
+    # No cosine is 2: all queries are like texts, until it is tuned.
+    return Model(centroids, codebook, fit, np.array([compactness, 1, 2, 1], np.float32))
 
 
 def _codebook(sample: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
@@ -432,43 +455,64 @@ class _Trial:
         self._scores = np.take_along_axis(scores, best, axis=1)
         self._nearest = np.take_along_axis(nearest, best, axis=1)
 
-    def tune(self, lists: Lists, vectors: NDArray[np.float16]) -> tuple[int, int, float]:
-        """Return the least numbers of lists and of candidates that are enough, and what is found.
+    def tune(self, model: Model, lists: Lists, vectors: NDArray[np.float16]) -> int:
+        """Find the model's settings; return how many lists a search for a text looks into."""
+        photos, texts = np.split(np.arange(len(self._queries)), 2)
+        few, some = self._least(lists, photos, vectors)
+        probes, more = self._least(lists, texts, vectors)
+        probes = max(few, probes)
+        nearest = _products(self.photos, model.centroids).max(axis=1)
+        model.settings[1:] = max(some, more), np.quantile(nearest, 0.05), few / probes
+        return probes
+
+    def _least(
+        self, lists: Lists, which: NDArray[np.int64], vectors: NDArray[np.float16]
+    ) -> tuple[int, int]:
+        """Return the least numbers of lists and of candidates with which some queries find enough.
 
         Candidates are counted in times the least number of them.
         """
         counts = [candidates_for(NEIGHBOURS) << n for n in range(MOST_CANDIDATES.bit_length())]
-        probes = min(LEAST_PROBES, lists.count // MOST_PROBES)
+        most = lists.count // MOST_PROBES
+        probes = min(LEAST_PROBES, most)
         while True:
-            rows, estimates = lists.candidates(self._queries, counts[-1], probes=probes)
-            last = probes * MOST_PROBES >= lists.count
-            if last or self._share(rows) >= TARGET:
-                shares = (self._share(rows[:, :count]) for count in counts)
-                enough = next((n for n, share in enumerate(shares) if share >= TARGET), -1)
-                some = slice(counts[enough])
-                recall = self._share(self._ranked(rows[:, some], estimates[:, some], vectors))
-                if last or recall >= TARGET:
-                    return probes, counts[enough] // counts[0], recall
-            probes = min(probes + max(1, probes // 4), lists.count // MOST_PROBES)
+            rows, estimates = lists.candidates(self._queries[which], counts[-1], probes=probes)
+            for count in counts if self._share(rows, which) >= TARGET else ():
+                if self._share(rows[:, :count], which) < TARGET:
+                    continue
+                best = self._ranked(rows[:, :count], estimates[:, :count], which, vectors)
+                if self._share(best, which) >= TARGET:
+                    return probes, count // counts[0]
+            if probes == most:
+                return probes, MOST_CANDIDATES
+            probes = min(probes + max(1, probes * 2 // 5), most)
 
-    def _share(self, found: NDArray[np.int64]) -> float:
-        """Return which share of the nearest was found: of the worse of the two kinds of query."""
-        shares = [
-            float(np.isin(nearest, row).mean())
-            for nearest, row in zip(self._nearest, found, strict=True)
-        ]
-        return min(float(np.mean(kind)) for kind in np.split(np.array(shares), 2))
+    def recall(self, lists: Lists, vectors: NDArray[np.float16]) -> float:
+        """Return which share of the nearest a search finds: of the worse of the two kinds."""
+        count, shares = lists.candidates_for(NEIGHBOURS), []
+        for which in np.split(np.arange(len(self._queries)), 2):
+            rows, estimates = lists.candidates(self._queries[which], count, probes=lists.probes)
+            best = self._ranked(rows, estimates, which, vectors)
+            shares.append(self._share(best, which))
+        return min(shares)
+
+    def _share(self, found: NDArray[np.int64], which: NDArray[np.int64]) -> float:
+        nearest = self._nearest[which]
+        return float(
+            np.mean([np.isin(one, row).mean() for one, row in zip(nearest, found, strict=True)])
+        )
 
     def _ranked(
         self,
         found: NDArray[np.int64],
         estimates: NDArray[np.float32],
+        which: NDArray[np.int64],
         vectors: NDArray[np.float16],
     ) -> NDArray[np.int64]:
         """Return the best of each row of candidates, as a search ranks them."""
         hits = np.full((len(found), NEIGHBOURS), -1)
-        for number, query in enumerate(self._queries):
-            keep = (found[number] >= 0) & (found[number] != self._own[number])
+        for number, query in enumerate(self._queries[which]):
+            keep = (found[number] >= 0) & (found[number] != self._own[which[number]])
             near, scores = ranked(
                 found[number, keep],
                 estimates[number, keep],

@@ -287,6 +287,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(segments, "NEWEST", 50)
     monkeypatch.setattr(segments, "LISTS_FROM", 1000)
     monkeypatch.setattr(segments, "APPROXIMATE_FROM", 3000)
+    monkeypatch.setattr(approximate, "TARGET", 0.95)  # so few vectors are hard to put in lists
     with Store.open(tmp_path / "library", create=True) as store, store.writing():
         store.catalog.add_model(ModelIdentity("one", "ViT", "aa", "{}", WIDTH))
         yield store
@@ -318,7 +319,7 @@ def test_a_library_that_grows_large_is_searched_by_lists(store: Store) -> None:
     info = store.index_info(1)
     assert (info.kind, info.files) == (IVF.format(64), 2)
     assert info.recall is not None
-    assert info.recall >= TARGET
+    assert info.recall >= 0.95
     assert found_share(store) >= 0.98
     add(store, 3100, 3140)
     assert (store.index_info(1).files, store.index_info(1).delta) == (2, 40)

@@ -68,11 +68,11 @@ def test_a_large_library_gets_files_in_proportion_to_what_changed(
 @pytest.mark.parametrize(
     ("there", "newer", "expected"),
     [
-        ([held(1_999_999)], 0, []),
-        ([held(2_000_000)], 0, [(0, 1)]),
-        ([held(2_000_000, lists=True)], 0, []),
-        ([held(1_999_000), held(1_500)], 0, [(0, 1)]),  # the small one gains nothing by lists
-        ([held(1_500_000), held(600_000)], 0, [(0, 1), (1, 2)]),
+        ([held(499_999)], 0, []),
+        ([held(500_000)], 0, [(0, 1)]),
+        ([held(500_000, lists=True)], 0, []),
+        ([held(499_000), held(1_500)], 0, [(0, 1)]),  # the small one gains nothing by lists
+        ([held(450_000), held(60_000)], 0, [(0, 1), (1, 2)]),
     ],
 )
 def test_segments_get_lists_once_the_library_is_large(
