@@ -6,17 +6,31 @@ import numpy as np
 import pytest
 import torch
 from captioned_files import facts, write_shard
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
+from clipsearch.models import local_weights, resolve_model
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
 from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.recipe import CONTEXT, MODEL
+from clipsearch.training.builtin.teacher_heads import Classes
 from clipsearch.training.builtin.teachers import SentenceEncoder
-from clipsearch.training.builtin.text_student import start_tokens_from_teacher
+from clipsearch.training.builtin.text_student import TokenizedTexts, start_tokens_from_teacher
 from clipsearch.training.builtin.train import make_optimizer, train
+from clipsearch.training.builtin.upper_layers import (
+    UpperLayers,
+    UpperMaterial,
+    cached_lower_maps,
+    tune_upper_layers,
+)
 from clipsearch.training.builtin.wordnet import read_visible_nouns
 from clipsearch.training.losses import contrastive_loss, same_meaning
+from clipsearch.training.model_folder import new_model
 from clipsearch.training.retrieval_metrics import text_to_image
 from clipsearch.training.sources import read_shard, shard_paths
 
@@ -93,6 +107,54 @@ def test_a_small_run_on_real_photos_learns(shared_data):
         images, texts = model(features, [bags[i] for i in first])
     recall = text_to_image((images @ texts.T).numpy(), np.arange(300)).recall_at[10]
     assert recall > 5 * 10 / 300
+
+
+def test_the_upper_layers_learn_and_the_lower_ones_stay(shared_data, tmp_path):
+    samples = list(read_shard(shared_data / "train" / "train-00000.tar"))[:48]
+    model = new_model(MODEL)
+    weights = load_file(local_weights(resolve_model("builtin")))
+    model.load_state_dict({name: weight.to(weight.dtype) for name, weight in weights.items()})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trunk = model.visual.trunk.eval()
+
+    maps = cached_lower_maps(samples, trunk, tmp_path, "these")
+    for one, other in zip(maps, cached_lower_maps(samples, trunk, tmp_path, "these"), strict=True):
+        assert np.array_equal(one, other)
+    assert not np.array_equal(maps[0], maps[1])  # the other view is a cropped one
+    with torch.no_grad():
+        lower = torch.from_numpy(maps[0].astype(np.float32)).permute(0, 3, 1, 2)
+        features = UpperLayers(trunk)(lower)
+        whole = trunk(image_transform(samples[:4]))
+    torch.testing.assert_close(features[:4], whole, rtol=0.02, atol=0.02)
+
+    photos = CaptionedPhotos.collect(samples, features.half().numpy())
+    tokenizer = SimpleTokenizer(context_length=CONTEXT)
+    names = [TokenizedTexts(IMAGENET_CLASSNAMES, tokenizer)]
+    material = UpperMaterial(
+        photos=photos,
+        maps=maps,
+        captions=TokenizedTexts(photos.texts, tokenizer),
+        others=TokenizedTexts(photos.texts, tokenizer),
+        class_names=names,
+        classes=Classes(nn.Linear(1280, 1000), torch.empty(0)),
+    )
+    config = TrainingConfig(
+        steps=6, batch_size=16, learning_rate=3e-4, warmup_steps=1, class_weight=0.01
+    )
+    losses = tune_upper_layers(model, material, config=config)
+    assert np.mean(losses[-2:]) < np.mean(losses[:2])
+    changed = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
+    assert any(name.startswith("visual.trunk.blocks.5") for name in changed)
+    assert "visual.head.proj.weight" in changed
+    assert any(name.startswith("text.") for name in changed)
+    assert not any(name.startswith("visual.trunk.blocks.4") for name in changed)
+    assert not any("running_" in name for name in changed)
+
+
+def image_transform(samples) -> torch.Tensor:
+    """The photos as open_clip prepares them for the built-in model."""
+    prepare = image_transform_v2(PreprocessCfg(**MODEL.preprocess), is_train=False)
+    return torch.stack([prepare(Image.open(io.BytesIO(s.image)).convert("RGB")) for s in samples])
 
 
 def line_fit(seed: int = 0) -> tuple[nn.Module, list[float]]:

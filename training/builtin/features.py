@@ -28,7 +28,7 @@ def cached_image_features(
     samples: Sequence[Sample], classifier: nn.Module, preprocess: Preprocess, *, cache: Path
 ) -> NDArray[np.float16]:
     """Return pooled features, float16 [n, 1280]; the cache file is named by the photos."""
-    path = cache / f"features-{_digest(sample.image for sample in samples)}.npy"
+    path = cache / f"features-{digest_of(sample.image for sample in samples)}.npy"
     if not path.exists():
         pixels = (preprocess(open_image(sample.image).image) for sample in samples)
         _save(path, image_features(pixels, classifier))
@@ -51,7 +51,7 @@ def cached_sentence_vectors(
     texts: Sequence[str], encoder: SentenceEncoder, cache: Path
 ) -> NDArray[np.float16]:
     """Return the teacher's unit vectors, float16 [n, 384]; the cache file is named by the texts."""
-    digest = _digest(f"{text}\n".encode() for text in texts)
+    digest = digest_of(f"{text}\n".encode() for text in texts)
     path = cache / f"sentences-{digest}.npy"
     if not path.exists():
         _save(path, encoder.encode(list(texts)).astype(np.float16))
@@ -59,7 +59,8 @@ def cached_sentence_vectors(
     return loaded
 
 
-def _digest(parts: Iterable[bytes]) -> str:
+def digest_of(parts: Iterable[bytes]) -> str:
+    """Return a name for all of this content."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part)

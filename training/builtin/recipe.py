@@ -1,4 +1,4 @@
-"""The recipe of the built-in model, version 1.
+"""The recipe of the built-in model, version 2.
 
     python -m clipsearch.training.builtin --data ../shared/data --teachers DIR \\
         --out clipsearch/builtin_model
@@ -10,8 +10,10 @@ DIR holds the wheels of the two teachers. The stages, in order:
 3. Heads: contrast of photos with captions, and agreement with the classifier's opinions.
 4. Text tower: a small transformer learns the sentence head's vectors, over all the texts.
 5. Joint: image head and text tower contrast photos with captions once more, together.
+6. Upper layers: the image tower's upper layers learn with them, from whole and cropped photos.
 
-What the teachers said is cached in the folder `--cache`, so a second run takes less.
+What the teachers said is cached in the folder `--cache`, so a second run takes less. A model that
+is the outcome of stage 5 (version 1 of the built-in model is one) can be given as `--start`.
 """
 
 import argparse
@@ -27,12 +29,17 @@ from open_clip import CustomTextCLIP
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
 from clipsearch.training.builtin.config import TrainingConfig
-from clipsearch.training.builtin.features import cached_image_features, cached_sentence_vectors
+from clipsearch.training.builtin.features import (
+    cached_image_features,
+    cached_sentence_vectors,
+    digest_of,
+)
 from clipsearch.training.builtin.joint import JointMaterial, train_jointly
 from clipsearch.training.builtin.teacher_heads import Classes, PhotoHead, SentenceHead, train_heads
 from clipsearch.training.builtin.teachers import CLASSIFIER, SentenceEncoder, load_classifier
@@ -42,9 +49,20 @@ from clipsearch.training.builtin.text_student import (
     start_tokens_from_teacher,
     token_strings,
 )
+from clipsearch.training.builtin.upper_layers import (
+    UpperMaterial,
+    cached_lower_maps,
+    tune_upper_layers,
+)
 from clipsearch.training.builtin.wordnet import read_visible_nouns
 from clipsearch.training.evaluation import evaluate_retrieval, report_lines
-from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
+from clipsearch.training.model_folder import (
+    WEIGHTS_NAME,
+    ModelFolderConfig,
+    new_model,
+    save_model_folder,
+)
+from clipsearch.training.samples import Sample
 from clipsearch.training.sources import read_lines, read_shard, read_shards, shard_paths
 
 WIDTH = 256
@@ -105,6 +123,16 @@ JOINT = TrainingConfig(
     class_weight=0.7,  # more than for the heads: this stage loses the classifier's opinions
     report_every=20,
 )
+UPPER_LAYERS = TrainingConfig(
+    steps=240,
+    batch_size=256,
+    learning_rate=2.5e-4,
+    weight_decay=0.05,
+    warmup_steps=20,
+    label_smoothing=0.05,
+    class_weight=0.7,
+    report_every=20,
+)
 PROMPTS = ("{}", "a photo of a {}", "a picture of a {} outside", "there is a {} in the photo")
 
 
@@ -116,6 +144,7 @@ class Sources:
     teachers: Path
     wordnet: Path
     cache: Path
+    start: Path | None = None  # a model folder, in place of stages 2 to 5
 
 
 @dataclass(frozen=True)
@@ -133,11 +162,38 @@ class Material:
 def build(sources: Sources) -> CustomTextCLIP:
     """Run the recipe and return the model."""
     torch.manual_seed(0)
+    sources.cache.mkdir(parents=True, exist_ok=True)
     classifier = load_classifier(sources.teachers)
-    material = _ask_the_teachers(sources, classifier)
+    print("1. features of the photos", flush=True)
+    samples = list(read_shards(shard_paths(sources.data / "train")))
+    photos = _photos(samples, sources, classifier)
     model = new_model(MODEL)
     _take_trunk(model, classifier)
+    if sources.start is None:
+        _frozen_stages(model, _ask_the_teachers(photos, sources, classifier))
+    else:
+        weights = load_file(sources.start / WEIGHTS_NAME)
+        model.load_state_dict(
+            {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
+        )
 
+    print("6. the image tower's upper layers", flush=True)
+    tokenizer = SimpleTokenizer(context_length=CONTEXT)
+    name = digest_of(sample.image for sample in samples)
+    material = UpperMaterial(
+        photos=photos,
+        maps=cached_lower_maps(samples, classifier, sources.cache, name),
+        captions=TokenizedTexts(photos.texts, tokenizer),
+        others=TokenizedTexts(_lines(sources), tokenizer),
+        class_names=[TokenizedTexts(texts, tokenizer) for texts in _class_texts()],
+        classes=_opinions_of(classifier),
+    )
+    tune_upper_layers(model, material, config=UPPER_LAYERS)
+    return model.eval()
+
+
+def _frozen_stages(model: CustomTextCLIP, material: Material) -> None:
+    """Train the image tower's head and the text tower, over what the image tower sees already."""
     print("3. heads", flush=True)
     photo_head = PhotoHead(model.visual.head)
     sentence_head = SentenceHead(SentenceEncoder.width, WIDTH)
@@ -161,14 +217,9 @@ def build(sources: Sources) -> CustomTextCLIP:
     joint = JointMaterial(material.photos, texts, targets, material.classes, names)
     train_jointly(model.text, photo_head, joint, config=JOINT)
     model.logit_scale.data.copy_(photo_head.log_scale.detach())
-    return model.eval()
 
 
-def _ask_the_teachers(sources: Sources, classifier: nn.Module) -> Material:
-    sources.cache.mkdir(parents=True, exist_ok=True)
-    print("1. features of the photos", flush=True)
-    photos = _photos(sources, classifier)
-
+def _ask_the_teachers(photos: CaptionedPhotos, sources: Sources, classifier: nn.Module) -> Material:
     print("2. sentence vectors of the texts", flush=True)
     encoder = SentenceEncoder(sources.teachers)
 
@@ -176,19 +227,35 @@ def _ask_the_teachers(sources: Sources, classifier: nn.Module) -> Material:
         return cached_sentence_vectors(texts, encoder, sources.cache)
 
     captions = sentences(photos.texts)
-    class_texts = [[p.format(name) for name in IMAGENET_CLASSNAMES] for p in PROMPTS]
+    class_texts = _class_texts()
     class_vectors = [sentences(texts) for texts in class_texts]
     tokens = token_strings(SimpleTokenizer())
-    lines = read_lines(sources.data / "text" / "captions.txt.gz")
-    others = [lines, tokens, read_visible_nouns(sources.wordnet)]
+    others = [_lines(sources), tokens, read_visible_nouns(sources.wordnet)]
     return Material(
         photos=photos,
-        classes=Classes(classifier.get_submodule("classifier"), _float(np.stack(class_vectors))),
+        classes=_opinions_of(classifier, _float(np.stack(class_vectors))),
         captions=captions,
         tokens=sentences(tokens),
         texts=[*photos.texts, *chain(*class_texts), *chain(*others)],
         vectors=np.concatenate([captions, *class_vectors, *map(sentences, others)]),
     )
+
+
+def _opinions_of(classifier: nn.Module, sentences: Tensor | None = None) -> Classes:
+    """Return what the classifier knows; without sentence vectors where nobody asks for them."""
+    empty = torch.empty(0, 0, 0)
+    return Classes(
+        classifier.get_submodule("classifier"), empty if sentences is None else sentences
+    )
+
+
+def _class_texts() -> list[list[str]]:
+    """Return the names of the classes in each prompt."""
+    return [[prompt.format(name) for name in IMAGENET_CLASSNAMES] for prompt in PROMPTS]
+
+
+def _lines(sources: Sources) -> list[str]:
+    return read_lines(sources.data / "text" / "captions.txt.gz")
 
 
 @torch.no_grad()
@@ -206,8 +273,7 @@ def _through(head: SentenceHead, vectors: NDArray[np.float16]) -> NDArray[np.flo
     return np.concatenate(parts)
 
 
-def _photos(sources: Sources, classifier: nn.Module) -> CaptionedPhotos:
-    samples = list(read_shards(shard_paths(sources.data / "train")))
+def _photos(samples: Sequence[Sample], sources: Sources, classifier: nn.Module) -> CaptionedPhotos:
     preprocess = image_transform_v2(PreprocessCfg(**MODEL.preprocess), is_train=False)
     features = cached_image_features(samples, classifier, preprocess, cache=sources.cache)
     return CaptionedPhotos.collect(samples, features)
@@ -243,11 +309,13 @@ def main() -> None:
         default=Path.home() / ".cache" / "clipsearch-training",
         help="folder for what the teachers said (default: %(default)s)",
     )
+    parser.add_argument("--start", type=Path, help="a model folder, in place of stages 2 to 5")
     options = parser.parse_args()
-    for folder in (options.data, options.teachers, options.wordnet):  # before the work starts
+    needed = [options.data, options.teachers, options.start or options.wordnet]
+    for folder in needed:  # before the work starts
         if not folder.is_dir():
             parser.error(f"there is no folder {folder}")
-    sources = Sources(options.data, options.teachers, options.wordnet, options.cache)
+    sources = Sources(options.data, options.teachers, options.wordnet, options.cache, options.start)
     save_model_folder(build(sources), options.out, MODEL)
     samples = list(read_shard(options.data / "val" / "val.tar"))
     print("\n".join(report_lines(evaluate_retrieval(f"local-dir:{options.out}", samples))))
