@@ -254,6 +254,8 @@ def test_piped_progress_is_a_line_every_ten_seconds_and_what_was_measured():
         "step 25: on validation loss 2.000, text to image R@1 50.0 %, R@10 75.0 %",
     ]
     assert news(report(26)) == []
+    (last,) = news(report(100))
+    assert "choosing the weights" in last
 
 
 def test_the_bar_shows_rate_loss_and_time_left(capsys, monkeypatch):

@@ -233,6 +233,13 @@ def test_the_last_groups_of_a_locked_tower_can_be_trained(tmp_path):
     assert any("resblocks.1" in n for n in trained) and not any("blocks.0" in n for n in trained)
 
 
+def test_the_last_groups_of_timms_towers_too(tmp_path):
+    network = scratch(tmp_path, CONVNEXT, freeze_image=True, unlocked_image_groups=1).network
+    trained = [n for n, p in network.named_parameters() if p.requires_grad and not is_text(n)]
+    assert "visual.head.proj.weight" in trained
+    assert not any(".stem." in name or ".stages.0." in name for name in trained)
+
+
 def test_low_rank_changes_are_merged_into_plain_weights(tmp_path):
     plain = scratch(tmp_path).network
     model = scratch(tmp_path, lora_rank=2, lora_layers="attn|c_fc")

@@ -231,10 +231,15 @@ def _value(key: str, value: Any, said_by: str, folder: Path) -> Any:
         if value is None:
             return None
         (kind,) = (part for part in get_args(kind) if part is not type(None))
+    without_label = key == "data.labels" and isinstance(value, (list, tuple)) and "" in value
+    if without_label:  # the one text that may be blank
+        value = [label for label in value if label != ""]
     try:
         taken = _as(kind, value, RANGES.get(key, (-_MOST, _MOST)))
     except ValueError as error:
         _fail(said_by, f"{key} must be {error}, not {_short(value)}")
+    if without_label:
+        return ("", *taken)
     if key in DATA_KEYS:
         return tuple(_located(spec, folder) for spec in taken)
     if key == "model.name":

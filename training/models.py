@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -320,7 +321,9 @@ def _freeze_image(model: Any, unlocked_groups: int) -> None:
     try:
         # open_clip's own freezing of batch norm drops the activations of timm's (it takes their
         # BatchNormAct2d for a bare norm): set_training_mode does that part here.
-        model.lock_image_tower(unlocked_groups=unlocked_groups, freeze_bn_stats=False)
+        with warnings.catch_warnings():  # that open_clip imports from an old place in timm
+            warnings.simplefilter("ignore", FutureWarning)
+            model.lock_image_tower(unlocked_groups=unlocked_groups, freeze_bn_stats=False)
     except (AssertionError, AttributeError, ImportError, RuntimeError, IndexError) as error:
         raise InvalidInput(
             "model.unlocked_image_groups: open_clip can't unlock groups of this image tower: "

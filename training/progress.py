@@ -41,12 +41,12 @@ class _Lines:
 
     def update(self, report: StepReport) -> None:
         """Take note, and say it if it is time."""
-        for line in news(report):
-            self._say(line)
         now = self._clock()
         if now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
             self._say(in_words(report))
+        for line in news(report):
+            self._say(line)
 
 
 class _Bar:
@@ -100,6 +100,8 @@ def news(report: StepReport) -> list[str]:
     lines = [report.warning] if report.warning else []
     if report.validation:
         lines.append(f"step {report.step}: on validation {recalls(report.validation)}")
+    if report.step == report.steps:
+        lines.append("the steps are done; measuring and choosing the weights that come out")
     return lines
 
 

@@ -37,7 +37,8 @@ class DataConfig:
     held_out: float = 0.05
     image_column: str = "image"
     caption_column: str = "caption"
-    labels: tuple[str, ...] = ()  # only samples with these labels; () takes all
+    # Only samples with these labels, "" being those without one; () takes all.
+    labels: tuple[str, ...] = ()
     workers: int = 1  # 1: a thread beside the model; more: processes; 0: neither
     seed: int = 0
 

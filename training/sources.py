@@ -250,7 +250,7 @@ class SubsetSource:
 def with_labels(source: Source, labels: Sequence[str]) -> SubsetSource:
     """Return the samples whose label is one of these, case aside; reads the whole source once.
 
-    Raises InvalidInput for a label that no sample has.
+    "" stands for samples without a label. Raises InvalidInput for a label that no sample has.
     """
     wanted = {label.strip().casefold(): label for label in labels}
     numbers, found = [], set()
