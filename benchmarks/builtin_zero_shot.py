@@ -82,7 +82,7 @@ def samples(labels: list[Label], shard: Path) -> list[Sample]:
 
 def main(model: str, shard: Path, *, ensemble: bool) -> None:
     labels = read_labels()
-    encoder = load_encoder(resolve_model(model), device="cpu")
+    encoder = load_encoder(resolve_model(model), device="cpu", exact=True)
     result = evaluate_zero_shot(
         encoder, samples(labels, shard), classes=imagenet_classes(), ensemble=ensemble
     )

@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--random", help="an open_clip architecture, with random weights")
     parser.add_argument("--photos", type=int, default=256, help="web-size; a quarter as many large")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--int8", action="store_true", help="of the bare encoder, where it can")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     jpegs = [path.read_bytes() for path in sorted(PHOTOS.rglob("*.jpg"))]
@@ -59,7 +58,7 @@ def main() -> None:
         place = Path(name)
         model = random_model(options.random, place / "model") if options.random else options.model
         plain = PlainPipeline(model, place / "plain.onnx")
-        encoder = load_encoder(resolve_model(model), device="cpu", int8=options.int8)
+        encoder = load_encoder(resolve_model(model), device="cpu")
         print(f"{options.random or model}, {processors()} cores, {processor_name()}\n")
         print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
         print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")
@@ -106,7 +105,7 @@ class Rounds:
             "encode": lambda: measure(self.pixels, self.encoder.encode_pixels),
             "index": lambda: measure(self.contents, self.index),
         }
-        self.encoder.encode_pixels(self.pixels[:CPU_BATCH])  # warm, and int8 judged
+        self.encoder.encode_pixels(self.pixels[:CPU_BATCH])  # warm
         found: dict[str, list[Measured]] = {name: [] for name in stages}
         for _ in range(rounds):
             if self.folder in [known.path for known in self.library.info().folders]:

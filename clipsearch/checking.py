@@ -286,7 +286,7 @@ def _remake(folder: Path, model: CheckedModel) -> None:
     named = {known.name: known.on_machine for known in named_models()}
     if source.folder is None and not named.get(model.name, False):
         raise ModelError(f"{model.name} is not on this machine")
-    encoder = load_encoder(source, device="cpu")
+    encoder = load_encoder(source, device="cpu", exact=True)
     if encoder.identity.fingerprint != model.fingerprint:
         raise ModelError(f"{model.name} has other weights now")
     place = folder / "models" / model.fingerprint

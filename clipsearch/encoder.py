@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from clipsearch.image_tower import Swaps
+
 TEXT_BATCH = 256
 CPU_BATCH = 32  # photos in one pass on a processor; more gains nothing and takes memory
-# The vectors of so many photos say if a tower may work in int8: the least cosine to float32.
-JUDGED_WITH = 8
-INT8_LEAST_COSINE = 0.995
+# The least cosine to float32, over so many pictures, with which a tower may work in int8.
+INT8_JUDGED_WITH = 4
+INT8_LEAST_COSINE = 0.998
 FOLDED_LEAST_COSINE = 0.9999
 
 
@@ -38,7 +40,7 @@ class Encoder:
         device: torch.device,
         precision: torch.dtype,
         *,
-        int8: bool = False,
+        exact: bool = False,
     ) -> None:
         """Place a loaded model on a device; `load_encoder` does both."""
         import torch
@@ -54,9 +56,10 @@ class Encoder:
         _lower_precision(self._network, precision)
         # Convolutions run half again as fast so; the others do not mind.
         self._network.visual.to(memory_format=torch.channels_last)
-        self._try_int8 = int8 and precision == torch.float32 and multiplies_int8(device)
         self._scale, self._shift = self._normalisation()
         self._tokenizer = loaded.tokenizer
+        if not exact and precision == torch.float32 and multiplies_int8(device):
+            _work_in_int8(self._network, self.preprocessing)
 
     def encode_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return one unit vector a picture, float32 (n, width).
@@ -115,30 +118,12 @@ class Encoder:
         with torch.inference_mode():
             batch = self._on_device(torch.from_numpy(np.stack(pixels))).permute(0, 3, 1, 2)
             pictures = (batch.float() * self._scale + self._shift).to(self.precision)
-            vectors = self._unit(self._network.encode_image(pictures))
-            if self._try_int8 and len(pixels) >= JUDGED_WITH:
-                self._try_int8 = False
-                self._go_int8(pictures, vectors)
-        return vectors
+            return self._unit(self._network.encode_image(pictures))
 
     def _on_device(self, batch: torch.Tensor) -> torch.Tensor:
         if self.device.type == "cuda":  # from locked memory, several times as fast
             return batch.pin_memory().to(self.device, non_blocking=True)
         return batch.to(self.device)
-
-    def _go_int8(self, pictures: torch.Tensor, expected: NDArray[np.float32]) -> None:
-        """Let the image tower work in int8 from now on, if it finds these vectors so too."""
-        from clipsearch.image_tower import int8_layers
-
-        swaps = int8_layers(self._network.visual)
-        if not swaps:
-            return
-        swaps.make()
-        found = self._network.encode_image(pictures).float().numpy()
-        if not _least_cosine(found, expected) >= INT8_LEAST_COSINE:
-            swaps.undo()
-        del swaps
-        return_freed_memory()
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what 0 to 255 is multiplied by, and what is then added, for each colour."""
@@ -161,18 +146,18 @@ class Encoder:
         return np.zeros((0, self.identity.width), dtype=np.float32)
 
 
-def load_encoder(source: ModelSource, *, device: str = "auto", int8: bool = False) -> Encoder:
+def load_encoder(source: ModelSource, *, device: str = "auto", exact: bool = False) -> Encoder:
     """Load a model with its weights onto a device (auto, cpu, cuda or mps).
 
-    With `int8`, a transformer's image tower works in int8 where the processor is made for that
-    and the first batch of photos comes out the same. Nearly twice as fast, but a photo's vector
-    then differs a little from that of a run without: the program does not mix the two.
+    On a processor that multiplies int8 itself, and bf16 not, a transformer's image tower works in
+    int8, unless that changes the vectors of test pictures: nearly twice as fast. `exact` says no
+    to that, for measuring a model itself.
 
     Raises UnknownModel, WeightsUnavailable or ModelError, and InvalidInput for a device that is
     not there; each in one line.
     """
     place = choose_device(device)
-    return Encoder(load_model(source), place, image_precision(place), int8=int8)
+    return Encoder(load_model(source), place, image_precision(place), exact=exact)
 
 
 def _lower_precision(network: Any, precision: torch.dtype) -> None:
@@ -190,23 +175,58 @@ def _lower_precision(network: Any, precision: torch.dtype) -> None:
 
 def _fold_norms(network: Any, preprocessing: Preprocessing) -> None:
     """Fold batch norms into convolutions, unless that changes the vectors."""
-    import torch
-
     from clipsearch.image_tower import folded_norms
 
     swaps = folded_norms(network.visual)
-    if not swaps:
-        return
-    shape = (1, 3, preprocessing.height, preprocessing.width)
-    picture = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if swaps:
+        picture = _test_pictures(1, preprocessing)
+        _make_if_close(swaps, network, picture, FOLDED_LEAST_COSINE)
+
+
+def _work_in_int8(network: Any, preprocessing: Preprocessing) -> None:
+    """Let a transformer multiply its large matrices in int8, unless that changes the vectors.
+
+    Judged by pictures that are always the same: what a photo's vector is must not depend on
+    which photos came first.
+    """
+    from clipsearch.image_tower import int8_layers
+
+    swaps = int8_layers(network.visual)
+    if swaps:
+        pictures = _test_pictures(INT8_JUDGED_WITH, preprocessing)
+        _make_if_close(swaps, network, pictures, INT8_LEAST_COSINE)
+        del swaps
+        return_freed_memory()
+
+
+def _make_if_close(swaps: Swaps, network: Any, pictures: torch.Tensor, least: float) -> None:
+    """Make these swaps, and take them back if a picture's vector turns further than this."""
+    import torch
+
     with torch.inference_mode():
-        expected = network.encode_image(picture).numpy()
+        expected = network.encode_image(pictures).numpy()
         swaps.make()
-        if (
-            not _least_cosine(network.encode_image(picture).numpy(), expected)
-            >= FOLDED_LEAST_COSINE
-        ):
+        if not _least_cosine(network.encode_image(pictures).numpy(), expected) >= least:
             swaps.undo()
+
+
+def _test_pictures(count: int, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return pictures with as much coarse and fine detail as photos have, (n, 3, height, width).
+
+    Noise whose strength falls with its frequency, as it does in photos (Field, 1987), mean 0 and
+    variance 1.
+    """
+    import torch
+
+    size = (preprocessing.height, preprocessing.width)
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.zeros(count, 3, *size)
+    side = 2
+    while side < max(size):
+        noise = torch.randn(count, 3, side, side, generator=generator)
+        pictures += torch.nn.functional.interpolate(noise, size, mode="bilinear")
+        side *= 2
+    return (pictures - pictures.mean()) / pictures.std()
 
 
 def _least_cosine(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:

@@ -150,25 +150,23 @@ WIDE = {**CLIP, "vision_cfg": {**CLIP["vision_cfg"], "width": 256, "head_width":
 def wide_encoder(tmp_path):
     from clipsearch.model_loading import load_model
 
-    def make(config=WIDE, spoil=lambda network: None):
+    def make(config=WIDE, spoil=lambda network: None, exact=False):
         loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "wide", config))))
         with torch.no_grad():
             spoil(loaded.network)
-        return Encoder(loaded, torch.device("cpu"), torch.float32, int8=True)
+        return Encoder(loaded, torch.device("cpu"), torch.float32, exact=exact)
 
     return make
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
-def test_a_transformer_works_in_int8_once_photos_have_shown_that_it_may(
+def test_a_transformer_works_in_int8_where_that_changes_no_vector(
     wide_encoder, counted_calls, images, quick_gelu
 ):
-    encoder = wide_encoder({**WIDE, "quick_gelu": quick_gelu})
-    exact = encoder.encode_images(images)
-    assert not counted_calls  # too few to judge by
-    judged = encoder.encode_images(images * 2)
-    np.testing.assert_allclose(judged, np.concatenate([exact, exact]), atol=1e-5)
-    assert counted_calls
+    config = {**WIDE, "quick_gelu": quick_gelu}
+    exact = wide_encoder(config, exact=True).encode_images(images)
+    assert not counted_calls
+    encoder = wide_encoder(config)
     counted_calls.clear()
     quick = encoder.encode_images(images)
     assert len(counted_calls) == 2 * 4  # in each block: two of the attention, two of the rest
@@ -178,10 +176,21 @@ def test_a_transformer_works_in_int8_once_photos_have_shown_that_it_may(
     np.testing.assert_allclose(quick, alone, atol=1e-5)
 
 
-def test_a_transformer_stays_exact_unless_asked(tmp_path, counted_calls, images):
-    encoder = load(save_tiny_model(tmp_path / "wide", WIDE))
-    exact = encoder.encode_images(images * 2)
-    np.testing.assert_array_equal(encoder.encode_images(images * 2), exact)
+def test_whether_int8_is_used_does_not_depend_on_the_photos(wide_encoder, counted_calls, images):
+    first, second = wide_encoder(), wide_encoder()
+    first.encode_images(images[1:])
+    np.testing.assert_array_equal(first.encode_images(images), second.encode_images(images))
+    assert counted_calls
+
+
+def test_measuring_a_model_is_exact(tmp_path, counted_calls):
+    from clipsearch.training.evaluation.embedding import open_encoder
+
+    folder = save_tiny_model(tmp_path / "wide", WIDE)
+    load(folder)
+    assert counted_calls  # int8 where nothing is said
+    counted_calls.clear()
+    open_encoder(str(folder), "cpu")
     assert not counted_calls
 
 
@@ -193,22 +202,18 @@ def test_a_transformer_that_int8_would_change_stays_as_it_is(wide_encoder, count
             block.attn.in_proj_weight[:, 0] = block.mlp.c_fc.weight[:, 0] = 0
 
     encoder = wide_encoder(spoil=spoil)
-    exact = encoder.encode_images(images)
-    encoder.encode_images(images * 2)
-    assert counted_calls
+    assert counted_calls  # tried on pictures of its own
     counted_calls.clear()
-    np.testing.assert_array_equal(encoder.encode_images(images), exact)
+    found = encoder.encode_images(images)
     assert not counted_calls
+    np.testing.assert_array_equal(
+        found, wide_encoder(spoil=spoil, exact=True).encode_images(images)
+    )
 
 
-def test_a_convolutional_tower_stays_exact(tmp_path, counted_calls, images):
+def test_a_convolutional_tower_stays_exact(tmp_path, counted_calls):
     projection = {**TIMM_TOWER, "embed_dim": 256}
-    source = resolve_model(str(save_tiny_model(tmp_path / "model", projection)))
-    encoder = load_encoder(source, device="cpu", int8=True)
-    exact = encoder.encode_images(images)
-    for _ in range(2):
-        encoder.encode_images(images * 2)
-    np.testing.assert_array_equal(encoder.encode_images(images), exact)
+    load(save_tiny_model(tmp_path / "model", projection))
     assert not counted_calls
 
 

@@ -468,7 +468,7 @@ def _encoder(model: str, device: Device) -> Encoder:
     from clipsearch.encoder import load_encoder
     from clipsearch.models import resolve_model
 
-    return load_encoder(resolve_model(model), device=device.value)
+    return load_encoder(resolve_model(model), device=device.value, exact=True)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def open_encoder(model: str | Encoder, device: str = "auto") -> Encoder:
         return model
     from clipsearch.encoder import load_encoder
 
-    return load_encoder(resolve_model(model), device=device)
+    return load_encoder(resolve_model(model), device=device, exact=True)
 
 
 def embed_photos(
