@@ -38,6 +38,7 @@ class TextEncoderSettings:
     width: int  # length of an embedding
     shortens: bool  # takes ids cut behind the longest text's end token
     tokenizer: TokenizerSettings
+    int8: bool = False  # multiplies in int8, with one scale for all that runs together
 
 
 class TextEncoder:
@@ -72,7 +73,8 @@ class TextEncoder:
         if not texts:
             return np.zeros((0, self.settings.width), dtype=np.float32)
         ids = self._tokenizer(texts)
-        batches = [self._run(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
+        step = 1 if self.settings.int8 else BATCH  # a text's vector must not depend on the others
+        batches = [self._run(ids[start : start + step]) for start in range(0, len(ids), step)]
         try:
             return unit_length(np.concatenate(batches))
         except ValueError as error:
@@ -103,8 +105,8 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
         settings = TextEncoderSettings(tokenizer=TokenizerSettings(**tokenizer), **content)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / SETTINGS_NAME} is incomplete: {one_line(error)}") from error
-    kinds = (type(settings.fingerprint), type(settings.width), type(settings.shortens))
-    if kinds != (str, int, bool):
+    said = (settings.fingerprint, settings.width, settings.shortens, settings.int8)
+    if [type(value) for value in said] != [str, int, bool, bool]:
         raise ModelError(f"{folder / SETTINGS_NAME} holds values of the wrong kind")
     return settings
 

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import open_clip
@@ -232,6 +233,49 @@ def test_a_tower_with_a_json_tokenizer_is_exported(siglip_folder, tmp_path):
     ours = TextEncoder.open(tmp_path / "tower").encode_text(QUERIES)
     assert (ours * encoder.encode_text(QUERIES)).sum(axis=1).min() >= 0.9999
     assert len({vector.tobytes() for vector in ours}) == len(QUERIES)
+
+
+@pytest.fixture
+def reduced(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipsearch.text_export.INT8_LEAST_VALUES", 1)
+    encoder.export_text_encoder(tmp_path / "reduced")
+    return tmp_path / "reduced"
+
+
+def test_a_large_tower_is_reduced_to_int8(exported, reduced):
+    assert not TextEncoder.open(exported).settings.int8
+    tower = TextEncoder.open(reduced)
+    assert tower.settings.int8
+    texts = [text for text in ODD_TEXTS if text.strip()] + ["a dog on a beach"]
+    exact = TextEncoder.open(exported).encode_text(texts)
+    cosines = (tower.encode_text(texts) * exact).sum(axis=1)
+    assert 0.995 < cosines.min() < 1 - 1e-6
+    sizes = [(place / "text.onnx.data").stat().st_size for place in (exported, reduced)]
+    assert sizes[1] < sizes[0]
+    assert {file.name for file in reduced.iterdir()} == {file.name for file in exported.iterdir()}
+
+
+def test_in_int8_too_a_text_gets_the_same_vector_alone_and_among_others(reduced):
+    tower = TextEncoder.open(reduced)
+    texts = ["a dog", "two people ride bicycles past an old stone church", "!" * 60]
+    alone = np.concatenate([tower.encode_text([text]) for text in texts])
+    np.testing.assert_array_equal(tower.encode_text(texts), alone)
+
+
+@pytest.mark.parametrize("failure", ["turned", "refused"])
+def test_a_tower_that_int8_would_change_stays_as_it_is(
+    encoder, exported, tmp_path, monkeypatch, failure
+):
+    monkeypatch.setattr("clipsearch.text_export.INT8_LEAST_VALUES", 1)
+    if failure == "turned":
+        monkeypatch.setattr("clipsearch.text_export.INT8_MINIMAL_COSINE", 1.1)
+    else:
+        refused = Mock(side_effect=ValueError("no such operator"))
+        monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", refused)
+    encoder.export_text_encoder(tmp_path / "tower")
+    texts = ["a dog on a beach"]
+    found = TextEncoder.open(tmp_path / "tower").encode_text(texts)
+    np.testing.assert_array_equal(found, TextEncoder.open(exported).encode_text(texts))
 
 
 def test_an_export_replaces_an_older_one_and_leaves_nothing_beside_it(encoder, tmp_path):
