@@ -75,8 +75,8 @@ def test_once_saves_the_batch_and_says_how_to_go_on(
     os.killpg(run.pid, number)  # as a terminal does: the whole group, decoders too
     ended = run.wait()
     assert ended.code == code, ended.err
-    first, last = ended.err.splitlines()
-    assert first == "stopping when this batch is saved; once more stops at once"
+    *before, last = ended.err.splitlines()  # on a slow machine, progress too
+    assert before.count("stopping when this batch is saved; once more stops at once") == 1
     assert last.startswith("interrupted: what was finished is kept; ")
     assert "run the same command to go on" in last
     assert ended.text.startswith(f"{len(snapshot(case.library).vectors)} added, ")
