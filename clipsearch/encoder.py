@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.image_tower import Swaps
+    from clipsearch.text_towers import ShortTower, WholeTower
 
 TEXT_BATCH = 256
 CPU_BATCH = 32  # photos in one pass on a processor; more gains nothing and takes memory
@@ -29,6 +30,9 @@ CPU_BATCH = 32  # photos in one pass on a processor; more gains nothing and take
 INT8_JUDGED_WITH = 4
 INT8_LEAST_COSINE = 0.998
 FOLDED_LEAST_COSINE = 0.9999
+# The same for a text tower that is given texts without their padding.
+TEXTS_JUDGED_WITH = 8
+SHORT_LEAST_COSINE = 0.99999
 
 
 class Encoder:
@@ -58,6 +62,7 @@ class Encoder:
         self._network.visual.to(memory_format=torch.channels_last)
         self._scale, self._shift = self._normalisation()
         self._tokenizer = loaded.tokenizer
+        self._text_tower: ShortTower | WholeTower | None = None  # chosen with the first texts
         if not exact and precision == torch.float32 and multiplies_int8(device):
             _work_in_int8(self._network, self.preprocessing)
 
@@ -87,9 +92,10 @@ class Encoder:
             return self._empty()
         ids = torch.from_numpy(self._tokenizer(texts))
         with torch.inference_mode():
-            batches = torch.split(ids, TEXT_BATCH)
-            parts = [self._network.encode_text(batch.to(self.device)) for batch in batches]
-            return self._unit(torch.cat(parts))
+            if self._text_tower is None:
+                self._text_tower = self._fastest_text_tower(ids[:TEXTS_JUDGED_WITH])
+            tower, batches = self._text_tower, torch.split(ids, TEXT_BATCH)
+            return self._unit(torch.cat([self._text_features(tower, batch) for batch in batches]))
 
     def export_text_encoder(self, folder: Path) -> None:
         """Write the text tower for `TextEncoder.open`; the folder appears whole or not at all.
@@ -111,6 +117,25 @@ class Encoder:
             width=self.identity.width,
         )
         return_freed_memory()
+
+    def _text_features(self, tower: ShortTower | WholeTower, ids: torch.Tensor) -> torch.Tensor:
+        from clipsearch.text_towers import ShortTower
+
+        if isinstance(tower, ShortTower):
+            ids = ids[:, : int(ids.argmax(dim=1).max()) + 1]  # the end token has the highest id
+        features: torch.Tensor = tower(ids.to(self.device))
+        return features
+
+    def _fastest_text_tower(self, ids: torch.Tensor) -> ShortTower | WholeTower:
+        """Return the tower that needs no padding, if it gives the vectors of the whole."""
+        from clipsearch.text_towers import ShortTower, WholeTower
+
+        whole = WholeTower(self._network)
+        if not ShortTower.fits(self._network):
+            return whole
+        short = ShortTower(self._network)
+        found, expected = (self._text_features(t, ids).cpu().numpy() for t in (short, whole))
+        return short if _least_cosine(found, expected) >= SHORT_LEAST_COSINE else whole
 
     def _encode_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         import torch

@@ -204,7 +204,7 @@ class Lists:
     def _look_into(self, chosen: NDArray[np.int64]) -> None:
         import faiss
 
-        for number in np.unique(chosen[~self._read[chosen] & (chosen >= 0)]).tolist():
+        for number in set(chosen[~self._read[chosen] & (chosen >= 0)].tolist()):
             rows, codes = self._rows[number], self._codes[number]
             self._inside.resize(number, len(rows))
             faiss.rev_swig_ptr(self._inside.get_codes(number), len(codes))[:] = codes

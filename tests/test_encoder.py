@@ -105,6 +105,23 @@ def test_text_embeddings_are_those_of_open_clip(encoder, tiny_model_folder):
     assert lowest_cosine(encoder.encode_text(CAPTIONS), expected) >= 0.99999
 
 
+def test_a_causal_text_tower_is_not_given_padding(tiny_model_folder, monkeypatch):
+    from clipsearch.text_towers import ShortTower
+
+    lengths = []
+    forward = ShortTower.forward
+    monkeypatch.setattr(
+        ShortTower, "forward", lambda self, ids: lengths.append(ids.shape[1]) or forward(self, ids)
+    )
+    encoder = load(tiny_model_folder)
+    found = encoder.encode_text(["a cat", "a dog on a beach"])
+    assert lengths and set(lengths) == {7}  # with the tokens for start and end
+    # what only looks like such a tower is found out
+    monkeypatch.setattr(ShortTower, "forward", lambda self, ids: forward(self, ids).flip(-1))
+    whole = load(tiny_model_folder).encode_text(["a cat", "a dog on a beach"])
+    assert lowest_cosine(whole, found) >= 0.99999
+
+
 def test_embeddings_have_unit_length_and_nothing_gives_nothing(encoder, images):
     for vectors in (encoder.encode_images(images), encoder.encode_text(CAPTIONS)):
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
