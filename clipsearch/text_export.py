@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import math
 import os
 import shutil
 import warnings
@@ -29,6 +28,7 @@ from clipsearch.text_encoder import (
     TextEncoder,
     TextEncoderSettings,
 )
+from clipsearch.text_int8 import matrix_values, write_in_int8
 from clipsearch.text_tokenizer import TextTokenizer
 from clipsearch.unit_length import unit_length
 
@@ -103,7 +103,7 @@ def _write(
     cosine = _least_cosine(folder, expected)
     if cosine < MINIMAL_COSINE:
         raise ModelError(f"the exported text tower differs from the model (cosine {cosine:.4f})")
-    if _matrix_values(folder / TOWER_NAME) >= INT8_LEAST_VALUES:
+    if matrix_values(folder / TOWER_NAME) >= INT8_LEAST_VALUES:
         _reduce_to_int8(folder, settings, expected)
 
 
@@ -223,15 +223,6 @@ def _least_cosine(folder: Path, expected: NDArray[np.float32]) -> float:
     return float((expected * exported).sum(axis=1).min())
 
 
-def _matrix_values(path: Path) -> int:
-    """Return how many values the matrices have that a tower multiplies by."""
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
-    values = {weights.name: math.prod(weights.dims) for weights in graph.initializer}
-    return sum(values.get(node.input[1], 0) for node in graph.node if node.op_type == "MatMul")
-
-
 def _reduce_to_int8(
     folder: Path, settings: TextEncoderSettings, expected: NDArray[np.float32]
 ) -> None:
@@ -240,7 +231,7 @@ def _reduce_to_int8(
     shutil.copytree(folder, reduced, ignore=shutil.ignore_patterns(TOWER_NAME, WEIGHTS_NAME))
     _write_settings(reduced, replace(settings, int8=True))
     try:
-        _quantize(folder / TOWER_NAME, reduced / TOWER_NAME)
+        write_in_int8(folder / TOWER_NAME, reduced / TOWER_NAME)
         close = _least_cosine(reduced, expected) >= INT8_MINIMAL_COSINE
     except ModelError:
         close = False
@@ -248,33 +239,6 @@ def _reduce_to_int8(
         for file in reduced.iterdir():
             file.replace(folder / file.name)
     shutil.rmtree(reduced)
-
-
-def _quantize(path: Path, reduced: Path) -> None:
-    """Write a tower again with its matrices in int8, each output with a scale of its own."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    from clipsearch.text_encoder import runtime_errors
-
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # advice on preparing the graph, which it does not need
-    try:
-        quantize_dynamic(
-            path,
-            reduced,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            # 7 bits: with 8, processors without VNNI instructions overflow
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=True,
-            extra_options={"MatMulConstBOnly": True},
-        )
-    except runtime_errors() as error:
-        raise ModelError(f"the text tower can't be reduced: {one_line(error)}") from error
-    finally:
-        logger.setLevel(level)
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
