@@ -1,6 +1,6 @@
 """Claim: a text query takes at most 0.45 s from nothing with builtin, 0.7 s with a ViT-B-32.
 
-python benchmarks/cold_query.py
+python -m benchmarks.cold_query
 
 A process is started for each, over a library of 1,000 photos (made-up embeddings; the text towers
 are real: the built-in one, and one of ViT-B-32-256's size with random weights). Wall and processor
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.clustered_library import vectors
 from clipsearch import Library
 from clipsearch.index.changes import Embedded
 from clipsearch.index.records import FileState, PhotoMetadata
@@ -81,10 +82,9 @@ def make_vit_b_32(folder: Path) -> Path:
 
 
 def make_library(folder: Path, model: str, photos: int = PHOTOS) -> Path:
-    """Make a library of photos that are nowhere, with random embeddings and a real text tower."""
+    """Make a library of photos that are nowhere, with made-up embeddings, a real text tower."""
     from clipsearch.models import resolve_model
 
-    rng = np.random.default_rng(0)
     seen = PhotoMetadata(800, 600, "JPEG", taken_at="2020-01-01T12:00:00")
     (folder.parent / "photos").mkdir(exist_ok=True)
     (folder.parent / "photos" / "readme.txt").write_text("not away")
@@ -94,15 +94,15 @@ def make_library(folder: Path, model: str, photos: int = PHOTOS) -> Path:
         with store.writing():
             store.catalog.add_folder(folder.parent / "photos", "folder")
             model_id = library._model_id(encoder)
-            for start in range(0, photos, 10_000):
-                vectors = rng.normal(size=(min(10_000, photos - start), width))
-                vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            done = 0
+            for some in vectors(photos, 0, library=photos, width=width):
                 changes = []
-                for number, vector in enumerate(vectors.astype(np.float32), start):
+                for number, vector in enumerate(some, done):
                     path = folder.parent / "photos" / f"IMG_{number:07}.jpg"
                     file = FileState(path, 1000, number)
                     changes.append(Embedded(file, f"{number:064x}", seen, vector))
                 store.apply(changes, model_id)
+                done += len(some)
             store.refresh_vectors(model_id)
     return folder
 
