@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.clustered_library import vectors
 from clipsearch import Library
 from clipsearch.index.changes import Embedded
