@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 SIDE = 150  # pixels of a photo
 _GAP, _CAPTION = 8, 230
@@ -115,9 +115,8 @@ def _paste(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, photo: Image.Image, x: int, y: int, frame: str
 ) -> None:
     """Put a photo into its square, whole, with a frame: a thick one in green if it is right."""
-    small = photo.convert("RGB")
-    small.thumbnail((SIDE - 8, SIDE - 8))
-    sheet.paste(small, (x + (SIDE - small.width) // 2, y + (SIDE - small.height) // 2))
+    fitted = ImageOps.contain(photo.convert("RGB"), (SIDE - 8, SIDE - 8))
+    sheet.paste(fitted, (x + (SIDE - fitted.width) // 2, y + (SIDE - fitted.height) // 2))
     wide = 4 if frame == _RIGHT else 1
     draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), outline=frame, width=wide)
 
