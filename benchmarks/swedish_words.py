@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clipsearch.training.sources import Sample, open_source, with_labels
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 ANIMALS = {
     "ape": "apa",
     "bear": "björn",
@@ -88,7 +89,7 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="../shared/data/train")
+    parser.add_argument("--data", default=str(DATA))
     parser.add_argument("--out", required=True, type=Path)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -314,6 +314,16 @@ def test_the_program_compares_models_and_earlier_results(
     assert table.stdout.splitlines()[1].split("\t")[-1] == "neither"
 
 
+def test_a_wrong_name_is_found_before_the_other_model_is_measured(
+    shard, tiny_model_folder, monkeypatch
+):
+    loaded = []
+    monkeypatch.setattr("clipsearch.encoder.load_encoder", lambda *a, **k: loaded.append(a))
+    ended = run("compare", tiny_model_folder, "no-such", "--data", shard)
+    assert "no model is called 'no-such'" in str(ended.exception)
+    assert not loaded
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -397,6 +397,7 @@ def compare(
         write_json_to,
     )
     from clipsearch.errors import InvalidInput
+    from clipsearch.models import resolve_model
     from clipsearch.training.evaluation import compare as compare_results
     from clipsearch.training.evaluation import read_evaluation
 
@@ -404,6 +405,9 @@ def compare(
     earlier = {name: read_evaluation(Path(name)) for name in (a, b) if name.endswith(".json")}
     if len(earlier) < len({a, b}) and not data:
         raise InvalidInput("to measure models, name the photos with --data")
+    for name in (a, b):
+        if name not in earlier:
+            resolve_model(name)  # a wrong name is found before the other model is measured
     photos: Photos = []
     if data:
         photos = _captioned(data, label) if task is Task.retrieval else _labelled(data)
