@@ -80,6 +80,79 @@ def _after_norm(norm: Any) -> nn.Module | None:
     return None
 
 
+def lean_convolutions(tower: nn.Module) -> Swaps:
+    """Return the swaps that spare a processor passes over memory, once norms are folded away.
+
+    An activation is computed with the convolution before it, and a padding that differs by side
+    becomes one that does not, with a wider kernel: for sides that the stride divides, so compare
+    the vectors. A third of the time of an EfficientNet.
+    """
+    return Swaps(_leaner(tower))
+
+
+def _leaner(tower: nn.Module) -> Iterator[Swap]:
+    for parent in tower.modules():
+        children = [*parent.named_children(), ("", nn.Identity())]
+        for (name, layer), (next_name, following) in pairwise(children):
+            lean = _evenly_padded(layer)
+            activation = _fusible(following)
+            if activation and type(lean) is nn.Conv2d and lean.padding_mode == "zeros":
+                lean = ActivatedConvolution(lean, *activation)
+                yield Swap(parent, next_name, following, nn.Identity())
+            if lean is not layer:
+                yield Swap(parent, name, layer, lean)
+
+
+def _evenly_padded(layer: nn.Module) -> nn.Module:
+    """Return a convolution that pads one more behind than before as one that pads alike."""
+    from timm.layers.conv2d_same import Conv2dSame
+
+    if type(layer) is not Conv2dSame:
+        return layer
+    size = layer.kernel_size[0]
+    plain = layer.kernel_size == (size, size) and layer.dilation == (1, 1)
+    if not plain or layer.stride != (2, 2) or size % 2 == 0:
+        return layer
+    lean = nn.Conv2d(
+        *(layer.in_channels, layer.out_channels, size + 1),
+        stride=2,
+        padding=size // 2,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+    lean.weight = nn.Parameter(functional.pad(layer.weight.detach(), (1, 0, 1, 0)), False)
+    lean.bias = layer.bias
+    return lean
+
+
+def _fusible(layer: nn.Module) -> tuple[str, list[float]] | None:
+    """Return how oneDNN calls what a folded norm still does, if that is an activation it has."""
+    if type(layer) is not nn.Sequential or not all(
+        type(part) is nn.Identity for part in layer[:-1]
+    ):
+        return None
+    names = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
+    return names.get(type(layer[-1]))
+
+
+class ActivatedConvolution(nn.Module):
+    """A convolution and the activation of what comes out, in one pass."""
+
+    def __init__(self, convolution: nn.Conv2d, activation: str, settings: list[float]) -> None:
+        """Take a convolution that pads with zeros, and an activation as oneDNN calls it."""
+        super().__init__()
+        self.convolution, self._activation, self._settings = convolution, activation, settings
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, out, height, width) of (n, in, height, width), on a processor."""
+        layer = self.convolution
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            *(x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation),
+            *(layer.groups, self._activation, self._settings, ""),
+        )
+        return y
+
+
 def int8_layers(tower: nn.Module) -> Swaps:
     """Return the swaps that make a transformer multiply its large matrices in int8.
 

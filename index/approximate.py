@@ -27,6 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 TARGET = 0.99  # of the ten nearest neighbours, the share that a search must find
+# Of so many vectors, looking at all takes so long that a little more may be missed: what lists are
+# tuned to find, and what they must.
+LARGE = 2_000_000
+LARGE_TARGET, LARGE_LEAST = 0.97, 0.95
 NEIGHBOURS = 10
 LEAST_PROBES = 8  # a margin for queries unlike those it is tuned with, which costs next to nothing
 MOST_PROBES = 2  # a search that had to look into more than one in so many lists is no gain
@@ -272,7 +276,7 @@ class Tuned:
     @property
     def found_enough(self) -> bool:
         """Tell whether a search of the lists finds as many as it must."""
-        return self.recall >= TARGET
+        return self.recall >= (LARGE_LEAST if self.index.ntotal > LARGE else TARGET)
 
     def write(self, write: Callable[[Any], None]) -> None:
         """Write them as bytes and arrays."""
@@ -438,6 +442,7 @@ class _Trial:
         about = _mixed(_LIKE_PHOTOS, apart[alike], mixed)
         self._queries = np.concatenate([self.photos, _mixed(_ABOUT_PHOTOS, about, shared.T)])
         self._own = np.concatenate([chosen[alike], np.full(count, -1)])
+        self._target = LARGE_TARGET if len(rows) > LARGE else TARGET
         self._scores = np.full((2 * count, NEIGHBOURS), -np.inf, np.float32)
         self._nearest = np.full((2 * count, NEIGHBOURS), -1, np.int64)
 
@@ -477,11 +482,11 @@ class _Trial:
         probes = min(LEAST_PROBES, most)
         while True:
             rows, estimates = lists.candidates(self._queries[which], counts[-1], probes=probes)
-            for count in counts if self._share(rows, which) >= TARGET else ():
-                if self._share(rows[:, :count], which) < TARGET:
+            for count in counts if self._share(rows, which) >= self._target else ():
+                if self._share(rows[:, :count], which) < self._target:
                     continue
                 best = self._ranked(rows[:, :count], estimates[:, :count], which, vectors)
-                if self._share(best, which) >= TARGET:
+                if self._share(best, which) >= self._target:
                     return probes, count // counts[0]
             if probes == most:
                 return probes, MOST_CANDIDATES

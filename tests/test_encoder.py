@@ -143,6 +143,53 @@ def test_the_image_tower_in_bf16_gives_the_same_embeddings(tmp_path, images):
     assert lowest_cosine(halved.encode_images(images), load(folder).encode_images(images)) > 0.99
 
 
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize(("groups", "channels"), [(1, 3), (8, 8)])
+@pytest.mark.parametrize("activation", [torch.nn.ReLU6, torch.nn.ReLU, torch.nn.SiLU])
+def test_lean_convolutions_give_what_the_plain_ones_give(size, groups, channels, activation):
+    from timm.layers.conv2d_same import Conv2dSame
+
+    from clipsearch.image_tower import ActivatedConvolution, lean_convolutions
+
+    torch.manual_seed(0)
+    tower = torch.nn.Sequential(
+        Conv2dSame(channels, 8, size, stride=2, groups=groups),
+        torch.nn.Sequential(torch.nn.Identity(), activation()),
+        torch.nn.Conv2d(8, 4, 1, bias=False),
+        torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity()),
+    ).to(memory_format=torch.channels_last)
+    pictures = 4 * torch.randn(2, channels, 30, 44)
+    with torch.inference_mode():
+        expected = tower(pictures)
+        lean_convolutions(tower).make()
+        torch.testing.assert_close(tower(pictures), expected)
+    kinds = [type(layer) for layer in tower.modules()]
+    assert Conv2dSame not in kinds
+    assert (ActivatedConvolution in kinds) == (activation is not torch.nn.SiLU)
+
+
+@pytest.mark.parametrize("failure", ["raises", "turns"])
+def test_lean_convolutions_that_do_not_work_are_left_out(tmp_path, monkeypatch, images, failure):
+    from clipsearch.image_tower import ActivatedConvolution
+
+    source = resolve_model("builtin")
+    expected = load_encoder(source, device="cpu").encode_images(images)
+    used = []
+
+    def broken(self, x):
+        used.append(len(x))
+        if failure == "raises":
+            raise RuntimeError("no such operator")
+        return self.convolution(x).abs()
+
+    monkeypatch.setattr(ActivatedConvolution, "forward", broken)
+    encoder = load_encoder(source, device="cpu")
+    assert used == [1] if failure == "raises" else used  # it was tried
+    used.clear()
+    assert lowest_cosine(encoder.encode_images(images), expected) > 0.99999
+    assert not used
+
+
 @pytest.fixture
 def counted_calls(monkeypatch):
     """Let every processor count as one that multiplies int8; count what the int8 layers do."""
