@@ -4,7 +4,8 @@ python -m benchmarks.warm_query [PHOTOS]
 
 A server for a library of PHOTOS (1,000) made-up embeddings with the built-in model, and one with a
 model of ViT-B-32-256's size. Whole processes are timed, and questions over the socket alone, each
-of other words; and how much of that the text tower takes, in this process.
+of other words; how much of that the text tower takes, in this process; and at last a whole process
+that finds no server.
 """
 
 import os
@@ -40,6 +41,7 @@ def main(photos: int) -> None:
                 show(f"{what}: whole process", *processes(query), limit=200)
                 show(f"{what}: inside the server", *answers(library, server.pid), limit=15)
             show(f"{what}: of that, the text tower", *encoded(library))
+            show(f"{what}: whole process without a server", *processes(query), limit=1000)
 
 
 @contextmanager
