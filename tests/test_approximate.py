@@ -337,6 +337,20 @@ def test_a_library_that_grows_large_is_searched_by_lists(store: Store) -> None:
     assert found_share(store) >= 0.98
 
 
+@pytest.mark.parametrize("least", [0.95, 1.1])
+def test_in_a_large_file_lists_may_miss_a_little_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    monkeypatch.setattr(approximate, "LARGE", 1000)
+    monkeypatch.setattr(approximate, "TARGET", 1.1)  # of smaller files, which this is not
+    monkeypatch.setattr(approximate, "LARGE_LEAST", least)
+    path = tmp_path / "a.faiss"
+    stamp, recall = write_file(path, WIDTH, COUNT, [(clustered(COUNT), IDS)], lists=True)
+    assert recall is not None
+    assert recall >= 0.95
+    assert stamp.kind == (IVF.format(LISTS) if least < 1 else EXACT)
+
+
 def test_lists_that_were_of_no_use_are_not_tried_again_at_every_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,6 +288,15 @@ def test_a_picture_near_the_wanted_side_is_not_reduced() -> None:
     assert open_image(data, shrink_to=224).image.size == (800, 600)
 
 
+@pytest.mark.parametrize("size", [(4000, 3000), (4032, 3024)])
+def test_a_phones_photo_is_decoded_at_a_quarter_for_256_pixels(size):
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "JPEG")
+    opened = open_image(file.getvalue(), shrink_to=256)
+    assert opened.image.size == (size[0] // 4, size[1] // 4)
+    assert (opened.metadata.width, opened.metadata.height) == size
+
+
 # Metadata
 
 

@@ -18,7 +18,7 @@ is the outcome of stage 5 (version 1 of the built-in model is one) can be given 
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -123,16 +123,7 @@ JOINT = TrainingConfig(
     class_weight=0.7,  # more than for the heads: this stage loses the classifier's opinions
     report_every=20,
 )
-UPPER_LAYERS = TrainingConfig(
-    steps=240,
-    batch_size=256,
-    learning_rate=2.5e-4,
-    weight_decay=0.05,
-    warmup_steps=20,
-    label_smoothing=0.05,
-    class_weight=0.7,
-    report_every=20,
-)
+UPPER_LAYERS = replace(JOINT, steps=240, batch_size=256, learning_rate=2.5e-4)
 PROMPTS = ("{}", "a photo of a {}", "a picture of a {} outside", "there is a {} in the photo")
 
 
