@@ -469,10 +469,9 @@ def _labelled(data: list[str]) -> Photos:
 
 
 def _encoder(model: str, device: Device) -> Encoder:
-    from clipsearch.encoder import load_encoder
-    from clipsearch.models import resolve_model
+    from clipsearch.training.evaluation.embedding import open_encoder
 
-    return load_encoder(resolve_model(model), device=device.value, exact=True)
+    return open_encoder(model, device.value)
 
 
 @contextmanager
