@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +49,17 @@ class Encoder:
         """Place a loaded model on a device; `load_encoder` does both."""
         import torch
 
+        from clipsearch.image_tower import folded_norms, int8_layers, lean_convolutions
+
         self.identity = loaded.identity
         self.image_size = loaded.identity.image_size
         self.preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
         self.device = device
         self.precision = precision
         self._network: Any = loaded.network
-        _fold_norms(self._network, self.preprocessing)
+        self._make_over(folded_norms, least=FOLDED_LEAST_COSINE)
         if device.type == "cpu":
-            _spare_memory(self._network, self.preprocessing)
+            self._make_over(lean_convolutions, least=FOLDED_LEAST_COSINE)
         self._network.to(device)
         _lower_precision(self._network, precision)
         # Convolutions run half again as fast so; the others do not mind.
@@ -66,7 +68,8 @@ class Encoder:
         self._tokenizer = loaded.tokenizer
         self._text_tower: ShortTower | WholeTower | None = None  # chosen with the first texts
         if not exact and precision == torch.float32 and multiplies_int8(device):
-            _work_in_int8(self._network, self.preprocessing)
+            self._make_over(int8_layers, least=INT8_LEAST_COSINE, pictures=INT8_JUDGED_WITH)
+            return_freed_memory()
 
     def encode_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return one unit vector a picture, float32 (n, width).
@@ -119,6 +122,31 @@ class Encoder:
             width=self.identity.width,
         )
         return_freed_memory()
+
+    def _make_over(
+        self, layers: Callable[[Any], Swaps], *, least: float, pictures: int = 1
+    ) -> None:
+        """Replace layers of the image tower by faster ones, unless that turns a vector too far.
+
+        Judged by pictures that are always the same: what a photo's vector is must not depend on
+        which photos came first.
+        """
+        import torch
+
+        swaps = layers(self._network.visual)
+        if not swaps:
+            return
+        examples = _test_pictures(pictures, self.preprocessing)
+        with torch.inference_mode():
+            expected = self._network.encode_image(examples).numpy()
+            swaps.make()
+            try:
+                found = self._network.encode_image(examples).numpy()
+                close = _least_cosine(found, expected) >= least
+            except (AttributeError, NotImplementedError, RuntimeError):  # another version of torch
+                close = False
+        if not close:
+            swaps.undo()
 
     def _text_features(self, tower: ShortTower | WholeTower, ids: torch.Tensor) -> torch.Tensor:
         from clipsearch.text_towers import ShortTower
@@ -198,56 +226,6 @@ def _lower_precision(network: Any, precision: torch.dtype) -> None:
     for module in network.visual.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.float()
-
-
-def _fold_norms(network: Any, preprocessing: Preprocessing) -> None:
-    """Fold batch norms into convolutions, unless that changes the vectors."""
-    from clipsearch.image_tower import folded_norms
-
-    swaps = folded_norms(network.visual)
-    if swaps:
-        picture = _test_pictures(1, preprocessing)
-        _make_if_close(swaps, network, picture, FOLDED_LEAST_COSINE)
-
-
-def _spare_memory(network: Any, preprocessing: Preprocessing) -> None:
-    """Let convolutions pass over memory less often, unless that changes the vectors."""
-    from clipsearch.image_tower import lean_convolutions
-
-    swaps = lean_convolutions(network.visual)
-    if swaps:
-        _make_if_close(swaps, network, _test_pictures(1, preprocessing), FOLDED_LEAST_COSINE)
-
-
-def _work_in_int8(network: Any, preprocessing: Preprocessing) -> None:
-    """Let a transformer multiply its large matrices in int8, unless that changes the vectors.
-
-    Judged by pictures that are always the same: what a photo's vector is must not depend on
-    which photos came first.
-    """
-    from clipsearch.image_tower import int8_layers
-
-    swaps = int8_layers(network.visual)
-    if swaps:
-        pictures = _test_pictures(INT8_JUDGED_WITH, preprocessing)
-        _make_if_close(swaps, network, pictures, INT8_LEAST_COSINE)
-        del swaps
-        return_freed_memory()
-
-
-def _make_if_close(swaps: Swaps, network: Any, pictures: torch.Tensor, least: float) -> None:
-    """Make these swaps, and take them back if a picture's vector turns further than this."""
-    import torch
-
-    with torch.inference_mode():
-        expected = network.encode_image(pictures).numpy()
-        swaps.make()
-        try:
-            close = _least_cosine(network.encode_image(pictures).numpy(), expected) >= least
-        except (AttributeError, NotImplementedError, RuntimeError):  # another version of torch
-            close = False
-        if not close:
-            swaps.undo()
 
 
 def _test_pictures(count: int, preprocessing: Preprocessing) -> torch.Tensor:
