@@ -51,6 +51,7 @@ _BLOCK = 32  # vectors whose codes are scanned at once, and so are stored togeth
 _CODES = 16  # of two dimensions: four bits
 _LARGEST = 1e3  # no number in lists of unit vectors is as large
 _FIRST = 4  # times k: so many candidates are ranked before it is decided how many more
+_WORTH_A_CORE = 1 << 14  # vectors
 _DOUBT = 4.0  # standard deviations by which an estimate may be wrong before it is believed
 
 
@@ -124,6 +125,7 @@ class Lists:
         self._wider = int(np.clip(wider, 1, MOST_CANDIDATES))
         self._model = model
         self._lengths = np.square(model.centroids).sum(axis=1)
+        self._sizes = np.append(sizes, 0)  # the last is that of list -1, which is none
         self._rows = np.split(rows, np.cumsum(sizes)[:-1])
         self._codes = np.split(codes, np.cumsum(_code_bytes(sizes, model.fit.shape[0]))[:-1])
         self._index = model.index()
@@ -172,16 +174,43 @@ class Lists:
         gets as many candidates as `candidates_for` would without what texts need.
         """
         chosen, near = self._chosen(queries, min(probes, self.count))
-        few = count // self._wider
-        count = few if near.all() else count
+        wanted = np.where(near, count // self._wider, count)
         self._look_into(chosen)
         turned = _products(queries, self._model.fit)
-        self._index.nprobe = chosen.shape[1]
+        rows, estimates = self._scanned(turned, int(wanted.max(initial=1)), chosen)
+        # Which of those with the last estimate are among them is chance, and not the same for a
+        # query alone and one of many: none is taken, unless they are most.
+        above = estimates > estimates[np.arange(len(wanted)), wanted - 1][:, None]
+        keep = (above.sum(axis=1) >= wanted // 2)[:, None]
+        keep = np.where(keep, above, np.arange(rows.shape[1]) < wanted[:, None])
+        keep &= (rows >= 0) & (rows < self._vectors)
+        return np.where(keep, rows, -1), estimates
+
+    def _scanned(
+        self, turned: NDArray[np.float32], count: int, chosen: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the rows [n, count] with the best estimates among some lists, and these.
+
+        FAISS gives a query to one core; so that a few keep all busy, each is asked several times,
+        for other lists.
+        """
+        queries, probes = chosen.shape
+        sizes = self._sizes[chosen]
+        shares = cores() // max(1, queries)
+        shares = max(1, min(shares, probes, int(sizes.sum()) // _WORTH_A_CORE))
+        each = -(-probes // shares)
+        dealt = np.full((queries, each * shares), -1)
+        dealt[:, :probes] = np.take_along_axis(chosen, np.argsort(-sizes, axis=1), axis=1)
+        dealt = dealt.reshape(queries, each, shares).transpose(0, 2, 1).reshape(-1, each)
+        self._index.nprobe = each
         estimates, rows = self._index.search_preassigned(
-            turned, count, chosen, np.zeros(chosen.shape, np.float32)
+            np.repeat(turned, shares, axis=0), count, dealt, np.zeros(dealt.shape, np.float32)
         )
-        rows[near, few:] = -1  # the same as if it was searched for alone
-        return np.where((rows >= 0) & (rows < self._vectors), rows, -1), estimates
+        if shares == 1:
+            return rows, estimates
+        estimates, rows = estimates.reshape(queries, -1), rows.reshape(queries, -1)
+        best = np.arange(queries)[:, None], np.argsort(-estimates, axis=1, kind="stable")[:, :count]
+        return rows[best], estimates[best]
 
     def _chosen(
         self, queries: NDArray[np.float32], probes: int
@@ -214,6 +243,13 @@ class Lists:
             faiss.rev_swig_ptr(self._inside.get_codes(number), len(codes))[:] = codes
             faiss.rev_swig_ptr(self._inside.get_ids(number), len(rows))[:] = rows
             self._read[number] = True
+
+
+def cores() -> int:
+    """Return how many threads FAISS searches with."""
+    import faiss
+
+    return int(faiss.omp_get_max_threads())
 
 
 def _largest(numbers: NDArray[np.float32], count: int) -> NDArray[np.int64]:

@@ -35,6 +35,7 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA recursive_triggers = ON",  # a row that REPLACE replaces counts as removed
     "PRAGMA synchronous = FULL",
+    "PRAGMA cache_size = -16384",  # KiB: the paths of hits lie all over a large catalog
 )
 
 # SQLite's words -> our error. The words, because Python 3.10 does not give the codes.

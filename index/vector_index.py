@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.approximate import MOST_PROBES, Lists, candidates_for, ranked
+from clipsearch.index.approximate import MOST_PROBES, Lists, candidates_for, cores, ranked
 from clipsearch.index.small_exact import SMALL, SmallIndex
 from clipsearch.index.vector_files import FileStamp, StoredRows, exact_index, map_file
 
@@ -203,7 +203,7 @@ class VectorIndex:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search all vectors; FAISS gives each query to one thread, so one alone is shared out."""
         threads = len(self) // _WORTH_A_THREAD
-        threads = min(_threads(), threads) if threads > 1 else 1
+        threads = min(cores(), threads) if threads > 1 else 1
         if len(queries) > 1 or threads < 2:
             found: tuple[Any, Any] = self._index.search(queries, count, params=params)
             return found
@@ -305,12 +305,6 @@ def _parameters(selector: Any) -> Any:
     return settings(sel=selector)
 
 
-def _threads() -> int:
-    import faiss
-
-    return int(faiss.omp_get_max_threads())
-
-
 def _mapped(
     function: Callable[..., Any], rows: NDArray[np.int64], *columns: NDArray[Any]
 ) -> list[Any]:
@@ -333,7 +327,8 @@ def best(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Sort each row by falling score, then photo id, and keep the first k."""
     order = np.lexsort((photo_ids, -scores))[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(photo_ids, order, axis=1)
+    rows = np.arange(len(order))[:, None]
+    return scores[rows, order], photo_ids[rows, order]
 
 
 def gpu_available() -> bool:

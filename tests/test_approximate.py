@@ -71,9 +71,14 @@ def test_what_was_measured_holds_for_other_queries(written: tuple[Path, FileStam
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
-def test_one_query_finds_what_many_find(written: tuple[Path, FileStamp, float]) -> None:
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_one_query_finds_what_many_find(
+    written: tuple[Path, FileStamp, float], cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index = VectorIndex.open(*written[:2], verify=False)
     many = index.search(QUERIES, 10, exact=False)[1]
+    monkeypatch.setattr(approximate, "cores", lambda: cores)
+    monkeypatch.setattr(approximate, "_WORTH_A_CORE", 1)
     for query, found in zip(QUERIES, many, strict=True):
         np.testing.assert_array_equal(index.search(query[None], 10, exact=False)[1][0], found)
     assert index.search(QUERIES[:0], 10, exact=False)[1].shape == (0, 10)
