@@ -35,7 +35,7 @@ from clipsearch.unit_length import unit_length
 if TYPE_CHECKING:
     import torch
 
-OPSET = 17  # the first with LayerNormalization; onnxruntime has known it since 1.13
+OPSET = 20  # the first with Gelu; onnxruntime has known it since 1.17
 MINIMAL_COSINE = 0.999
 # A tower whose matrices have so many values is reduced to int8: half the time of a query and half
 # the file; a smaller one has little to gain. With the built-in model's tower, recall@10 over 5,000

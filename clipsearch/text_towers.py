@@ -51,13 +51,13 @@ class ShortTower(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the features (n, width) of ids (n, length), not yet unit length."""
-        tower, length = self.tower, ids.shape[1]
+        tower, (texts, length) = self.tower, ids.shape
         x = tower.token_embedding(ids) + tower.positional_embedding[:length]  # (n, length, w)
         mask = tower.attn_mask[:length, :length]
         for block in tower.transformer.resblocks:
-            x = x + block.ls_1(_attend(block.attn, block.ln_1(x), mask))
+            x = x + block.ls_1(_attend(block.attn, block.ln_1(x), mask, texts, length))
             x = x + block.ls_2(block.mlp(block.ln_2(x)))
-        x = tower.ln_final(x)[torch.arange(ids.shape[0]), ids.argmax(dim=-1)]  # at the end token
+        x = tower.ln_final(x)[torch.arange(texts), ids.argmax(dim=-1)]  # at the end token
         projection = tower.text_projection
         if projection is not None:
             x = projection(x) if isinstance(projection, nn.Module) else x @ projection
@@ -65,14 +65,19 @@ class ShortTower(nn.Module):
         return features
 
 
-def _attend(attention: nn.MultiheadAttention, x: Tensor, mask: Tensor) -> Tensor:
-    """Do what the attention does; traced, torch's own would be bound to one length."""
-    texts, length, width = x.shape
-    depth = attention.embed_dim // attention.num_heads
+def _attend(
+    attention: nn.MultiheadAttention, x: Tensor, mask: Tensor, texts: int, length: int
+) -> Tensor:
+    """Do what the attention does; traced, torch's own would be bound to one length.
+
+    The shape of x (texts, length, width) is given, for asking for it is traced again and again.
+    """
+    width, number = attention.embed_dim, attention.num_heads
+    depth = width // number
     joined = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    split = joined.reshape(texts, length, 3 * attention.num_heads, depth).transpose(1, 2)
-    query, key, value = split.chunk(3, dim=1)  # (n, heads, length, depth) each
+    heads = joined.reshape(texts, length, 3 * number, depth).transpose(1, 2)
+    query, key, value = torch.split(heads, number, dim=1)  # (n, heads, length, depth) each
     scores = (query * depth**-0.5) @ key.transpose(-2, -1) + mask
-    heads = scores.softmax(dim=-1) @ value
-    mixed: Tensor = attention.out_proj(heads.transpose(1, 2).reshape(texts, length, width))
+    seen = scores.softmax(dim=-1) @ value
+    mixed: Tensor = attention.out_proj(seen.transpose(1, 2).reshape(texts, length, width))
     return mixed
