@@ -83,11 +83,15 @@ def measure(folder: Path, photos: int, count: int) -> None:
             show("index files made, or found", timed(lambda: store.refresh_vectors(1)), "s")
         info = store.index_info(1)
         print(f"  {info.kind}, {info.files} files, {info.bytes / 1e9:.2f} GB, recall {info.recall}")
+        others = next(vectors(count, 98, library=photos))
+        at_first, _ = one_by_one(lambda query: store.search(1, query, 10)[1], others)
         by_lists, found = one_by_one(lambda query: store.search(1, query, 10)[1], queries)
         some = queries[: max(20, count // 5)]
         exactly, best = one_by_one(lambda query: store.search(1, query, 10, exact=True)[1], some)
         bare = one_by_one(bare_faiss(store), some)[0]
-        show_searches("by lists", by_lists, bare)
+        show_searches("by lists, the first searches", at_first, bare)
+        show_searches("by lists, after these", by_lists, bare)
+        one_by_one(lambda query: store.search(1, query, 10)[1], like_texts(others, 1))
         texts = like_texts(queries, 0)
         as_texts, found_as = one_by_one(lambda query: store.search(1, query, 10)[1], texts)
         best_as = store.search(1, texts[:50], 10, exact=True)[1]

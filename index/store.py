@@ -230,8 +230,8 @@ class Store:
 
 def _twice(photo_ids: NDArray[np.int64]) -> bool:
     """Tell whether a photo is among the hits of one query twice; -1 stands for none."""
-    ordered = np.sort(photo_ids, axis=1)
-    return bool(((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] != -1)).any())
+    hits = ([id_ for id_ in row if id_ != -1] for row in photo_ids.tolist())
+    return any(len(set(row)) < len(row) for row in hits)
 
 
 def _is_vacant(catalog: Path) -> bool:
