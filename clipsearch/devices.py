@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import InvalidInput
 
@@ -42,7 +42,11 @@ def multiplies_int8(device: torch.device) -> bool:
 
     Without such instructions the products of int8 may overflow, besides.
     """
-    return device.type == "cpu" and _cpu_has("avx512_vnni", "avx_vnni")
+    import torch
+
+    one_dnn: Any = torch.backends.mkldnn
+    able = device.type == "cpu" and _cpu_has("avx512_vnni", "avx_vnni")
+    return able and bool(one_dnn.is_available())
 
 
 def _cpu_has_bf16() -> bool:

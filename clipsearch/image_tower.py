@@ -169,8 +169,10 @@ def int8_layers(tower: nn.Module) -> Swaps:
 def _with_large_matrices(tower: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
     for parent in tower.modules():
         for name, layer in parent.named_children():
-            if (type(layer) is nn.Linear and _is_large(layer.weight)) or (
-                type(layer) is nn.MultiheadAttention and _attends_to_itself(parent, layer)
+            if (
+                (type(layer) is nn.Linear and _is_large(layer.weight))
+                or (type(layer) is nn.MultiheadAttention and _attends_to_itself(parent, layer))
+                or (type(layer) is nn.Conv2d and _is_of_patches(layer))
             ):
                 yield parent, name, layer
 
@@ -178,11 +180,19 @@ def _with_large_matrices(tower: nn.Module) -> Iterator[tuple[nn.Module, str, nn.
 def _in_int8(layer: Any) -> nn.Module:
     if isinstance(layer, nn.MultiheadAttention):
         return Int8Attention(layer)
+    if isinstance(layer, nn.Conv2d):
+        return Int8Patches(layer)
     return Int8Linear(layer.weight, layer.bias)
 
 
 def _is_large(weight: Tensor) -> bool:
-    return min(weight.shape) >= INT8_LEAST_WIDTH and weight.dtype == torch.float32
+    return min(weight.flatten(1).shape) >= INT8_LEAST_WIDTH and weight.dtype == torch.float32
+
+
+def _is_of_patches(layer: nn.Conv2d) -> bool:
+    """Say whether a convolution sees each pixel once, which is a linear layer of patches."""
+    plain = (layer.padding, layer.dilation, layer.groups) == ((0, 0), (1, 1), 1)
+    return plain and layer.kernel_size == layer.stride and _is_large(layer.weight)
 
 
 def _attends_to_itself(block: nn.Module, attention: nn.MultiheadAttention) -> bool:
@@ -211,13 +221,16 @@ class Int8Linear(nn.Module):
         weight = weight.detach()
         top = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
         self._scale = top / 127  # (out)
-        self._columns = (weight / self._scale[:, None]).round_().to(torch.int8).t()  # (in, out)
+        self._zeros = torch.zeros(len(top), dtype=torch.int32)
+        whole = (weight / self._scale[:, None]).round_().to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
         self.bias = None if bias is None else bias.detach()
 
     @property
     def weight(self) -> Tensor:
         """Return the weight in float32, for towers that look at it."""
-        return self._columns.t() * self._scale[:, None]
+        width = self._packed.shape[0]
+        return self._product(torch.eye(width).to(torch.uint8), 0).t()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., out) of (..., in)."""
@@ -226,11 +239,21 @@ class Int8Linear(nn.Module):
         top = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))
         top.clamp_min_(1e-30)
         whole = (rows * (127 / top)).round_().to(torch.int8)
-        y = torch._int_mm(whole, self._columns).float()
-        y.mul_(top / 127).mul_(self._scale)
-        if self.bias is not None:
-            y.add_(self.bias)
+        # As unsigned numbers, 128 higher, which processors multiply by signed ones.
+        y = self._product(whole.view(torch.uint8).bitwise_xor_(128), 128)
+        if self.bias is None:
+            y.mul_(top / 127)
+        else:
+            torch.addcmul(self.bias, y, top / 127, out=y)
         return y.reshape(*x.shape[:-1], -1)
+
+    def _product(self, rows: Tensor, zero: int) -> Tensor:
+        """Return (n, out) in float32 of whole numbers (n, in), of which `zero` stands for 0."""
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            *(rows, 1.0, zero, self._packed, self._scale, self._zeros, None),
+            *(1.0, 0, torch.float32, "none", [], ""),
+        )
+        return product
 
 
 class Int8Attention(nn.Module):
@@ -258,3 +281,23 @@ class Int8Attention(nn.Module):
         q, k, v = parts.unbind()
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         return self._out(mixed.transpose(1, 2).reshape(count, length, width)), None
+
+
+class Int8Patches(nn.Module):
+    """A convolution that sees each pixel once, in int8, with a scale for each patch."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        """Take a float32 convolution whose stride is its kernel's size."""
+        super().__init__()
+        self._size = convolution.kernel_size
+        weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
+        self._linear = Int8Linear(weight, convolution.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, out, height, width) of (n, in, height, width)."""
+        for dimension, size in zip((2, 3), self._size, strict=True):
+            x = x.unfold(dimension, size, size)  # (n, in, down, across, height, width of a patch)
+        # A pixel's channels lie together in memory, so also in a patch: it is copied in long runs.
+        patches = x.permute(0, 2, 3, 4, 5, 1).flatten(3)
+        y: Tensor = self._linear(patches).permute(0, 3, 1, 2)
+        return y

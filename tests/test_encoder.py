@@ -223,17 +223,19 @@ def wide_encoder(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("quick_gelu", [False, True])
+@pytest.mark.parametrize(("quick_gelu", "patch_size"), [(False, 8), (True, 8), (False, 16)])
 def test_a_transformer_works_in_int8_where_that_changes_no_vector(
-    wide_encoder, counted_calls, images, quick_gelu
+    wide_encoder, counted_calls, images, quick_gelu, patch_size
 ):
-    config = {**WIDE, "quick_gelu": quick_gelu}
+    vision = {**WIDE["vision_cfg"], "patch_size": patch_size}
+    config = {**WIDE, "quick_gelu": quick_gelu, "vision_cfg": vision}
     exact = wide_encoder(config, exact=True).encode_images(images)
     assert not counted_calls
     encoder = wide_encoder(config)
     counted_calls.clear()
     quick = encoder.encode_images(images)
-    assert len(counted_calls) == 2 * 4  # in each block: two of the attention, two of the rest
+    # In each block two of the attention, two of the rest; and patches of 3 * 16 * 16 values.
+    assert len(counted_calls) == 2 * 4 + (patch_size == 16)
     assert not np.allclose(quick, exact, atol=1e-5)
     assert lowest_cosine(quick, exact) >= 0.999
     alone = np.concatenate([encoder.encode_images([image]) for image in images])
@@ -292,6 +294,22 @@ def test_an_int8_layer_shows_its_weights_to_who_asks():
     assert (layer(x) - expected).norm() <= 0.02 * expected.norm()
     assert layer(x)[0].abs().max() == 0
     assert layer(torch.full((1, 256), float("nan"))).isnan().all()
+
+
+@pytest.mark.parametrize("kernel", [(16, 16), (8, 32)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_patches_in_int8_are_those_of_the_convolution(kernel, layout):
+    from clipsearch.image_tower import Int8Patches
+
+    random = torch.Generator().manual_seed(1)
+    convolution = torch.nn.Conv2d(3, 256, kernel, kernel)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.randn(convolution.weight.shape, generator=random))
+    x = torch.randn(2, 3, 70, 64, generator=random).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        expected, found = convolution(x), Int8Patches(convolution)(x)
+    assert found.shape == expected.shape
+    assert (found - expected).norm() <= 0.02 * expected.norm()
 
 
 def test_batch_norms_are_folded_and_the_vectors_stay(tmp_path, images):
