@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="builtin", help="as clipsearch index --model takes it")
     parser.add_argument("--random", help="an open_clip architecture, with random weights")
-    parser.add_argument("--photos", type=int, default=256, help="web-size; a quarter as many large")
+    parser.add_argument("--photos", type=int, default=256, help="web-size; half as many large")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ def main() -> None:
         print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
         print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")
         photos = {"web-size": copies(jpegs, options.photos)}
-        photos["12 megapixels"] = mosaics(jpegs, max(1, options.photos // 4))
+        photos["12 megapixels"] = mosaics(jpegs, max(1, options.photos // 2))
         library = Library(place / "library", device="cpu")
         write(jpegs[:WARM], place / "warm")
         library.index([place / "warm"], model=model)

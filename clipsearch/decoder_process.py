@@ -38,6 +38,7 @@ _MOST_WRITTEN = 1 << 20  # bytes to files, of which there is one, with what C li
 _OUT_OF_MEMORY = re.compile(r"out of memory|memory allocation|cannot allocate|bad_alloc", re.I)
 _ALARM_AFTER = 10  # seconds beyond twice the limit
 _PR_SET_PDEATHSIG = 1
+_LESS_PRESSING = 5  # of 19
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def main() -> None:
         return
     settings = Settings.from_bytes(message)
     _die_with(settings.parent)
+    _give_way()
     # Where a decoder wants numpy, its threads would take more memory than the picture.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with contextlib.suppress(UnreadableImage):
@@ -185,6 +187,12 @@ def _leave_signals() -> None:
     if hasattr(signal, "pthread_sigmask"):  # the program blocks them, so that none comes too early
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _give_way() -> None:
+    """Let the encoder go first: each of its threads waits for the slowest of them."""
+    if hasattr(os, "nice"):
+        os.nice(_LESS_PRESSING)
 
 
 def _set_alarm(seconds: float | None) -> None:
