@@ -6,9 +6,10 @@ Photos a second by stage, for web-size photos (examples/photos, 800 pixels wide)
 12 megapixels (mosaics of them), beside two limits measured in the same run (decoding and encoding
 one after the other; what the model's operations take at the rate of a large float32 matrix product)
 and a plain pipeline: the same weights exported to ONNX as they are, float32, ONNX Runtime's own
-settings, and Pillow in threads that read ahead. --random takes an open_clip architecture with
-random weights: no download, the same speed. Rounds alternate between the stages; the figures are
-medians. Processor time tells what a photo costs even while other programs keep the processor busy.
+settings, and Pillow in threads that read ahead. Then what each step of indexing costs by itself.
+--random takes an open_clip architecture with random weights: no download, the same speed. Rounds
+alternate between the stages; the figures are medians. Processor time tells what a photo costs even
+while other programs keep the processor busy.
 """
 
 import argparse
@@ -35,6 +36,11 @@ from numpy.typing import NDArray
 from clipsearch import Library
 from clipsearch.decoders import DecoderPool
 from clipsearch.encoder import CPU_BATCH, Encoder, load_encoder
+from clipsearch.image_opening import OpenedImage, open_image
+from clipsearch.index.changes import Embedded, ToOpen
+from clipsearch.index.records import FileState
+from clipsearch.index.store import Store
+from clipsearch.indexing import read_file
 from clipsearch.model_loading import load_model
 from clipsearch.models import resolve_model
 from clipsearch.preprocessing import Preprocessing
@@ -42,6 +48,7 @@ from clipsearch.preprocessing import Preprocessing
 PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"
 TILE, TILES = (800, 600), (5, 5)  # 4000 x 3000 pixels
 PLAIN_BATCH = 8
+STEPS = 64  # photos, to tell what a step costs
 WARM = 32  # photos indexed before the clock starts: models loaded
 
 
@@ -120,8 +127,48 @@ class Rounds:
             base = medians[f"plain: {name}" if f"plain: {name}" in medians else "plain: both"]
             spent = f"{cost[name]:.1f}" if name in cost else ""
             print(f"| {name} | {value:.1f} | {value / base:.2f} | {spent} |")
+        for name, spent in self.steps(cost["decode"], cost["encode"]).items():
+            print(f"| step of index: {name} | | | {spent:.1f} |")
         share = medians["index"] / medians["limit: decode, then encode"]
         print(f"\nindex reaches {100 * share:.0f} % of decode, then encode\n", flush=True)
+
+    def steps(self, decode: float, encode: float) -> dict[str, float]:
+        """Return the processor milliseconds a photo that each step of indexing takes alone."""
+        contents, preprocessing = self.contents[:STEPS], self.encoder.preprocessing
+        files = [FileState(path, 0, 0) for path in sorted(self.folder.iterdir())[:STEPS]]
+        opened: list[OpenedImage] = []
+
+        def read(files: Sequence[FileState]) -> None:
+            for file in files:
+                read_file(ToOpen(file, None))
+
+        def open_all(contents: Sequence[bytes]) -> None:
+            opened.extend(open_image(data, shrink_to=self.encoder.image_size) for data in contents)
+
+        def resize(images: Sequence[OpenedImage]) -> None:
+            for image in images:
+                preprocessing.pixels(image.image)
+
+        def written(files: Sequence[FileState]) -> None:
+            vector = np.full(self.encoder.identity.width, 0.04, np.float32)
+            seen = opened[0].metadata
+            for start in range(0, len(files), CPU_BATCH):
+                some = enumerate(files[start : start + CPU_BATCH], start)
+                store.apply([Embedded(f, f"{n:064x}", seen, vector) for n, f in some], model)
+
+        steps = {"read and hash": measure(files, read).processor_ms}
+        steps["open"] = measure(contents, open_all).processor_ms
+        steps["resize"] = measure(opened, resize).processor_ms
+        steps["to and from decoders"] = decode - steps["open"] - steps["resize"]
+        steps["encode"] = encode
+        with (
+            tempfile.TemporaryDirectory() as place,
+            Store.open(Path(place), create=True) as store,
+            store.writing(),
+        ):
+            model = store.catalog.add_model(self.encoder.identity)
+            steps["write"] = measure(files, written).processor_ms
+        return steps
 
     def index(self, contents: Sequence[bytes]) -> None:
         report = self.library.index([self.folder])
