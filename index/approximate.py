@@ -47,7 +47,6 @@ _ABOUT_PHOTOS = 0.4  # of a text, the part that says anything about photos
 _SHARED = 16  # one in so many dimensions: what photos differ in least is what texts have beside
 _ROWS_AT_ONCE = 1 << 15
 
-_HALVINGS = 3  # of the step to the least number of lists in which enough was found
 _BLOCK = 32  # vectors whose codes are scanned at once, and so are stored together
 _CODES = 16  # of two dimensions: four bits
 _LARGEST = 1e3  # no number in lists of unit vectors is as large
@@ -517,36 +516,17 @@ class _Trial:
         counts = [candidates_for(NEIGHBOURS) << n for n in range(MOST_CANDIDATES.bit_length())]
         most = lists.count // MOST_PROBES
         probes = min(LEAST_PROBES, most)
-        too_few = probes - 1
-        while not (count := self._enough(lists, which, vectors, probes, counts)) and probes < most:
-            too_few, probes = probes, min(probes + max(1, probes * 2 // 5), most)
-        if not count:
-            return probes, MOST_CANDIDATES
-        for _ in range(_HALVINGS):
-            between = (too_few + probes + 1) // 2
-            if self._enough(lists, which, vectors, between, [count]):
-                probes = between
-            else:
-                too_few = between
-        return probes, count // counts[0]
-
-    def _enough(
-        self,
-        lists: Lists,
-        which: NDArray[np.int64],
-        vectors: NDArray[np.float16],
-        probes: int,
-        counts: list[int],
-    ) -> int:
-        """Return the least of these numbers of candidates with which enough is found, or 0."""
-        rows, estimates = lists.candidates(self._queries[which], counts[-1], probes=probes)
-        for count in counts if self._share(rows, which) >= self._target else ():
-            if self._share(rows[:, :count], which) < self._target:
-                continue
-            best = self._ranked(rows[:, :count], estimates[:, :count], which, vectors)
-            if self._share(best, which) >= self._target:
-                return count
-        return 0
+        while True:
+            rows, estimates = lists.candidates(self._queries[which], counts[-1], probes=probes)
+            for count in counts if self._share(rows, which) >= self._target else ():
+                if self._share(rows[:, :count], which) < self._target:
+                    continue
+                best = self._ranked(rows[:, :count], estimates[:, :count], which, vectors)
+                if self._share(best, which) >= self._target:
+                    return probes, count // counts[0]
+            if probes == most:
+                return probes, MOST_CANDIDATES
+            probes = min(probes + max(1, probes * 2 // 5), most)
 
     def recall(self, lists: Lists, vectors: NDArray[np.float16]) -> float:
         """Return which share of the nearest a search finds: of the worse of the two kinds."""
