@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from clipsearch.index.records import Folder
@@ -31,31 +31,19 @@ def away_folders(folders: Iterable[Folder], mounts: Iterable[Path]) -> dict[Path
     An empty folder counts as away: ask the catalog whether photos are known below it. A single
     file is away with the folder that it lies in. Takes no longer than `PATIENCE` seconds.
     """
-    return looking_for_away(folders, mounts)()
-
-
-def looking_for_away(
-    folders: Iterable[Folder], mounts: Iterable[Path]
-) -> Callable[[], dict[Path, str]]:
-    """Begin to look at folders; return what waits for `away_folders`'s answer."""
     places: dict[tuple[Path, bool], list[Path]] = {}
     for folder in folders:
         place = folder.path if folder.kind == "folder" else folder.path.parent
         places.setdefault((place, False), []).append(folder.path)
     for mount in mounts:
         places.setdefault((mount, True), []).append(mount)
-    wait = _look_at(list(places))
-
-    def answer() -> dict[Path, str]:
-        reasons = wait()
-        return {
-            path: reason
-            for place, paths in places.items()
-            if (reason := reasons.get(place, NO_ANSWER)) is not None
-            for path in paths
-        }
-
-    return answer
+    reasons = _look_at(list(places))
+    return {
+        path: reason
+        for place, paths in places.items()
+        if (reason := reasons.get(place, NO_ANSWER)) is not None
+        for path in paths
+    }
 
 
 def is_away(path: Path, away: Iterable[Path]) -> bool:
@@ -63,9 +51,7 @@ def is_away(path: Path, away: Iterable[Path]) -> bool:
     return any(path == folder or folder in path.parents for folder in away)
 
 
-def _look_at(
-    places: list[tuple[Path, bool]],
-) -> Callable[[], dict[tuple[Path, bool], str | None]]:
+def _look_at(places: list[tuple[Path, bool]]) -> dict[tuple[Path, bool], str | None]:
     """Look at all places in threads that may be left hanging; what is not in the result hangs."""
     reasons: dict[tuple[Path, bool], str | None] = {}
 
@@ -78,13 +64,9 @@ def _look_at(
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + PATIENCE
-
-    def wait() -> dict[tuple[Path, bool], str | None]:
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return dict(reasons)
-
-    return wait
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return dict(reasons)
 
 
 def _why_away(path: Path, *, is_mount: bool) -> str | None:

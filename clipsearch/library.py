@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.away import is_away, looking_for_away
+from clipsearch.away import away_folders, is_away
 from clipsearch.errors import InvalidInput, LibraryNotFound, LibraryReadOnly, ModelError
 from clipsearch.index.changes import Change, ForgetFailure, Gone
 from clipsearch.index.records import Failure, Folder, ModelRow
@@ -334,9 +334,8 @@ class Library:
         row = self._searchable_model(model)
         if not queries:
             return []
-        left_out = self._looking(include_away)  # meanwhile
         vectors = self._encode(row, queries)
-        return self._hits(row, vectors, _checked_k(k), left_out(), exact=exact)
+        return self._hits(row, vectors, _checked_k(k), include_away=include_away, exact=exact)
 
     def similar(
         self,
@@ -358,10 +357,9 @@ class Library:
         data = picture_bytes(picture)
         itself = content_hash(data) if data is not None else None
         copies = len(self._store.catalog.photos_by_hash(itself)) if itself else 0
-        left_out = self._looking(include_away)  # meanwhile
         vectors = self._encode(row, [data if data is not None else picture])
         k = _checked_k(k)
-        found = self._hits(row, vectors, k + copies, left_out(), exact=exact)[0]
+        found = self._hits(row, vectors, k + copies, include_away=include_away, exact=exact)[0]
         others = [hit for hit in found if hit.content_hash != itself][:k]
         return [
             _with_rank(hit, rank)
@@ -384,7 +382,7 @@ class Library:
         """
         row = self._searchable_model(model)
         vectors = np.asarray(queries, dtype=np.float32)
-        without = self._looking(include_away)()
+        without = self._left_out(include_away)
         return self._store.search(row.id, vectors, _checked_k(k), without=without, exact=exact)
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -403,10 +401,11 @@ class Library:
         row: ModelRow,
         vectors: NDArray[np.float32],
         k: int,
-        without: list[Path],
         *,
+        include_away: bool,
         exact: bool,
     ) -> list[list[Hit]]:
+        without = self._left_out(include_away)
         k = self._store.catalog.embedded_by(row.id, count_to=k)  # room is made for k results
         with self._store.reading():  # one state of the catalog for vectors and rows
             scores, ids = self._store.search(row.id, vectors, k, without=without, exact=exact)
@@ -449,25 +448,9 @@ class Library:
             raise self._empty()
         return row
 
-    def _looking(self, include_away: bool) -> Callable[[], list[Path]]:
-        """Begin to look for what is away; return what notes it and says which to leave out."""
-        wait = (lambda: []) if include_away else self._looking_for_away()
-
-        def left_out() -> list[Path]:
-            self.left_out = wait()
-            return [folder.path for folder in self.left_out]
-
-        return left_out
-
-    def _looking_for_away(self) -> Callable[[], list[AwayFolder]]:
-        catalog = self._store.catalog
-        wait = looking_for_away(catalog.folders(), catalog.mounts())
-
-        def answer() -> list[AwayFolder]:
-            counted = ((path, why, catalog.photos_below(path)) for path, why in wait().items())
-            return [AwayFolder(path, why, photos) for path, why, photos in counted if photos]
-
-        return answer
+    def _left_out(self, include_away: bool) -> list[Path]:
+        self.left_out = [] if include_away else self.away()
+        return [folder.path for folder in self.left_out]
 
     # looking at the library itself
 
@@ -481,7 +464,10 @@ class Library:
         Their photos stay in the library and come back into results when the folder does;
         `remove`, or `index` with `prune`, forgets them.
         """
-        return self._looking_for_away()()
+        catalog = self._store.catalog
+        found = away_folders(catalog.folders(), catalog.mounts())
+        counted = ((path, why, catalog.photos_below(path)) for path, why in found.items())
+        return [AwayFolder(path, why, photos) for path, why, photos in counted if photos]
 
     def failures(self) -> list[Failure]:
         """Return the files that could not be indexed, with reasons."""
