@@ -190,9 +190,13 @@ def _is_large(weight: Tensor) -> bool:
 
 
 def _is_of_patches(layer: nn.Conv2d) -> bool:
-    """Say whether a convolution sees each pixel once, which is a linear layer of patches."""
+    """Say whether a convolution sees each pixel once, which is a linear layer of patches.
+
+    Those of single pixels stay: towers that have many are no transformers.
+    """
     plain = (layer.padding, layer.dilation, layer.groups) == ((0, 0), (1, 1), 1)
-    return plain and layer.kernel_size == layer.stride and _is_large(layer.weight)
+    patches = layer.kernel_size == layer.stride and min(layer.kernel_size) > 1
+    return plain and patches and _is_large(layer.weight)
 
 
 def _attends_to_itself(block: nn.Module, attention: nn.MultiheadAttention) -> bool:

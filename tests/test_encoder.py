@@ -283,6 +283,27 @@ def test_a_convolutional_tower_stays_exact(tmp_path, counted_calls):
     assert not counted_calls
 
 
+def test_a_torch_that_can_not_pack_int8_weights_changes_nothing(
+    wide_encoder, images, counted_calls, monkeypatch
+):
+    from clipsearch.image_tower import Int8Linear
+
+    def broken(self, weight, bias):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(Int8Linear, "__init__", broken)
+    found = wide_encoder().encode_images(images)
+    assert not counted_calls
+    np.testing.assert_array_equal(found, wide_encoder(exact=True).encode_images(images))
+
+
+def test_convolutions_of_single_pixels_are_no_patches():
+    from clipsearch.image_tower import int8_layers
+
+    assert int8_layers(torch.nn.Sequential(torch.nn.Conv2d(3, 256, 16, 16)))
+    assert not int8_layers(torch.nn.Sequential(torch.nn.Conv2d(256, 256, 1)))
+
+
 def test_an_int8_layer_shows_its_weights_to_who_asks():
     from clipsearch.image_tower import Int8Linear
 
