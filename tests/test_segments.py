@@ -12,6 +12,7 @@ from clipsearch.index.changes import Change, Embedded, Gone
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.segments import Held, planned
 from clipsearch.index.store import Store
+from clipsearch.index.vector_files import checksum
 
 WIDTH = 16
 NEWEST = segments.NEWEST
@@ -225,6 +226,22 @@ def test_two_segments_that_hold_the_same_are_not_both_believed(store: Store, sma
         assert_search_is_exact(reader)
     store.refresh_vectors(1)
     assert_search_is_exact(store)
+
+
+def test_a_file_that_gives_a_photo_all_vectors_is_not_believed(store: Store, small: None) -> None:
+    """It has the right shape and checksum; each hit alone is a photo with an embedding."""
+    file = grown(store)[0]
+    db = SqliteUtils(store.folder / "catalog.sqlite")
+    count = next(iter(db.query("SELECT vectors FROM vector_indexes ORDER BY watermark")))["vectors"]
+    data = bytearray(file.read_bytes())
+    ids = np.frombuffer(data, "<i8", 2 * count, len(data) - 16 * count).reshape(count, 2)
+    ids[:, 1] = ids[0, 1]
+    file.write_bytes(data)
+    with db.conn:
+        values = [checksum(file), file.name]
+        db.execute("UPDATE vector_indexes SET checksum = ? WHERE file = ?", values)
+    with Store.open(store.folder, read_only=True) as reader:
+        assert_search_is_exact(reader)
 
 
 def test_adding_to_a_large_library_leaves_its_files_alone(store: Store, small: None) -> None:
