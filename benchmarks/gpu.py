@@ -29,7 +29,7 @@ from indexing_speed import random_model
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipsearch.devices import image_precision
+from clipsearch.devices import fast_precisions
 from clipsearch.encoder import Encoder, load_encoder
 from clipsearch.index.vector_index import VectorIndex
 from clipsearch.models import resolve_model
@@ -78,8 +78,10 @@ def chip(device: torch.device) -> str:
 
 
 def encoding(table: Table, device: torch.device, *, quick: bool) -> None:
-    precision = image_precision(device)
-    rate = product_rate(device, precision, 1024 if quick else 8192)
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    precision = next((p for p in fast_precisions(device) if p in halves), "float32")
+    dtype = halves.get(precision, torch.float32)
+    rate = product_rate(device, dtype, 1024 if quick else 8192)
     table.add(f"Matrix product in {precision}: {rate / 1e12:.2f} trillion operations a second\n")
     table.add("| tower | batch | photos/s | share of the product's rate | compiled, photos/s |")
     table.add("| --- | ---: | ---: | ---: | ---: |")
@@ -111,9 +113,7 @@ def compiled_rate(encoder: Encoder, batch: int) -> float:
     """The tower alone, compiled with CUDA graphs, on pixels that lie on the device."""
     network = torch.compile(encoder._network.visual, mode="max-autotune")
     size = encoder.preprocessing
-    pixels = torch.randn(
-        batch, 3, size.height, size.width, device=encoder.device, dtype=encoder.precision
-    )
+    pixels = torch.randn(batch, 3, size.height, size.width, device=encoder.device)
 
     def run() -> None:
         with torch.inference_mode():
@@ -129,7 +129,7 @@ def flops(encoder: Encoder) -> float:
     size = encoder.preprocessing
     pixels = torch.zeros(1, 3, size.height, size.width, device=encoder.device)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        encoder._network.visual(pixels.to(encoder.precision))
+        encoder._network.visual(pixels)
     return float(counter.get_total_flops())
 
 

@@ -1,15 +1,20 @@
-"""Which device encodes photos, and in which precision."""
+"""Which device encodes photos, and in which precisions it is fast."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
 
+Precision: TypeAlias = Literal["float32", "bf16", "fp16", "int8"]
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISION_VARIABLE = "CLIPSEARCH_PRECISION"
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -26,32 +31,38 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def image_precision(device: torch.device) -> torch.dtype:
-    """Return the fastest type that keeps embeddings the same: bf16 or fp16 where in hardware."""
+def fast_precisions(device: torch.device) -> tuple[Precision, ...]:
+    """Return the precisions below float32 to try on the device, the fastest first.
+
+    These are the ones that it has instructions for; where CLIPSEARCH_PRECISION names one, that
+    alone, emulated if need be. Raises InvalidInput if it names none.
+    """
+    wanted = os.environ.get(PRECISION_VARIABLE) or "auto"
+    if wanted == "auto":
+        return _in_hardware(device)
+    if wanted not in PRECISIONS:
+        raise InvalidInput(
+            f"{PRECISION_VARIABLE} is {wanted!r}; choose auto, {', '.join(PRECISIONS)}"
+        )
+    return () if wanted == "float32" else (cast(Precision, wanted),)
+
+
+def _in_hardware(device: torch.device) -> tuple[Precision, ...]:
     import torch
 
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu":
-        return torch.bfloat16 if _cpu_has_bf16() else torch.float32
-    return torch.float16
-
-
-def multiplies_int8(device: torch.device) -> bool:
-    """Say whether the device is a processor that multiplies int8 itself, far quicker than float32.
-
-    Without such instructions the products of int8 may overflow, besides.
-    """
-    import torch
-
+        return ("bf16",) if torch.cuda.is_bf16_supported() else ("fp16",)
+    if device.type != "cpu":
+        return ("fp16",)
     one_dnn: Any = torch.backends.mkldnn
-    able = device.type == "cpu" and _cpu_has("avx512_vnni", "avx_vnni")
-    return able and bool(one_dnn.is_available())
-
-
-def _cpu_has_bf16() -> bool:
-    """Say whether the processor multiplies bf16 itself; emulated, it is slower than float32."""
-    return _cpu_has("avx512_bf16", "amx_bf16")
+    if not one_dnn.is_available():
+        return ()
+    found: list[Precision] = []
+    if _cpu_has("avx512_vnni", "avx_vnni"):  # without, products of int8 may overflow, besides
+        found.append("int8")
+    if _cpu_has("avx512_bf16", "amx_bf16"):
+        found.append("bf16")
+    return tuple(found)
 
 
 def _cpu_has(*features: str) -> bool:

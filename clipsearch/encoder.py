@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.devices import choose_device, image_precision, multiplies_int8
+from clipsearch.devices import Precision, choose_device, fast_precisions
 from clipsearch.errors import ModelError
 from clipsearch.freed_memory import keep_freed_memory, return_freed_memory
 from clipsearch.model_loading import LoadedModel, load_model
@@ -26,49 +28,62 @@ if TYPE_CHECKING:
 
 TEXT_BATCH = 256
 CPU_BATCH = 32  # photos in one pass on a processor; more gains nothing and takes memory
-# The least cosine to float32, over so many pictures, with which a tower may work in int8.
-INT8_JUDGED_WITH = 4
-INT8_LEAST_COSINE = 0.998
-FOLDED_LEAST_COSINE = 0.9999
+# The least cosine to float32, over the judge's pictures, with which a precision is used.
+LEAST_COSINE = 0.998
+MOST_SPARED = 5  # first layers that stay in float32 to reach it
+# The same, of one of these pictures, for what is to change nothing.
+SAME_LEAST_COSINE = 0.9999
 # The same for a text tower that is given texts without their padding.
 TEXTS_JUDGED_WITH = 8
 SHORT_LEAST_COSINE = 0.99999
 
 
+@dataclass
+class _Judge:
+    """Pictures, and how near to their vectors in float32 those of a changed tower must lie."""
+
+    pictures: list[NDArray[np.uint8]]  # (height, width, 3)
+    least: float  # cosine
+    expected: NDArray[np.float32] | None = None  # their features in float32, once they are made
+
+
 class Encoder:
-    """An open_clip model with the preprocessing and the tokenizer that belong to it."""
+    """An open_clip model with the preprocessing and the tokenizer that belong to it.
+
+    `precision` is the one in which it embeds photos, `spared` how many of the first layers stay in
+    float32 for that.
+    """
 
     def __init__(
-        self,
-        loaded: LoadedModel,
-        device: torch.device,
-        precision: torch.dtype,
-        *,
-        exact: bool = False,
+        self, loaded: LoadedModel, device: torch.device, precisions: Sequence[Precision] = ()
     ) -> None:
-        """Place a loaded model on a device; `load_encoder` does both."""
+        """Place a loaded model on a device; `load_encoder` does both.
+
+        Of the `precisions`, the first is taken in which vectors stay near those of float32.
+        """
         import torch
 
-        from clipsearch.image_tower import folded_norms, int8_layers, lean_convolutions
+        from clipsearch.image_tower import folded_norms, lean_convolutions
 
         self.identity = loaded.identity
         self.image_size = loaded.identity.image_size
         self.preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
         self.device = device
-        self.precision = precision
-        self._network: Any = loaded.network
-        self._make_over(folded_norms, least=FOLDED_LEAST_COSINE)
-        if device.type == "cpu":
-            self._make_over(lean_convolutions, least=FOLDED_LEAST_COSINE)
-        self._network.to(device)
-        _lower_precision(self._network, precision)
-        # Convolutions run half again as fast so; the others do not mind.
-        self._network.visual.to(memory_format=torch.channels_last)
+        self.precision: Precision = "float32"
+        self.spared = 0
+        self._network: Any = loaded.network.to(device)
         self._scale, self._shift = self._normalisation()
         self._tokenizer = loaded.tokenizer
         self._text_tower: ShortTower | WholeTower | None = None  # chosen with the first texts
-        if not exact and precision == torch.float32 and multiplies_int8(device):
-            self._make_over(int8_layers, least=INT8_LEAST_COSINE, pictures=INT8_JUDGED_WITH)
+        tower: Any = loaded.network.visual
+        judge = _Judge(judges_pictures(self.preprocessing, 1), SAME_LEAST_COSINE)
+        self._make_over(partial(folded_norms, tower), judge)
+        if device.type == "cpu":
+            self._make_over(partial(lean_convolutions, tower), judge)
+        # Convolutions run half again as fast so; the others do not mind.
+        tower.to(memory_format=torch.channels_last)
+        if precisions:
+            self._lower_precision(precisions)
             return_freed_memory()
 
     def encode_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -100,7 +115,8 @@ class Encoder:
             if self._text_tower is None:
                 self._text_tower = self._fastest_text_tower(ids[:TEXTS_JUDGED_WITH])
             tower, batches = self._text_tower, torch.split(ids, TEXT_BATCH)
-            return self._unit(torch.cat([self._text_features(tower, batch) for batch in batches]))
+            features = torch.cat([self._text_features(tower, batch) for batch in batches])
+            return self._unit(features.cpu().numpy())
 
     def export_text_encoder(self, folder: Path) -> None:
         """Write the text tower for `TextEncoder.open`; the folder appears whole or not at all.
@@ -123,34 +139,47 @@ class Encoder:
         )
         return_freed_memory()
 
-    def _make_over(
-        self, layers: Callable[[Any], Swaps], *, least: float, pictures: int = 1
-    ) -> None:
-        """Replace layers of the image tower by faster ones, unless that turns a vector too far.
-
-        Judged by pictures that are always the same: what a photo's vector is must not depend on
-        which photos came first.
-        """
-        import torch
-
+    def _make_over(self, layers: Callable[[], Swaps], judge: _Judge) -> bool:
+        """Replace layers of the image tower by others, unless that turns a vector too far."""
         other_version = (AttributeError, NotImplementedError, RuntimeError)  # of torch
         try:
-            swaps = layers(self._network.visual)
+            swaps = layers()
         except other_version:
-            return
+            return False
         if not swaps:
-            return
-        examples = _test_pictures(pictures, self.preprocessing)
-        with torch.inference_mode():
-            expected = self._network.encode_image(examples).numpy()
-            swaps.make()
-            try:
-                found = self._network.encode_image(examples).numpy()
-                close = _least_cosine(found, expected) >= least
-            except other_version:
-                close = False
+            return False
+        if judge.expected is None:
+            judge.expected = self._features(judge.pictures)
+        swaps.make()
+        try:
+            close = _least_cosine(self._features(judge.pictures), judge.expected) >= judge.least
+        except other_version:
+            close = False
         if not close:
             swaps.undo()
+        return close
+
+    def _lower_precision(self, precisions: Sequence[Precision]) -> None:
+        """Take the first precision that the model bears; float32 is left if it bears none."""
+        judge = _Judge(judges_pictures(self.preprocessing), LEAST_COSINE)
+        for precision in precisions:
+            for spared, layers in enumerate(self._layers_in(precision)):
+                if self._make_over(layers, judge):
+                    self.precision, self.spared = precision, spared
+                    return
+
+    def _layers_in(self, precision: Precision) -> Iterator[Callable[[], Swaps]]:
+        """Yield what lowers the precision, then the same with one, two, ... layers spared."""
+        import torch
+
+        from clipsearch.image_tower import in_half_precision, int8_layers
+
+        if precision != "int8":
+            dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+            for spared in range(MOST_SPARED + 1):
+                yield partial(in_half_precision, self._network, dtype, spared=spared)
+        elif self.device.type == "cpu":
+            yield partial(int8_layers, self._network.visual)
 
     def _text_features(self, tower: ShortTower | WholeTower, ids: torch.Tensor) -> torch.Tensor:
         from clipsearch.text_towers import ShortTower
@@ -172,12 +201,17 @@ class Encoder:
         return short if _least_cosine(found, expected) >= SHORT_LEAST_COSINE else whole
 
     def _encode_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return self._unit(self._features(pixels))
+
+    def _features(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return what the image tower gives for each picture, of any length, (n, width)."""
         import torch
 
         with torch.inference_mode():
             batch = self._on_device(torch.from_numpy(np.stack(pixels))).permute(0, 3, 1, 2)
-            pictures = (batch.float() * self._scale + self._shift).to(self.precision)
-            return self._unit(self._network.encode_image(pictures))
+            pictures = batch.float() * self._scale + self._shift
+            features: torch.Tensor = self._network.encode_image(pictures)
+            return features.float().cpu().numpy()
 
     def _on_device(self, batch: torch.Tensor) -> torch.Tensor:
         if self.device.type == "cuda":  # from locked memory, several times as fast
@@ -195,9 +229,9 @@ class Encoder:
         scale, shift = 1 / (255 * deviation), -mean / deviation
         return scale.float().to(self.device), shift.float().to(self.device)
 
-    def _unit(self, features: torch.Tensor) -> NDArray[np.float32]:
+    def _unit(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return unit_length(features.float().cpu().numpy())
+            return unit_length(features)
         except ValueError as error:
             raise ModelError(f"the model {self.identity.name} gives no vector: {error}") from error
 
@@ -208,47 +242,50 @@ class Encoder:
 def load_encoder(source: ModelSource, *, device: str = "auto", exact: bool = False) -> Encoder:
     """Load a model with its weights onto a device (auto, cpu, cuda or mps).
 
-    On a processor that multiplies int8 itself, and bf16 not, a transformer's image tower works in
-    int8, unless that changes the vectors of test pictures: nearly twice as fast. `exact` says no
-    to that, for measuring a model itself.
+    Photos are embedded in the fastest precision of the device in which the vectors of the judge's
+    pictures stay within a cosine of LEAST_COSINE of float32's; with `exact`, which is for measuring
+    a model itself, in float32.
 
     Raises UnknownModel, WeightsUnavailable or ModelError, and InvalidInput for a device that is
-    not there; each in one line.
+    not there or a CLIPSEARCH_PRECISION that is none; each in one line.
     """
     place = choose_device(device)
-    return Encoder(load_model(source), place, image_precision(place), exact=exact)
+    precisions = () if exact else fast_precisions(place)
+    return Encoder(load_model(source), place, precisions)
 
 
-def _lower_precision(network: Any, precision: torch.dtype) -> None:
-    """Cast the image tower, but keep running statistics: halved, they shift every channel.
-
-    The text tower stays float32: it is exported from here.
-    """
-    import torch
-
-    network.visual.to(precision)
-    for module in network.visual.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.float()
+# Mean and deviation of the judge's pictures, of 255: what is dark, faint or plain shows most what a
 
 
-def _test_pictures(count: int, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return pictures with as much coarse and fine detail as photos have, (n, 3, height, width).
+# precision rounds off, among photos too.
+_LIGHT_AND_CONTRAST = (
+    *((128, 55), (20, 12), (60, 30), (128, 12), (200, 12), (20, 30), (60, 12), (200, 30)),
+)
 
-    Noise whose strength falls with its frequency, as it does in photos (Field, 1987), mean 0 and
-    variance 1.
+
+def judges_pictures(
+    preprocessing: Preprocessing, count: int = len(_LIGHT_AND_CONTRAST)
+) -> list[NDArray[np.uint8]]:
+    """Return pictures with as much coarse and fine detail as photos have, (height, width, 3).
+
+    They are always the same: what a photo's vector is must not depend on which photos came first.
+    Noise whose strength falls with its frequency, as it does in photos (Field, 1987).
     """
     import torch
 
     size = (preprocessing.height, preprocessing.width)
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.zeros(count, 3, *size)
-    side = 2
-    while side < max(size):
-        noise = torch.randn(count, 3, side, side, generator=generator)
-        pictures += torch.nn.functional.interpolate(noise, size, mode="bilinear")
-        side *= 2
-    return (pictures - pictures.mean()) / pictures.std()
+    pictures = []
+    for light, contrast in _LIGHT_AND_CONTRAST[:count]:
+        noise = torch.zeros(1, 3, *size)
+        side = 2
+        while side < max(size):
+            coarse = torch.randn(1, 3, side, side, generator=generator)
+            noise += torch.nn.functional.interpolate(coarse, size, mode="bilinear")
+            side *= 2
+        picture = light + contrast * (noise - noise.mean()) / noise.std()
+        pictures.append(picture[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy())
+    return pictures
 
 
 def _least_cosine(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:

@@ -5,8 +5,10 @@ Imports torch: import it where needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -151,6 +153,77 @@ class ActivatedConvolution(nn.Module):
             *(layer.groups, self._activation, self._settings, ""),
         )
         return y
+
+
+def in_half_precision(network: nn.Module, dtype: torch.dtype, *, spared: int) -> Swaps:
+    """Return the swap of a network's image tower for one in bf16 or fp16.
+
+    The first `spared` layers stay in float32: what they round off is the same all over a plain
+    wall or a night sky, and no later layer averages it away. So do the layers with which the sums
+    of inverted residual blocks begin.
+    """
+    tower: Any = network.visual
+    return Swaps(iter([Swap(network, "visual", tower, _halved(tower, dtype, spared))]))
+
+
+def _halved(tower: nn.Module, dtype: torch.dtype, spared: int) -> nn.Module:
+    layers = list(_layers(tower))
+    first = set(_first_summands(tower))
+    exact = [number < spared or layer in first for number, layer in enumerate(layers)]
+    norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    whole = [*(layer for layer, stays in zip(layers, exact, strict=True) if stays), *norms]
+    # Halved, running statistics would shift every channel.
+    kept = {id(tensor) for layer in whole for tensor in _tensors(layer)}
+    halves = {
+        id(t): t if id(t) in kept else _cast(t, dtype)
+        for t in _tensors(tower)
+        if t.is_floating_point()
+    }
+    halved = copy.deepcopy(tower, halves)  # without a copy of a weight in float32
+    for layer, stays in zip(_layers(halved), exact, strict=True):
+        takes = torch.float32 if stays else dtype
+        layer.register_forward_pre_hook(partial(_cast_inputs, dtype=takes), with_kwargs=True)
+    return halved
+
+
+def _first_summands(tower: nn.Module) -> Iterator[nn.Module]:
+    """Yield the last convolutions of the blocks without a shortcut: later ones add to these."""
+    from timm.models._efficientnet_blocks import InvertedResidual
+
+    for block in tower.modules():
+        if isinstance(block, InvertedResidual) and not block.has_skip:
+            yield block.conv_pwl
+
+
+def _layers(tower: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules with weights that are made of no modules, or of such alone, in order."""
+    for child in tower.children():
+        if next(child.parameters(), None) is None:
+            continue
+        container = isinstance(child, nn.Sequential | nn.ModuleList)
+        if container or any(next(part.children(), None) for part in child.children()):
+            yield from _layers(child)
+        else:
+            yield child
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    lower = tensor.detach().to(dtype)
+    return nn.Parameter(lower, False) if isinstance(tensor, nn.Parameter) else lower
+
+
+def _cast_inputs(
+    _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], *, dtype: torch.dtype
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def cast(value: Any) -> Any:
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.to(dtype) if floating else value
+
+    return tuple(map(cast, inputs)), {name: cast(value) for name, value in named.items()}
 
 
 def int8_layers(tower: nn.Module) -> Swaps:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,17 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("CLIPSEARCH_LIBRARY", str(place / "library"))
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(place / name.lower()))
+
+
+@pytest.fixture(scope="module", params=["float32", "bf16", "int8"])
+def each_precision(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run a module's tests in each precision of embedding, emulated where it is not in hardware.
+
+    A model that does not bear one, or has no layers for it, works in float32.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSEARCH_PRECISION", request.param)
+        yield request.param
 
 
 @pytest.fixture

@@ -21,15 +21,19 @@ from tiny_models import (
     save_tiny_tokenizer,
 )
 
-from clipsearch.encoder import Encoder, load_encoder
+from clipsearch.devices import PRECISIONS
+from clipsearch.encoder import LEAST_COSINE, Encoder, load_encoder
 from clipsearch.errors import InvalidInput, ModelError, UnknownModel, WeightsUnavailable
+from clipsearch.model_loading import LoadedModel
 from clipsearch.models import resolve_model
+
+pytestmark = pytest.mark.usefixtures("each_precision")
 
 CAPTIONS = ["a dog runs on a beach", "two people ride bicycles", "an old church at night"]
 
 
-def load(folder: Path) -> Encoder:
-    return load_encoder(resolve_model(str(folder)), device="cpu")
+def load(folder: Path, *, exact: bool = False) -> Encoder:
+    return load_encoder(resolve_model(str(folder)), device="cpu", exact=exact)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def images(sample_photos: list[Path]) -> list[PIL.Image.Image]:
 
 
 @pytest.fixture(scope="module")
-def encoder(tiny_model_folder: Path) -> Encoder:
+def encoder(each_precision, tiny_model_folder: Path) -> Encoder:
     return load(tiny_model_folder)
 
 
@@ -134,13 +138,84 @@ def test_a_batch_gives_the_same_as_one_by_one(encoder, images):
     np.testing.assert_allclose(encoder.encode_images(images), alone, atol=1e-5)
 
 
-def test_the_image_tower_in_bf16_gives_the_same_embeddings(tmp_path, images):
+# precisions
+
+
+@pytest.fixture(scope="module")
+def example_photos(repository) -> list[PIL.Image.Image]:
+    paths = sorted((repository / "examples" / "photos").rglob("*.jpg"))[::4]
+    return [PIL.Image.open(path).convert("RGB") for path in paths]
+
+
+@pytest.mark.parametrize("config", [CLIP, TIMM_TOWER, None], ids=["vit", "timm", "builtin"])
+def test_photos_lie_where_float32_puts_them(tmp_path, example_photos, each_precision, config):
+    folder = "builtin" if config is None else save_tiny_model(tmp_path / "model", config)
+    encoder = load(folder)
+    assert encoder.precision in (each_precision, "float32")
+    expected = load(folder, exact=True).encode_images(example_photos)
+    assert lowest_cosine(encoder.encode_images(example_photos), expected) >= LEAST_COSINE
+
+
+def test_the_first_layers_of_the_builtin_tower_stay_in_float32(monkeypatch, example_photos):
+    monkeypatch.setenv("CLIPSEARCH_PRECISION", "bf16")
+    encoder, exact = load("builtin"), load("builtin", exact=True)
+    assert (encoder.precision, exact.precision) == ("bf16", "float32")
+    assert encoder.spared > 0
+    kinds = [
+        layer.weight.dtype
+        for layer in encoder._network.visual.trunk.blocks[3].modules()
+        if hasattr(layer, "weight")
+    ]
+    assert set(kinds) == {torch.bfloat16, torch.float32}
+    half = kinds.count(torch.bfloat16) / len(kinds)
+    assert half > 0.7
+    found, expected = (e.encode_images(example_photos) for e in (encoder, exact))
+    assert not np.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_that_turns_vectors_is_not_taken(tmp_path, monkeypatch, images, precision):
     from clipsearch.model_loading import load_model
 
-    folder = save_tiny_model(tmp_path / "model", TIMM_TOWER)
-    source = resolve_model(str(folder))
-    halved = Encoder(load_model(source), torch.device("cpu"), torch.bfloat16)
-    assert lowest_cosine(halved.encode_images(images), load(folder).encode_images(images)) > 0.99
+    def spoiled() -> LoadedModel:
+        loaded = load_model(resolve_model(str(tmp_path / "model")))
+        tower = loaded.network.visual
+        with torch.no_grad():  # what all values have in common is large, and projected away
+            tower.ln_post.bias += 1e4
+            tower.proj -= tower.proj.mean(dim=0)
+        return loaded
+
+    save_tiny_model(tmp_path / "model")
+    encoder = Encoder(spoiled(), torch.device("cpu"), [precision])
+    assert (encoder.precision, encoder.spared) == ("float32", 0)
+    expected = Encoder(spoiled(), torch.device("cpu")).encode_images(images)
+    np.testing.assert_array_equal(encoder.encode_images(images), expected)
+
+
+def test_the_next_precision_is_taken_where_one_does_not_fit(tmp_path):
+    from clipsearch.model_loading import load_model
+
+    loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "model"))))
+    assert Encoder(loaded, torch.device("cpu"), ["int8", "bf16"]).precision == "bf16"
+
+
+def test_exact_is_float32_whatever_is_asked_for(tmp_path, images, monkeypatch):
+    folder = save_tiny_model(tmp_path / "model")
+    found = []
+    for precision in PRECISIONS:
+        monkeypatch.setenv("CLIPSEARCH_PRECISION", precision)
+        encoder = load(folder, exact=True)
+        assert encoder.precision == "float32"
+        found.append(encoder.encode_images(images))
+    for vectors in found[1:]:
+        np.testing.assert_array_equal(vectors, found[0])
+
+
+def test_a_precision_that_is_none_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSEARCH_PRECISION", "fp8")
+    with pytest.raises(InvalidInput) as error:
+        load(save_tiny_model(tmp_path / "model"))
+    assert "CLIPSEARCH_PRECISION" in one_line(error) and "bf16" in one_line(error)
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -192,7 +267,7 @@ def test_lean_convolutions_that_do_not_work_are_left_out(tmp_path, monkeypatch, 
 
 @pytest.fixture
 def counted_calls(monkeypatch):
-    """Let every processor count as one that multiplies int8; count what the int8 layers do."""
+    """Ask for int8, emulated if need be; count what the int8 layers do."""
     from clipsearch.image_tower import Int8Linear
 
     calls = []
@@ -202,7 +277,7 @@ def counted_calls(monkeypatch):
         calls.append(len(x))
         return forward(self, x)
 
-    monkeypatch.setattr("clipsearch.encoder.multiplies_int8", lambda device: device.type == "cpu")
+    monkeypatch.setenv("CLIPSEARCH_PRECISION", "int8")
     monkeypatch.setattr(Int8Linear, "forward", counting)
     return calls
 
@@ -218,7 +293,7 @@ def wide_encoder(tmp_path):
         loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "wide", config))))
         with torch.no_grad():
             spoil(loaded.network)
-        return Encoder(loaded, torch.device("cpu"), torch.float32, exact=exact)
+        return Encoder(loaded, torch.device("cpu"), () if exact else ["int8"])
 
     return make
 
@@ -336,7 +411,7 @@ def test_patches_in_int8_are_those_of_the_convolution(kernel, layout):
 def test_batch_norms_are_folded_and_the_vectors_stay(tmp_path, images):
     folder = save_tiny_model(tmp_path / "model", TIMM_TOWER)
     shake_norms(folder)
-    encoder = load(folder)
+    encoder = load(folder, exact=True)
     layers = [type(layer).__name__ for layer in encoder._network.visual.modules()]
     assert not [name for name in layers if name.startswith("BatchNorm")]
     expected = open_clips_own(folder, images)
@@ -377,7 +452,7 @@ def test_a_norm_that_only_seems_to_follow_a_convolution_is_not_folded(tmp_path, 
     loaded = load_model(resolve_model(str(save_tiny_model(tmp_path / "model"))))
     torch.manual_seed(0)
     tower = loaded.network.visual = NormFirst().eval()
-    encoder = Encoder(loaded, torch.device("cpu"), torch.float32)
+    encoder = Encoder(loaded, torch.device("cpu"))
     assert isinstance(encoder._network.visual.norm, torch.nn.BatchNorm2d)
     assert encoder._network.visual is tower
 
