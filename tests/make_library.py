@@ -11,7 +11,7 @@ In the archive:
 - `library/`: catalog, index files and text tower, just as the program wrote them
 - `model/`: the tiny model, which has learned colours so that answers are clear-cut
 - `camera/`: photos with EXIF, and one that is cut short
-- `answers.json`: what was asked, and what it said; see `Answers`
+- `answers.json`: what was asked, and what it said: see `answers`
 
 All other photos are of two pixels, one above the other, whose colours are their names, so that
 they need not be kept. The library was made in PLACE, a folder that no machine has later.
