@@ -247,10 +247,13 @@ def pack(place: Path, said: dict[str, Any], archive: Path) -> None:
     """Put the library, its model and the photos of the camera into an archive."""
     files = [*(place / "library").rglob("*"), *(place / "model").iterdir()]
     files += (place / "photos" / "camera").iterdir()
+    passing = ("lock", "catalog.sqlite-wal", "catalog.sqlite-shm")
+    log = place / "library" / "catalog.sqlite-wal"
+    assert not log.exists() or not log.stat().st_size, "the catalog is not whole"
     content = {
         str(path.relative_to(place)).removeprefix("photos/"): path.read_bytes()
         for path in sorted(files)
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name not in passing
     }
     content["answers.json"] = json.dumps(said, indent=1).encode()
     archive.parent.mkdir(exist_ok=True)
