@@ -106,20 +106,20 @@ def test_it_finds_the_example_photos_by_their_names():
 
 def test_its_figures_are_those_of_a_plain_recount(shipped):
     model, preprocess, tokenizer = shipped
-    some = captioned_photos(40)
+    some = captioned_photos(24)
     with torch.inference_mode():
         pixels = torch.stack([preprocess(Image.open(io.BytesIO(s.image))) for s in some])
         images = model.encode_image(pixels, normalize=True)
         texts = list(chain.from_iterable(s.captions for s in some))
         scores = (model.encode_text(tokenizer(texts), normalize=True) @ images.T).numpy()
-    owners = np.repeat(np.arange(40), [len(s.captions) for s in some])
+    owners = np.repeat(np.arange(24), [len(s.captions) for s in some])
     own = scores[np.arange(len(texts)), owners]
     scores[np.arange(len(texts)), owners] = -1
     lead = own - scores.max(axis=1)
     # The processor may work in less than float32, which decides what is as good as a draw.
     least, most = (lead > 0.01).mean(), (lead > -0.01).mean()
     assert least <= evaluate_retrieval(NAME, some).text_to_image.recall_at[1] <= most
-    assert 0.3 < least <= most < least + 0.2
+    assert 0.3 < least <= most < least + 0.25
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def sentences(repository: Path) -> list[str]:
     prose = [*repository.glob("*.md"), *repository.glob("*/*.md"), *repository.rglob("ATTRIB*.md")]
     said += [line for path in prose for line in path.read_text("utf-8").splitlines()]
     words = [word.replace("</w>", " ") for word in open_clip.SimpleTokenizer().encoder]
-    choose.shuffle(words)
+    words = choose.sample(words, len(words) // 2)
     return said + ["".join(words[start : start + 12]) for start in range(0, len(words), 12)]
 
 
@@ -104,9 +104,9 @@ def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_clip_ids_of_sentences_are_those_of_open_clip(sentences):
-    assert len(sentences) > 5000
+    assert len(sentences) > 3000
     expected = open_clip.SimpleTokenizer()(sentences).numpy()
-    assert len(np.unique(expected)) > 30_000  # of 49,408
+    assert len(np.unique(expected)) > 15_000  # of 49,408
     np.testing.assert_array_equal(clip_tokenizer(77, {})(sentences), expected)
 
 
