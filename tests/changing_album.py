@@ -5,36 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import os
 import random
 import shutil
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import PIL.Image
+from example_photos import small_photos
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SIDE = 96  # pixels: quick to decode
-SOURCES_READ = 2500
 
 
 def source_pictures() -> list[bytes]:
-    """Return real photos: of the shared data where it is, else the examples."""
-    named = os.environ.get("CLIPSEARCH_TEST_DATA")
-    shared = Path(named) if named else REPOSITORY.parent / "shared" / "data"
-    found = list(itertools.islice(_of_shards(sorted(shared.glob("*/*.tar"))), SOURCES_READ))
-    examples = sorted((REPOSITORY / "examples" / "photos").rglob("*.jpg"))
-    return found or [path.read_bytes() for path in examples]
-
-
-def _of_shards(shards: list[Path]) -> Iterator[bytes]:
-    for shard in shards:
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.name.endswith(".jpg") else None
-                if file is not None:
-                    yield file.read()
+    """Return small real photos: the examples."""
+    return list(small_photos())
 
 
 class ChangingAlbum:

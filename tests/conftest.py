@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from example_photos import example_files, small_photos
 from tiny_models import save_tiny_model
 
 # Before anything imports huggingface_hub, which reads its environment once: no test may use the
@@ -37,7 +37,10 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Return the folder of the shared data; skip the test where it is not there."""
+    """Return the folder of the developers' thousands of photos, by which quality is measured.
+
+    The test is skipped where it is not there, so nothing else may ask for it.
+    """
     named = os.environ.get("CLIPSEARCH_TEST_DATA")
     folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
     if not (folder / "val" / "val.tar").is_file():
@@ -47,18 +50,11 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def sample_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Return some real photos (JPEG), each unlike the others; don't change them."""
-    named = os.environ.get("CLIPSEARCH_TEST_DATA")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
-    shard = folder / "val" / "val.tar"
-    if not shard.is_file():
-        return sorted((REPOSITORY / "examples" / "photos").rglob("*.jpg"))[:PHOTO_COUNT]
+    """Return some small real photos (JPEG), each unlike the others; don't change them."""
     place = tmp_path_factory.mktemp("photos")
-    with tarfile.open(shard) as tar:
-        names = [name for name in tar.getnames() if name.endswith(".jpg")][:PHOTO_COUNT]
-        for name in names:
-            (place / Path(name).name).write_bytes(tar.extractfile(name).read())
-    return sorted(place.iterdir())
+    for path, photo in zip(example_files()[::2], small_photos()[::2], strict=True):
+        (place / path.name).write_bytes(photo)
+    return sorted(place.iterdir())[:PHOTO_COUNT]
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from example_photos import caption_of, captioned_photos, example_files, small_photos
 from PIL import Image
 from safetensors.torch import load_file
 
 from clipsearch.training.builtin.text_student import TokenizedTexts, encode_short
 from clipsearch.training.evaluation import evaluate_retrieval, report_lines
 from clipsearch.training.model_folder import ModelFolderConfig, new_model, save_model_folder
-from clipsearch.training.sources import read_shard
+from clipsearch.training.sources import Sample, read_shard
 
 FOLDER = Path(__file__).resolve().parents[1] / "clipsearch" / "builtin_model"
 NAME = f"local-dir:{FOLDER}"
@@ -92,35 +93,38 @@ def test_a_batch_of_texts_keeps_to_its_tokens_and_a_pass_takes_each_once(shipped
     assert sorted(seen) == list(range(32))
 
 
-@pytest.fixture(scope="module")
-def validation(shared_data):
-    return list(read_shard(shared_data / "val" / "val.tar"))
+def test_it_finds_the_example_photos_by_their_names():
+    whole = zip(example_files(), small_photos(), strict=True)
+    photos = [Sample(path.stem, photo, (caption_of(path),)) for path, photo in whole]
+    figures = evaluate_retrieval(NAME, photos)
+    # Bars of this small set, well above chance (1.7% and 17%); those of a thousand are below.
+    assert figures.text_to_image.recall_at[1] >= 0.45
+    assert figures.text_to_image.recall_at[10] >= 0.83
+    assert figures.image_to_text.recall_at[1] >= 0.5
+    assert report_lines(figures)[0] == "58 photos, 58 captions"
 
 
-def test_it_finds_photos_among_two_hundred(validation):
-    figures = evaluate_retrieval(NAME, validation[:200])
-    # Bars of this small set, well above chance (0.5 and 5%); the full ones are below.
-    assert figures.text_to_image.recall_at[1] >= 0.36
-    assert figures.text_to_image.recall_at[10] >= 0.80
-    assert figures.image_to_text.recall_at[1] >= 0.45
-    assert report_lines(figures)[0] == "200 photos, 1000 captions"
-
-
-def test_its_figures_are_those_of_a_plain_recount(shipped, validation):
+def test_its_figures_are_those_of_a_plain_recount(shipped):
     model, preprocess, tokenizer = shipped
-    some = validation[:40]
+    some = captioned_photos(24)
     with torch.inference_mode():
         pixels = torch.stack([preprocess(Image.open(io.BytesIO(s.image))) for s in some])
         images = model.encode_image(pixels, normalize=True)
         texts = list(chain.from_iterable(s.captions for s in some))
         scores = (model.encode_text(tokenizer(texts), normalize=True) @ images.T).numpy()
-    found = np.mean([scores[row].argmax() == row // 5 for row in range(200)])
-    assert evaluate_retrieval(NAME, some).text_to_image.recall_at[1] == pytest.approx(found)
+    owners = np.repeat(np.arange(24), [len(s.captions) for s in some])
+    own = scores[np.arange(len(texts)), owners]
+    scores[np.arange(len(texts)), owners] = -1
+    lead = own - scores.max(axis=1)
+    # The processor may work in less than float32, which decides what is as good as a draw.
+    least, most = (lead > 0.01).mean(), (lead > -0.01).mean()
+    assert least <= evaluate_retrieval(NAME, some).text_to_image.recall_at[1] <= most
+    assert 0.3 < least <= most < least + 0.25
 
 
 @pytest.mark.slow
-def test_it_reaches_the_bars_on_all_validation_photos(validation):
-    figures = evaluate_retrieval(NAME, validation)
+def test_it_reaches_the_bars_on_all_validation_photos(shared_data):
+    figures = evaluate_retrieval(NAME, list(read_shard(shared_data / "val" / "val.tar")))
     assert (figures.photos, figures.captions) == (1000, 5000)
     assert figures.text_to_image.recall_at[1] >= 0.18
     assert figures.text_to_image.recall_at[10] >= 0.57

@@ -1,118 +1,33 @@
-"""The picture test files of Pillow and pillow-heif: upright and whole, or a true reason."""
+"""Odd pictures, made bit by bit: upright and whole as numpy says, or a true reason.
+
+What Pillow's and pillow-heif's own test files make of the program: benchmarks/odd_pictures.py.
+"""
 
 from __future__ import annotations
 
 import io
-import os
-import tarfile
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image, ImageOps
+from odd_pictures import OddPicture, odd_pictures, resized_heic, saved, smooth
+from PIL import Image
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.image_opening import OpenedImage, open_image
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("CLIPSEARCH_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "odd"
-LARGE = "200MP.heic"  # takes half a minute on one core
+LIMIT = 100.0  # megapixels
+PICTURES = odd_pictures()
+WHOLE = [name for name, picture in PICTURES.items() if picture.shows is not None]
+BROKEN = [name for name, picture in PICTURES.items() if picture.shows is None]
 
-pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no odd pictures in {DATA}"),
-    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
-]
-
-# Looked at by hand: the picture, and how wide and high it is when it stands upright.
-WHOLE = {
-    "hopper_orientation_2.jpg": (128, 128),
-    "hopper_orientation_6.jpg": (128, 128),
-    "hopper_orientation_8.webp": (128, 128),
-    "g4_orientation_6.tif": (590, 88),
-    "exif_imagemagick_orientation.png": (512, 512),
-    "xmp_tags_orientation.png": (326, 268),
-    "orientation_rectangle.jpg": (1, 2),
-    "avif/rot1mir0.avif": None,
-    "avif/rot3mir1.avif": None,
-    "pil_sample_cmyk.jpg": (100, 100),
-    "hopper.Lab.tif": (128, 128),
-    "hopper_16bit.pgm": (128, 128),
-    "12in16bit.tif": None,
-    "16bit.cropped.jp2": (64, 64),
-    "hopper_1bit.pbm": (128, 128),
-    "hopper_g4.tif": (128, 128),
-    "hopper_256x256.ico": (256, 256),
-    "transparent.webp": None,
-    "tiff_16bit_RGBa.tiff": None,
-    "sugarshack.mpo": (640, 480),
-    "apng/dispose_op_none.png": None,
-    "dispose_bgnd.gif": None,
-    "bmp/g/rgb32.bmp": (127, 64),
-    "bmp/g/pal8topdown.bmp": (127, 64),
-    "arrow.heic": (3024, 4032),
-    "RGBA_12__29x100.heif": (29, 100),
-    "L_10__128x128.heif": (128, 128),
-    "xiaomi.heic": (2592, 1944),
-}
-
-# What must fail, and how the reason begins.
-FAILS = {
-    "empty.heic": "the file is empty",
-    "truncated_jpeg.jpg": "truncated JPEG",
-    "truncated_image.png": "truncated PNG",
-    "truncated_end_chunk.png": "truncated PNG",
-    "truncated.heic": "truncated HEIF",
-    "corrupted.hif": "truncated HEIF",
-    "corrupted.heic": "damaged HEIF: Invalid input",
-    "bmp/b/shortfile.bmp": "truncated BMP",
-    "not_enough_data.jp2": "truncated JPEG2000",
-    "broken.png": "damaged PNG: broken PNG file",
-    "broken_data_stream.png": "damaged PNG: unrecognized data stream",
-    "unknown_compression_method.png": "damaged PNG: Unknown compression method",
-    "png_decompression_dos.png": "damaged PNG: Decompressed data too large",
-    "zero_width.gif": "damaged GIF: the header gives no size",
-    "zero_height.j2k": "damaged JPEG2000: the header gives no size",
-    "decompression_bomb.gif": "too large: 4,365 megapixels, limit",
-    "decompression_bomb.ico": "too large: 4,295 megapixels, limit",
-    "bmp/b/reallybig.bmp": "too large",
-    "bmp/b/badwidth.bmp": "too large: 274,878 megapixels",
-    "bmp/b/badbitcount.bmp": "unsupported kind of BMP: pixel depth (30000)",
-    "bmp/q/pal2.bmp": "unsupported kind of BMP: pixel depth (2)",
-    "hopper_webp.tif": "undecodable TIFF",
-    "hopper_unknown_pixel_mode.tif": "unsupported kind of TIFF: unknown pixel mode",
-    "crash-2020-10-test.tif": "undecodable TIFF",
-    "seek_too_large.tif": "damaged TIFF",
-}
-
-# Where plain Pillow shows a picture and this program, on purpose, does not.
-STRICTER = {"truncated.heic"}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return the content of every odd picture by its name."""
-    contents = {}
-    for archive in ("pillow.tar.xz", "heif.tar"):
-        with tarfile.open(DATA / archive) as tar:
-            for member in tar:
-                if (stream := tar.extractfile(member)) is not None:
-                    name = member.name.removeprefix("./")
-                    name = name.rpartition("/")[2] if archive == "heif.tar" else name
-                    contents[name] = stream.read()
-    return contents
-
-
-@pytest.fixture(scope="module")
-def outcomes(files: dict[str, bytes]) -> dict[str, OpenedImage | str]:
-    return {name: outcome(data) for name, data in files.items() if name != LARGE}
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
 def outcome(data: bytes) -> OpenedImage | str:
     try:
-        return open_image(data)
+        return open_image(data, max_megapixels=LIMIT)
     except UnreadableImage as error:
         return str(error)
 
@@ -121,10 +36,7 @@ def plain(data: bytes) -> Image.Image | None:
     """Return what Pillow or pillow-heif alone make of the bytes."""
     try:
         if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1"):
-            try:
-                return pillow_heif.open_heif(data).to_pillow()
-            except (ValueError, OSError, RuntimeError, SyntaxError):
-                pass  # perhaps an AVIF
+            return pillow_heif.open_heif(data).to_pillow()
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             return image
@@ -132,86 +44,99 @@ def plain(data: bytes) -> Image.Image | None:
         return None
 
 
-def opened(outcomes: dict[str, OpenedImage | str]) -> Iterator[tuple[str, OpenedImage]]:
-    for name, result in outcomes.items():
-        if isinstance(result, OpenedImage):
-            yield name, result
+def test_there_are_many_of_both() -> None:
+    assert len(WHOLE) > 180
+    assert len(BROKEN) > 20
 
 
-def test_every_odd_picture_opens_as_rgb_or_says_why_in_one_line(
-    outcomes: dict[str, OpenedImage | str],
-) -> None:
-    assert len(outcomes) == 777 + 35 - 1
-    for name, result in outcomes.items():
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_good_picture_shows_what_was_put_in(name: str) -> None:
+    picture = PICTURES[name]
+    assert picture.shows is not None
+    result = outcome(picture.data)
+    assert isinstance(result, OpenedImage), result
+    assert result.image.mode == "RGB"
+    found = np.asarray(result.image, float)
+    assert found.shape == picture.shows.shape
+    assert (result.metadata.height, result.metadata.width) == found.shape[:2]
+    assert np.abs(found - picture.shows).max() <= picture.within
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_bad_picture_fails_for_the_true_reason_in_one_line(name: str) -> None:
+    result = outcome(PICTURES[name].data)
+    assert isinstance(result, str), "opened"
+    assert PICTURES[name].fails and result.startswith(PICTURES[name].fails)
+    assert "\n" not in result and len(result) < 300
+
+
+def test_what_pillow_alone_shows_is_shown_and_nothing_else() -> None:
+    warnings.simplefilter("ignore")
+    theirs = {name for name, picture in PICTURES.items() if plain(picture.data) is not None}
+    assert theirs - set(WHOLE) == {"cut in tiles.heic"}  # libheif leaves missing tiles green
+    assert set(WHOLE) - theirs == set()
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
+def test_of_a_cut_picture_nothing_else_is_ever_shown(part: float) -> None:
+    """A file of several pictures may have lost the others, and what stood behind is no loss."""
+    for name in WHOLE:
+        data = PICTURES[name].data
+        result = outcome(data[: int(len(data) * part)])
+        if isinstance(result, str):
+            assert result.strip() and "\n" not in result, name
+            continue
+        whole = outcome(data)
+        assert isinstance(whole, OpenedImage)
+        assert np.array_equal(np.asarray(result.image), np.asarray(whole.image)), name
+
+
+def test_any_byte_of_a_picture_may_be_wrong() -> None:
+    """Then it opens as RGB of the size it says, or the reason is one line."""
+    random = np.random.default_rng(0)
+    for name in WHOLE:
+        data = bytearray(PICTURES[name].data)
+        for at in random.integers(0, min(len(data), 200), 2):
+            data[at] ^= int(random.integers(1, 256))
+        result = outcome(bytes(data))
         if isinstance(result, str):
             assert result.strip() and "\n" not in result and len(result) < 300, name
         else:
             assert result.image.mode == "RGB", name
             assert result.image.size == (result.metadata.width, result.metadata.height), name
-            assert min(result.image.size) > 0, name
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_known_good_pictures_open(outcomes: dict[str, OpenedImage | str], name: str) -> None:
-    result = outcomes[name]
-    assert isinstance(result, OpenedImage), result
-    assert WHOLE[name] in (None, result.image.size)
-
-
-@pytest.mark.parametrize("name", FAILS)
-def test_known_bad_pictures_fail_for_the_true_reason(
-    outcomes: dict[str, OpenedImage | str], name: str
-) -> None:
-    result = outcomes[name]
-    assert isinstance(result, str), "opened"
-    assert result.startswith(FAILS[name])
-
-
-def test_what_pillow_alone_shows_is_shown_and_nothing_else(
-    files: dict[str, bytes], outcomes: dict[str, OpenedImage | str]
-) -> None:
-    warnings.simplefilter("ignore")
-    ours = {name for name, _ in opened(outcomes)}
-    theirs = {name for name in outcomes if plain(files[name]) is not None}
-    assert theirs - ours == STRICTER
-    assert ours - theirs == set()
-
-
-def test_plain_rgb_pictures_keep_every_pixel(
-    files: dict[str, bytes], outcomes: dict[str, OpenedImage | str]
-) -> None:
-    compared = 0
-    for name, result in opened(outcomes):
-        reference = plain(files[name])
-        assert reference is not None
-        info = reference.info
-        if reference.mode != "RGB" or "transparency" in info or "icc_profile" in info:
-            continue
-        if result.metadata.format != "HEIF":
-            reference = ImageOps.exif_transpose(reference)
-        assert np.array_equal(np.asarray(result.image), np.asarray(reference)), name
-        compared += 1
-    assert compared > 300
-
-
-@pytest.mark.parametrize("kind", ["jpg", "webp"])
-@pytest.mark.parametrize("orientation", range(2, 9))
-def test_the_same_face_in_every_orientation(
-    outcomes: dict[str, OpenedImage | str], kind: str, orientation: int
-) -> None:
-    upright = outcomes["hopper.jpg"]
-    turned = outcomes[f"hopper_orientation_{orientation}.{kind}"]
-    assert isinstance(upright, OpenedImage) and isinstance(turned, OpenedImage)
-    one, other = (np.asarray(o.image.convert("L"), float) for o in (upright, turned))
-    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.95
-
-
-@pytest.mark.slow
-def test_a_heic_of_200_megapixels_opens(files: dict[str, bytes]) -> None:
-    result = open_image(files[LARGE], shrink_to=224, max_megapixels=256)
-    assert (result.metadata.width, result.metadata.height) == (12240, 16320)
-
-
-def test_a_heic_over_the_limit_is_refused_without_decoding(files: dict[str, bytes]) -> None:
+def test_a_heic_over_the_limit_is_refused_without_decoding() -> None:
     with pytest.raises(UnreadableImage, match=r"too large: 199\.8 megapixels, limit 100"):
-        open_image(files[LARGE], max_megapixels=100)
+        open_image(resized_heic(12240, 16320), max_megapixels=100)
+
+
+@pytest.mark.parametrize("shrink_to", [4, 9])
+def test_reduced_it_looks_the_same(shrink_to: int) -> None:
+    for name in WHOLE:
+        picture = PICTURES[name]
+        assert picture.shows is not None
+        small = open_image(picture.data, shrink_to=shrink_to).image.resize((8, 8), 4)
+        whole = Image.fromarray(np.ascontiguousarray(picture.shows)).resize((8, 8), 4)
+        difference = np.abs(np.asarray(small, float) - np.asarray(whole, float)).mean()
+        assert difference < 12, name
+
+
+def test_the_pictures_themselves_are_what_they_are_called() -> None:
+    """As Pillow names their kinds, so that no kind is missed because it was made wrong."""
+    kinds = {
+        (image.format, image.mode)
+        for picture in PICTURES.values()
+        if picture.shows is not None and (image := plain(picture.data)) is not None
+    }
+    modes = {mode for _, mode in kinds}
+    assert modes >= {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"}
+    formats = {name for name, _ in kinds}
+    expected = {"PNG", "TIFF", "BMP", "PPM", "GIF", "WEBP", "JPEG", "JPEG2000", "ICO", "AVIF"}
+    assert formats >= {*expected, "MPO"}
+
+
+def test_the_smooth_picture_is_unlike_its_mirror_images() -> None:
+    assert OddPicture(saved(smooth(), "PNG")).shows is None
+    mirrored = [smooth()[::-1], smooth()[:, ::-1], smooth()[::-1, ::-1]]
+    assert all(np.abs(m.astype(int) - smooth()).mean() > 20 for m in mirrored)

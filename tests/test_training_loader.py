@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import torch
 from captioned_files import facts, jpeg, write_shard
+from example_photos import captioned_photos, shard_members
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
@@ -51,15 +52,12 @@ def same(one, other):
 
 
 @pytest.fixture(scope="module")
-def photos(shared_data, tmp_path_factory):
-    """250 real photos: a source of three shards."""
-    import tarfile
-
+def photos(tmp_path_factory):
+    """250 parts of real photos: a source of three shards."""
     folder = tmp_path_factory.mktemp("shards")
-    with tarfile.open(shared_data / "train" / "train-00006.tar") as tar:
-        members = [(m.name, tar.extractfile(m).read()) for _, m in zip(range(500), tar)]  # noqa: B905
-    for number, (first, last) in enumerate(((0, 200), (200, 300), (300, 500))):
-        write_shard(folder / f"{number}.tar", dict(members[first:last]))
+    samples = captioned_photos(250)
+    for number, (first, last) in enumerate(((0, 100), (100, 150), (150, 250))):
+        write_shard(folder / f"{number}.tar", shard_members(samples[first:last]))
     return open_source(folder)
 
 

@@ -1,0 +1,292 @@
+"""Libraries that older versions made open, answer as they did then, and are not embedded again.
+
+Each archive in tests/data was made by tests/make_library.py, which says what is in it. A test that
+fails here is a library of a user that would fail: mend the program, never the archive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_process import clipsearch
+from make_library import DATA, two_pixels, write_photos
+
+from clipsearch import Hit, Library
+from clipsearch.checking import check_library
+from clipsearch.index import approximate
+from clipsearch.results import IndexOptions
+
+ARCHIVES = sorted(DATA.glob("made-by-*.tar.xz"))
+# What bf16 changes in the score of a picture; the vectors of texts and of the library are the same.
+PICTURES_WITHIN, TEXTS_WITHIN = 0.02, 0.001
+KEPT = ("photos", "embeddings", "failures", "models", "folders", "mounts")
+
+
+@dataclass(frozen=True)
+class Made:
+    """An archive, unpacked."""
+
+    folder: Path  # library/, model/, camera/
+    said: dict[str, Any]  # answers.json
+
+    @property
+    def place(self) -> Path:
+        """Where it was made, and its photos lay."""
+        return Path(self.said["place"])
+
+
+@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda path: path.name.split(".")[0])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("made")
+    with tarfile.open(request.param) as tar:
+        for member in tar:
+            path = folder / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tar.extractfile(member).read())
+    return Made(folder, json.loads((folder / "answers.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def home(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photos again, with their times, in a folder of the test; those that were away still are.
+
+    Of the disk that is not mounted, the folder is there and empty.
+    """
+    home = tmp_path_factory.mktemp("home")
+    catalog = sqlite3.connect(made.folder / "library" / "catalog.sqlite")
+    for table in ("photos", "failures"):
+        for path, mtime_ns in catalog.execute(f"SELECT path, mtime_ns FROM {table}").fetchall():
+            below = Path(path).relative_to(made.place)
+            if any(Path(away) in below.parents for away in made.said["away"]):
+                continue
+            photo = home / below
+            photo.parent.mkdir(parents=True, exist_ok=True)
+            kept = made.folder / "camera" / photo.name
+            photo.write_bytes(kept.read_bytes() if kept.exists() else two_pixels(photo.name))
+            os.utime(photo, ns=(mtime_ns, mtime_ns))
+    for (mount,) in catalog.execute("SELECT path FROM mounts"):
+        (home / Path(mount).relative_to(made.place)).mkdir(parents=True)
+    catalog.close()
+    return home
+
+
+@pytest.fixture
+def away(made: Made, tmp_path: Path) -> Path:
+    """The library just as it was packed: no photo lies where it was."""
+    return Path(shutil.copytree(made.folder / "library", tmp_path / "library"))
+
+
+@pytest.fixture
+def library(made: Made, home: Path, away: Path) -> Path:
+    """The library, moved to where its photos and its model are here."""
+    catalog = sqlite3.connect(away / "catalog.sqlite")
+    for table in ("photos", "failures", "folders", "mounts"):
+        sql = f"UPDATE {table} SET path = replace(path, ?, ?)"
+        catalog.execute(sql, (f"{made.place}/", f"{home}/"))
+    catalog.execute("UPDATE models SET name = ?", (f"local-dir:{made.folder / 'model'}",))
+    catalog.commit()
+    catalog.close()
+    return away
+
+
+@pytest.fixture(params=["float32", "bf16"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that has none of the instructions for less than float32, or all of them."""
+    features = {"avx512_bf16": True, "avx512_vnni": True} if request.param == "bf16" else {}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+
+
+def rows(folder: Path, tables: Sequence[str] = KEPT) -> dict[str, list[Any]]:
+    catalog = sqlite3.connect(folder / "catalog.sqlite")
+    try:
+        found = {name: catalog.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    finally:
+        catalog.close()
+    # When a folder was last looked at is all that a run may change.
+    return found | {"folders": [row[:3] for row in found["folders"]]}
+
+
+def index_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "vectors").iterdir()}
+
+
+def assert_as_then(found: list[Hit], then: list[Any], place: Path, within: float) -> None:
+    """The same scores, and no photo that did not have that score, at that place or near it."""
+    scores = {str(place / path): score for path, score in then}
+    assert [hit.score for hit in found] == pytest.approx(
+        [score for _, score in then[: len(found)]], abs=within
+    )
+    for hit in found:
+        assert hit.score == pytest.approx(scores[str(hit.path)], abs=within)
+        assert hit.path.suffix in (".ppm", ".jpg")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Counts the searches of lists."""
+    searches: list[int] = []
+    real = approximate.Lists.candidates
+
+    def candidates(self: approximate.Lists, *arguments: Any, **more: Any) -> Any:
+        searches.append(1)
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(approximate.Lists, "candidates", candidates)
+    yield searches
+
+
+def test_there_is_a_library_of_an_older_version() -> None:
+    assert ARCHIVES
+
+
+# As it was packed: another machine, or all disks away
+
+
+def test_it_answers_without_its_photos_and_its_model(made: Made, away: Path) -> None:
+    Library(away).close()  # which brings it up to date, if it must
+    (text, *_) = made.said["texts"]
+    with Library(away, read_only=True) as library:
+        found = library.query(text, k=10, include_away=True)
+        assert_as_then(found, made.said["everywhere"], made.place, TEXTS_WITHIN)
+        assert library.query(text) == []
+        folders = {folder.path for folder in library.folders()}
+        assert folders <= {left.path for left in library.left_out}
+        assert sum(left.photos for left in library.left_out) >= made.said["photos"]
+
+
+def test_a_check_finds_nothing_wrong(away: Path) -> None:
+    Library(away).close()
+    report = check_library(away)
+    assert report.ok, [part for part in report.parts if part.problems]
+
+
+def test_a_run_while_all_is_away_forgets_nothing(made: Made, away: Path) -> None:
+    Library(away).close()
+    catalog = sqlite3.connect(away / "catalog.sqlite")
+    catalog.execute("UPDATE models SET name = ?", (f"local-dir:{made.folder / 'model'}",))
+    catalog.commit()
+    catalog.close()
+    before = rows(away)
+    with Library(away) as library:
+        report = library.index()
+        assert (report.embedded, report.removed, report.failed) == (0, 0, 0)
+        assert len(report.problems) >= len(library.folders())
+        assert library.info().photos == made.said["photos"]
+    assert rows(away) == before
+
+
+# Where its photos are
+
+
+def test_texts_find_what_they_found(made: Made, home: Path, library: Path, asked: list) -> None:
+    Library(library).close()
+    with Library(library, read_only=True) as reader:
+        for text, then in made.said["texts"].items():
+            for exact in (False, True):
+                before = len(asked)
+                found = reader.query(text, k=5, exact=exact)
+                assert (len(asked) == before) == exact
+                assert_as_then(found, then, home, TEXTS_WITHIN)
+        found = reader.query(text, k=5, include_away=True)
+        assert len(found) == 5
+
+
+@pytest.mark.usefixtures("processor")
+def test_pictures_find_what_they_found(made: Made, home: Path, library: Path) -> None:
+    with Library(library, device="cpu") as opened:
+        for picture, then in made.said["similar"].items():
+            found = opened.similar(home / picture, k=5)
+            assert_as_then(found, then, home, PICTURES_WITHIN)
+
+
+def test_what_is_in_it_is_said_as_it_was(made: Made, home: Path, library: Path) -> None:
+    with Library(library) as opened:
+        about = opened.info()
+    said = made.said
+    assert about.photos == said["photos"]
+    assert {str(f.file.path.relative_to(home)): f.reason for f in about.failures} == said[
+        "failures"
+    ]
+    assert {str(a.path.relative_to(home)): [a.reason, a.photos] for a in about.away} == said["away"]
+    assert about.index is not None
+    assert [about.index.kind, about.index.vectors, about.index.delta] == said["index"]
+    assert about.index.recall is not None
+    assert about.index.note is None
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("how", ["all folders", "a folder", "model named", "retry failed"])
+def test_nothing_is_embedded_again(made: Made, home: Path, library: Path, how: str) -> None:
+    Library(library).close()
+    before, files = rows(library), index_files(library)
+    said = made.said
+    model = str(made.folder / "model") if how == "model named" else None
+    paths = [home / "photos" / "colours"] if how == "a folder" else None
+    with Library(library, device="cpu") as opened:
+        options = IndexOptions(retry_failed=how == "retry failed")
+        report = opened.index(paths, model=model, options=options)
+        assert (report.embedded, report.added, report.changed, report.removed) == (0, 0, 0, 0)
+        gone = sum(photos for _, photos in said["away"].values())
+        if how != "a folder":
+            assert report.unchanged == said["photos"] - gone
+            assert {str(p.path.relative_to(home)) for p in report.problems} == set(said["away"])
+            assert report.failed + report.known_failures == len(said["failures"])
+        assert len(opened.info().models) == 1
+    after = rows(library)
+    if how == "retry failed":  # which is written down again
+        before["failures"] = [row[:4] for row in before["failures"]]
+        after["failures"] = [row[:4] for row in after["failures"]]
+    assert after == before
+    assert index_files(library) == files
+
+
+@pytest.mark.usefixtures("processor")
+def test_a_new_photo_is_added_to_it_and_lists_are_searched_still(
+    library: Path, tmp_path: Path, asked: list
+) -> None:
+    files = index_files(library)
+    new = write_photos(tmp_path / "new", ["cd2020-2040c8.ppm"])
+    with Library(library, device="cpu") as opened:
+        report = opened.index([new])
+        assert (report.added, report.embedded, report.copied) == (1, 1, 0)
+        photo = new / "cd2020-2040c8.ppm"
+        assert opened.query(photo, k=5)[0].path == photo
+    assert asked
+    assert index_files(library) == files
+    report = check_library(library)
+    assert report.ok
+
+
+def test_copies_of_its_photos_take_over_their_embeddings(
+    home: Path, library: Path, tmp_path: Path
+) -> None:
+    names = sorted(path.name for path in (home / "photos" / "colours").iterdir())[:50]
+    copies = write_photos(tmp_path / "copies", names)
+    with Library(library, device="cpu") as opened:
+        report = opened.index([copies, shutil.copytree(home / "photos/camera", tmp_path / "again")])
+        assert (report.added, report.copied, report.embedded) == (53, 53, 0)
+        assert [failure.path.name for failure in report.failures] == ["broken.jpg"]
+
+
+def test_the_program_answers_as_it_did(made: Made, home: Path, library: Path) -> None:
+    indexed = clipsearch("index", "--library", library)
+    assert indexed.code == 0, indexed.err
+    (text, *_), (away, *_) = made.said["texts"], made.said["away"]
+    asked = clipsearch("query", text, "--top", "5", "--json", "--library", library)
+    paths = [str(home / path) for path, _ in made.said["texts"][text]]
+    assert [json.loads(line)["path"] for line in asked.lines] == paths[:5]
+    assert str(home / away) in asked.err
+    about = json.loads(clipsearch("info", "--json", "--library", library).text)
+    assert {entry["path"] for entry in about["away"]} == {str(home / p) for p in made.said["away"]}
+    checked = clipsearch("check", "--files", "--library", library)
+    assert checked.code == 0, checked.text
