@@ -14,7 +14,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from clipsearch.errors import UnreadableImage
 from clipsearch.exif import ExifFacts, read_exif
 from clipsearch.index.records import PhotoMetadata
+from clipsearch.picture_mending import lacks_last_marker, mended
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,9 +119,14 @@ def open_image(
     with both sides at least three times that. Raises UnreadableImage, the reason in plain words.
     """
     data = source if isinstance(source, bytes) else _read(source)
-    picture = _identify(data, max_megapixels)
-    with _translated_errors(str(picture.format), max_megapixels):
-        return _decode(picture, shrink_to, max_megapixels)
+    try:
+        return _open(data, shrink_to, max_megapixels)
+    except _Damaged:
+        with suppress(UnreadableImage), _translated_errors("picture", max_megapixels):
+            whole = mended(data, lambda other: _open(other, None, max_megapixels).image)
+            if whole is not None:
+                return _open(whole, shrink_to, max_megapixels)
+        raise
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -128,6 +134,20 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     with _translated_errors(image.format or "picture", math.inf):
         image.load()
         return _turned(_to_rgb(image), read_exif(image).orientation)
+
+
+class _Damaged(UnreadableImage):
+    """A picture can't be decoded as it is."""
+
+
+def _open(data: bytes, shrink_to: int | None, max_megapixels: float) -> OpenedImage:
+    picture = _identify(data, max_megapixels)
+    _check_size(picture.size, max_megapixels)
+    # libjpeg takes for data what follows, such as noughts in a file that was allocated, not filled.
+    if lacks_last_marker(data):
+        raise _Damaged(_cut_short(str(picture.format)))
+    with _translated_errors(str(picture.format), max_megapixels):
+        return _decode(picture, shrink_to, max_megapixels)
 
 
 def _read(path: Path) -> bytes:
@@ -191,7 +211,7 @@ def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
             continue
         try:
             if _ends_early(data):
-                raise UnreadableImage(_cut_short(name))
+                raise _Damaged(_cut_short(name))
             with _translated_errors(name, max_megapixels):
                 return factory(io.BytesIO(data), "")
         except UnreadableImage as error:
@@ -222,7 +242,7 @@ def _ends_early(data: bytes) -> bool:
         if kind not in (b"ftyp", b"meta", b"mdat", b"moov", b"free") or size < 8:
             return False  # makers append what they like; 0 means to the end
         start += size
-    return start > len(data)
+    return start > len(data) and kind != b"free"
 
 
 @contextmanager
@@ -238,7 +258,7 @@ def _translated_errors(format_name: str, max_megapixels: float) -> Iterator[None
     except MemoryError as error:
         raise UnreadableImage("too large for the memory of this machine") from error
     except _DECODER_ERRORS as error:
-        raise UnreadableImage(_why_damaged(format_name, error)) from error
+        raise _Damaged(_why_damaged(format_name, error)) from error
 
 
 def _why_damaged(format_name: str, error: BaseException) -> str:
@@ -335,7 +355,6 @@ def _as_text(start: bytes) -> str | None:
 def _decode(
     picture: ImageFile.ImageFile, shrink_to: int | None, max_megapixels: float
 ) -> OpenedImage:
-    _check_size(picture.size, max_megapixels)
     # Loading a TIFF turns it upright and forgets the tag; a PNG's EXIF may come after its pixels.
     facts = read_exif(picture) if picture.format == "TIFF" else None
     full_size = _load(picture, shrink_to)

@@ -61,7 +61,6 @@ WHOLE = {
 # What must fail, and how the reason begins.
 FAILS = {
     "empty.heic": "the file is empty",
-    "truncated_jpeg.jpg": "truncated JPEG",
     "truncated_image.png": "truncated PNG",
     "truncated_end_chunk.png": "truncated PNG",
     "truncated.heic": "truncated HEIF",
@@ -71,7 +70,6 @@ FAILS = {
     "not_enough_data.jp2": "truncated JPEG2000",
     "broken.png": "damaged PNG: broken PNG file",
     "broken_data_stream.png": "damaged PNG: unrecognized data stream",
-    "unknown_compression_method.png": "damaged PNG: Unknown compression method",
     "png_decompression_dos.png": "damaged PNG: Decompressed data too large",
     "zero_width.gif": "damaged GIF: the header gives no size",
     "zero_height.j2k": "damaged JPEG2000: the header gives no size",
@@ -89,6 +87,10 @@ FAILS = {
 
 # Where plain Pillow shows a picture and this program, on purpose, does not.
 STRICTER = {"truncated.heic"}
+
+# Where it is the other way round, as in other viewers: one byte of the last marker is missing, and
+# a colour profile is damaged.
+MORE_TOLERANT = {"truncated_jpeg.jpg", "unknown_compression_method.png"}
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def test_what_pillow_alone_shows_is_shown_and_nothing_else(
     ours = {name for name, _ in opened(outcomes)}
     theirs = {name for name in outcomes if plain(files[name]) is not None}
     assert theirs - ours == STRICTER
-    assert ours - theirs == set()
+    assert ours - theirs == MORE_TOLERANT
 
 
 def test_plain_rgb_pictures_keep_every_pixel(
@@ -182,6 +184,8 @@ def test_plain_rgb_pictures_keep_every_pixel(
 ) -> None:
     compared = 0
     for name, result in opened(outcomes):
+        if name in MORE_TOLERANT:
+            continue
         reference = plain(files[name])
         assert reference is not None
         info = reference.info
