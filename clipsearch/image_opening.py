@@ -216,7 +216,7 @@ def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
                 return factory(io.BytesIO(data), "")
         except UnreadableImage as error:
             failure = error
-    reason = _what_else(data)
+    reason = what_else(data)
     if failure is not None and reason is None:
         raise failure
     raise UnreadableImage(reason or "not a picture in a known format")
@@ -317,8 +317,16 @@ _OTHER_KINDS = (
     (b"OggS", "not a picture (looks like sound)"),
 )
 
+# What may stand before; a comment ends at its first end, or a row of them could be read in more
+# ways than there is time for.
+_MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*"
+_SVG = re.compile(_MARKUP + rb"<(?:svg|!doctype svg)", re.IGNORECASE | re.DOTALL)
+_WEB_PAGE = re.compile(
+    _MARKUP + rb"<(?:!doctype html|html|head|body|script|meta|title)\b", re.IGNORECASE | re.DOTALL
+)
 
-def _what_else(data: bytes) -> str | None:
+
+def what_else(data: bytes) -> str | None:
     """Say what a file is that no decoder opens, or None."""
     if not data:
         return "the file is empty"
@@ -329,13 +337,13 @@ def _what_else(data: bytes) -> str | None:
             return reason
     if data[4:8] == b"ftyp" and data[8:12] not in _HEIF_BRANDS | {b"avif", b"avis"}:
         return "not a picture (looks like a video)"
+    if _SVG.match(data[:4096]):
+        return "unsupported format: SVG drawing"
+    if _WEB_PAGE.match(data[:4096]):
+        return "not a picture (looks like a web page)"
     text = _as_text(data[:4096])
     if text is None or (text[:1] == "P" and text[1:2].isdigit()):  # PNM pictures may be text
         return None
-    if re.match(r"\s*(<\?xml.*?>)?\s*(<!--.*?-->\s*)*<(svg|!doctype svg)", text, re.I | re.S):
-        return "unsupported format: SVG drawing"
-    if re.match(r"\s*<(!doctype html|html)", text, re.I):
-        return "not a picture (looks like a web page)"
     return "not a picture (looks like text)"
 
 

@@ -604,6 +604,9 @@ def test_a_heic_with_unreadable_tiles_never_passes_as_whole(tiled_heic: bytes) -
     assert reason(damaged) == "damaged HEIF: parts of the picture can't be decoded"
 
 
+WEB_PAGE = "not a picture (looks like a web page)"
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -612,6 +615,9 @@ def test_a_heic_with_unreadable_tiles_never_passes_as_whole(tiled_heic: bytes) -
         (b"Dear diary,\nno picture here.\n", "not a picture (looks like text)"),
         ("Größe".encode() * 900, "not a picture (looks like text)"),
         (b"<!DOCTYPE html><title>404</title>", "not a picture (looks like a web page)"),
+        ("\ufeff<!-- é --><HTML lang=fr>".encode("latin-1", "ignore"), WEB_PAGE),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><html>', WEB_PAGE),
+        (b"<!---->" * 500 + b"nothing", "not a picture (looks like text)"),
         (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "unsupported format: SVG drawing"),
         (b"%PDF-1.7\n\xff", "not a picture (looks like a PDF document)"),
         (b"\0\0\0\x20ftypisom" + bytes(40), "not a picture (looks like a video)"),
