@@ -24,6 +24,7 @@ from clipsearch.errors import UnreadableImage
 from clipsearch.exif import ExifFacts, read_exif
 from clipsearch.index.records import PhotoMetadata
 from clipsearch.picture_mending import lacks_last_marker, mended
+from clipsearch.raw_files import raw_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,6 +206,9 @@ def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     Image.open() is passed by: it refuses above a limit of its own, whatever the user allows, and
     warns above half of that; both can only be changed for the whole process.
     """
+    raw = raw_kind(data)
+    if raw is not None:
+        raise UnreadableImage(f"unsupported format: raw camera file ({raw})")
     failure: UnreadableImage | None = None
     for name, (accept, factory) in _decoders().items():
         if accept(data[:16]) is not True:  # a text says that Pillow was built without the format
@@ -308,7 +312,6 @@ _OTHER_KINDS = (
     (b"%!PS", "unsupported format: PostScript"),
     (b"qoif", "unsupported format: QOI"),
     (b"DDS ", "unsupported format: DirectDraw surface"),
-    (b"FUJIFILMCCD-RAW", "unsupported format: raw camera file"),
     (b"%PDF", "not a picture (looks like a PDF document)"),
     (b"PK\x03\x04", "not a picture (looks like a zip archive)"),
     (b"\x1f\x8b", "not a picture (looks like a gzip archive)"),
