@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 # The formats that are opened, and the names by which a scan finds them. Pillow knows many more;
 # they are left out because they run other programs (EPS), have no signature (TGA) or no photos.
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "JPEG": (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
+        *(".jps", ".insp"),  # two views side by side, all around
+    ),
     "PNG": (".png", ".apng"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
@@ -48,7 +51,10 @@ _SUFFIXES = {
     ),  # before HEIF: both accept files that are marked with the general brand mif1
     "HEIF": (".heic", ".heif", ".hif"),
 }
-_IMAGE_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+# How browsers save what a site offers in sizes: x.jpg_large, x.jpg-large, x.jpg:large.
+_SIZES = ("large", "medium", "small")
+_SAVED = (f"{s}{by}{size}" for s in (".jpg", ".jpeg", ".png") for by in "_-:" for size in _SIZES)
+_IMAGE_SUFFIXES = frozenset(_SAVED).union(*_SUFFIXES.values())
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
@@ -103,7 +109,17 @@ class OpenedImage:
 
 
 def is_image_name(name: str) -> bool:
-    """Say whether a file of this name is taken for a photo."""
+    """Say whether a file of this name is taken for a photo.
+
+    Blanks and dots behind the suffix don't count, nor what an address asked for: x.jpg?width=200.
+    """
+    if _has_image_suffix(name):
+        return True
+    name = name.partition("?")[0].rstrip(" .\t\u00a0")
+    return _has_image_suffix(name)
+
+
+def _has_image_suffix(name: str) -> bool:
     dot = name.rfind(".")
     return dot >= 0 and name[dot:].lower() in _IMAGE_SUFFIXES
 

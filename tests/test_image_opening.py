@@ -739,6 +739,11 @@ def test_a_warning_made_an_error_is_still_only_a_bad_picture() -> None:
 
 def test_names_are_taken_for_photos_by_their_suffix() -> None:
     assert all(map(is_image_name, ["a.jpg", "B.JPEG", "c.d.HeIc", "x.avif", "/x/y.tif"]))
+    assert all(map(is_image_name, ["a.jps", "a.INSP", "a.jpg_large", "a.png:large", "a.jpg?w=2.5"]))
+    assert all(map(is_image_name, ["a.jpg ", "a.JPG .", "a.jpg..", "a.jpg\u00a0", "a.jpg_large "]))
+    assert not any(
+        map(is_image_name, ["a.jpg~", "a.jpg_original", "a.jpg.bak", "a?.txt", "?", " "])
+    )
     assert not any(map(is_image_name, ["a", "jpg", "a.txt", "a.jpg.txt", "a.jpg/b", "", "a."]))
 
 
