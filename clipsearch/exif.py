@@ -1,4 +1,4 @@
-"""What a photo's EXIF says: when, with which camera, where."""
+"""What a photo says about itself, mostly in its EXIF: when, with which camera, where."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.dates_beside_exif import moment_in_iptc, moment_in_notes, moment_in_xmp
 from clipsearch.moments import moment
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def read_exif(image: Image.Image) -> ExifFacts:
     try:
         exif = image.getexif()
     except _DAMAGED:
-        return ExifFacts()
+        return ExifFacts(taken_at=_said_elsewhere(image, {}))
     main = {tag: _tolerant(exif.get, tag) for tag in (_MAKE, _MODEL, _ORIENTATION, _DATE_TIME)}
     details = _tolerant(exif.get_ifd, _EXIF_IFD) or {}
     gps = _tolerant(exif.get_ifd, _GPS_IFD) or {}
     latitude, longitude = _position(gps)
     return ExifFacts(
         orientation=_orientation(main[_ORIENTATION]),
-        taken_at=_taken_at({**main, **details}, gps),
+        taken_at=_taken_at({**main, **details}) or _said_elsewhere(image, gps),
         camera=_camera(_text(main[_MAKE]), _text(main[_MODEL])),
         lens=_text(details.get(_LENS_MODEL)),
         latitude=latitude,
@@ -87,12 +88,21 @@ def _orientation(value: object) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _taken_at(tags: Mapping[int, object], gps: Mapping[int, object]) -> str | None:
+def _taken_at(tags: Mapping[int, object]) -> str | None:
     for moment_tag, offset_tag in _MOMENTS:
         taken = moment(_text(tags.get(moment_tag)), _text(tags.get(offset_tag)))
         if taken is not None:
             return taken
-    return _satellites_time(gps)
+    return None
+
+
+def _said_elsewhere(image: Image.Image, gps: Mapping[int, object]) -> str | None:
+    return (
+        moment_in_xmp(image)
+        or moment_in_iptc(image)
+        or _satellites_time(gps)
+        or moment_in_notes(image)
+    )
 
 
 def _satellites_time(gps: Mapping[int, object]) -> str | None:

@@ -17,6 +17,11 @@ _TIME = re.compile(
 _OFFSET = re.compile(r"\s*(?:([+−-])\s*(\d{1,2})(?::?(\d\d))?|Z|UTC|GMT)\s*", re.IGNORECASE)
 _LARGEST_OFFSET = 14  # hours
 
+# Thu, 06 May 2021 12:30:15 +0200, as in mail; Thu May  6 12:30:15 2021, as programs print it
+_AS_IN_MAIL = re.compile(r"\s*(?:[a-z]+,?\s+)?(\d\d?)[ -]([a-z]{3})[a-z]*[ -](\d{4})\b(.*)", re.I)
+_AS_PRINTED = re.compile(r"\s*(?:[a-z]+\s+)?([a-z]{3})[a-z]*\s+(\d\d?)\s+(\S+)\s+(\d{4})\b", re.I)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
 
 def moment(text: str | None, offset: str | None = None) -> str | None:
     """Return a moment as ISO 8601, to the second; a day alone where no time is said.
@@ -24,8 +29,9 @@ def moment(text: str | None, offset: str | None = None) -> str | None:
     The offset from UTC is the one in the text, else `offset`, else left out. None if the text is no
     moment, or one that no clock shows.
     """
-    date = _DATE.match(text or "")
-    if text is None or date is None:
+    text = _in_figures(text or "")
+    date = _DATE.match(text)
+    if date is None:
         return None
     year, month, day = (int(part) for part in date.groups() if part)
     time = _TIME.match(text, date.end())
@@ -37,6 +43,17 @@ def moment(text: str | None, offset: str | None = None) -> str | None:
     except (ValueError, OverflowError):  # 0000:00:00 and the like: the clock was never set
         return None
     return shown + (_offset(_OFFSET.match(text, time.end())) or offset_of(offset) or "")
+
+
+def _in_figures(text: str) -> str:
+    if mail := _AS_IN_MAIL.match(text):
+        day, month, year, rest = mail.groups()
+    elif printed := _AS_PRINTED.match(text):
+        month, day, rest, year = printed.groups()
+    else:
+        return text
+    number = _MONTHS.index(month.lower()) + 1 if month.lower() in _MONTHS else 0
+    return f"{year}-{number}-{day} {rest}"
 
 
 def offset_of(text: str | None) -> str | None:
