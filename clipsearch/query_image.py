@@ -50,10 +50,13 @@ def picture_at(address: str) -> Path | bytes:
     """
     address = address.strip()
     scheme = address.partition(":")[0].lower()
-    if scheme == "data":
-        return _picture_in(address)
-    if scheme == "file":
-        return _file_at(address)
+    try:
+        if scheme == "data":
+            return _picture_in(address)
+        if scheme == "file":
+            return _file_at(address)
+    except UnicodeError as error:
+        raise InvalidInput("an address with half a character in it is none") from error
     if is_web_address(address):
         return fetch_picture(address)
     raise InvalidInput(f"{shown_address(address)}: only http and https addresses can be fetched")
@@ -62,7 +65,6 @@ def picture_at(address: str) -> Path | bytes:
 def _picture_in(address: str) -> bytes:
     """Return what a `data:` address holds, as base64 or with percent signs."""
     import base64
-    import urllib.parse
 
     shown = shown_address(address)
     head, comma, body = address.partition(",")
@@ -70,7 +72,7 @@ def _picture_in(address: str) -> bytes:
         raise InvalidInput(f"{shown} holds no picture: it ends before the comma")
     if len(body) > 3 * MAX_BYTES:
         raise _too_large(shown, MAX_BYTES)
-    data = urllib.parse.unquote_to_bytes(body)
+    data = _unquoted(body)
     if head.lower().replace(" ", "").endswith(";base64"):
         letters = b"".join(data.split()).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
         try:
@@ -82,15 +84,20 @@ def _picture_in(address: str) -> bytes:
     return data
 
 
-def _file_at(address: str) -> Path:
+def _unquoted(text: str) -> bytes:
+    """Return the bytes of text with percent signs; those that were no UTF-8 stay what they are."""
     import urllib.parse
 
+    return urllib.parse.unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def _file_at(address: str) -> Path:
     found = _FILE.fullmatch(address)
     if found is None or (found["host"] or "localhost").lower() not in ("localhost", "127.0.0.1"):
         raise InvalidInput(
             f"{shown_address(address)}: a file on this machine is file:///folder/name"
         )
-    path = os.fsdecode(urllib.parse.unquote_to_bytes(found["path"]))
+    path = os.fsdecode(_unquoted(found["path"]))
     if "\0" in path:
         raise InvalidInput(f"{shown_address(address)}: no file can have this name")
     return Path(path.lstrip("/") if os.name == "nt" else path)

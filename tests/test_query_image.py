@@ -294,6 +294,7 @@ def test_a_data_address_that_holds_no_picture_is_refused_in_one_short_line(
         ("file:/photos/a.jpg", "/photos/a.jpg"),
         ("file:///photos/a#1?.jpg", "/photos/a#1?.jpg"),
         ("file:///caf%E9.jpg", os.fsdecode(b"/caf\xe9.jpg")),
+        (os.fsdecode(b"file:///caf\xe9.jpg"), os.fsdecode(b"/caf\xe9.jpg")),
     ],
 )
 def test_a_file_address_is_the_path_of_that_file(given, path):
@@ -307,6 +308,8 @@ def test_a_file_address_is_the_path_of_that_file(given, path):
 def test_a_file_that_is_not_on_this_machine_is_refused(given):
     with pytest.raises(InvalidInput, match=given):
         picture_at(given)
+    with pytest.raises(InvalidInput):
+        picture_at(f"{given}\ud83d")
 
 
 @pytest.mark.parametrize(
