@@ -28,6 +28,9 @@ _MOMENTS = ((0x9003, 0x9011), (0x9004, 0x9012), (_DATE_TIME, 0x9010))
 # Degrees as text: 48 51 24.5, or 48/1,51/1,49/2, or 48,51.4N
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)(?:/(\d+))?")
 
+# Those of the moments stand in the EXIF directory by the book, and in the main one by TIFF/EP.
+_MAIN_TAGS = (_MAKE, _MODEL, _ORIENTATION, *(tag for pair in _MOMENTS for tag in pair))
+
 # What Pillow raises on damaged EXIF. None of it may cost a good picture.
 _DAMAGED = (
     SyntaxError,
@@ -61,7 +64,7 @@ def read_exif(image: Image.Image) -> ExifFacts:
         exif = image.getexif()
     except _DAMAGED:
         return ExifFacts(taken_at=_said_elsewhere(image, {}))
-    main = {tag: _tolerant(exif.get, tag) for tag in (_MAKE, _MODEL, _ORIENTATION, _DATE_TIME)}
+    main = {tag: _tolerant(exif.get, tag) for tag in _MAIN_TAGS}
     details = _tolerant(exif.get_ifd, _EXIF_IFD) or {}
     gps = _tolerant(exif.get_ifd, _GPS_IFD) or {}
     latitude, longitude = _position(gps)
