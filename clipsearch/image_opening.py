@@ -14,7 +14,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Literal
 from clipsearch.errors import UnreadableImage
 from clipsearch.exif import ExifFacts, read_exif
 from clipsearch.index.records import PhotoMetadata
+from clipsearch.picture_mending import lacks_last_marker, mended
+from clipsearch.raw_files import raw_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 # The formats that are opened, and the names by which a scan finds them. Pillow knows many more;
 # they are left out because they run other programs (EPS), have no signature (TGA) or no photos.
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "JPEG": (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
+        *(".jps", ".insp"),  # two views side by side, all around
+    ),
     "PNG": (".png", ".apng"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
@@ -46,7 +51,10 @@ _SUFFIXES = {
     ),  # before HEIF: both accept files that are marked with the general brand mif1
     "HEIF": (".heic", ".heif", ".hif"),
 }
-_IMAGE_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+# How browsers save what a site offers in sizes: x.jpg_large, x.jpg-large, x.jpg:large.
+_SIZES = ("large", "medium", "small")
+_SAVED = (f"{s}{by}{size}" for s in (".jpg", ".jpeg", ".png") for by in "_-:" for size in _SIZES)
+_IMAGE_SUFFIXES = frozenset(_SAVED).union(*_SUFFIXES.values())
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
@@ -101,7 +109,17 @@ class OpenedImage:
 
 
 def is_image_name(name: str) -> bool:
-    """Say whether a file of this name is taken for a photo."""
+    """Say whether a file of this name is taken for a photo.
+
+    Blanks and dots behind the suffix don't count, nor what an address asked for: x.jpg?width=200.
+    """
+    if _has_image_suffix(name):
+        return True
+    name = name.partition("?")[0].rstrip(" .\t\u00a0")
+    return _has_image_suffix(name)
+
+
+def _has_image_suffix(name: str) -> bool:
     dot = name.rfind(".")
     return dot >= 0 and name[dot:].lower() in _IMAGE_SUFFIXES
 
@@ -118,9 +136,14 @@ def open_image(
     with both sides at least three times that. Raises UnreadableImage, the reason in plain words.
     """
     data = source if isinstance(source, bytes) else _read(source)
-    picture = _identify(data, max_megapixels)
-    with _translated_errors(str(picture.format), max_megapixels):
-        return _decode(picture, shrink_to, max_megapixels)
+    try:
+        return _open(data, shrink_to, max_megapixels)
+    except _Damaged:
+        with suppress(UnreadableImage), _translated_errors("picture", max_megapixels):
+            whole = mended(data, lambda other: _open(other, None, max_megapixels).image)
+            if whole is not None:
+                return _open(whole, shrink_to, max_megapixels)
+        raise
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -128,6 +151,20 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     with _translated_errors(image.format or "picture", math.inf):
         image.load()
         return _turned(_to_rgb(image), read_exif(image).orientation)
+
+
+class _Damaged(UnreadableImage):
+    """A picture can't be decoded as it is."""
+
+
+def _open(data: bytes, shrink_to: int | None, max_megapixels: float) -> OpenedImage:
+    picture = _identify(data, max_megapixels)
+    _check_size(picture.size, max_megapixels)
+    # libjpeg takes for data what follows, such as noughts in a file that was allocated, not filled.
+    if lacks_last_marker(data):
+        raise _Damaged(_cut_short(str(picture.format)))
+    with _translated_errors(str(picture.format), max_megapixels):
+        return _decode(picture, shrink_to, max_megapixels)
 
 
 def _read(path: Path) -> bytes:
@@ -185,18 +222,21 @@ def _identify(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     Image.open() is passed by: it refuses above a limit of its own, whatever the user allows, and
     warns above half of that; both can only be changed for the whole process.
     """
+    raw = raw_kind(data)
+    if raw is not None:
+        raise UnreadableImage(f"unsupported format: raw camera file ({raw})")
     failure: UnreadableImage | None = None
     for name, (accept, factory) in _decoders().items():
         if accept(data[:16]) is not True:  # a text says that Pillow was built without the format
             continue
         try:
             if _ends_early(data):
-                raise UnreadableImage(_cut_short(name))
+                raise _Damaged(_cut_short(name))
             with _translated_errors(name, max_megapixels):
                 return factory(io.BytesIO(data), "")
         except UnreadableImage as error:
             failure = error
-    reason = _what_else(data)
+    reason = what_else(data)
     if failure is not None and reason is None:
         raise failure
     raise UnreadableImage(reason or "not a picture in a known format")
@@ -222,7 +262,7 @@ def _ends_early(data: bytes) -> bool:
         if kind not in (b"ftyp", b"meta", b"mdat", b"moov", b"free") or size < 8:
             return False  # makers append what they like; 0 means to the end
         start += size
-    return start > len(data)
+    return start > len(data) and kind != b"free"
 
 
 @contextmanager
@@ -238,7 +278,7 @@ def _translated_errors(format_name: str, max_megapixels: float) -> Iterator[None
     except MemoryError as error:
         raise UnreadableImage("too large for the memory of this machine") from error
     except _DECODER_ERRORS as error:
-        raise UnreadableImage(_why_damaged(format_name, error)) from error
+        raise _Damaged(_why_damaged(format_name, error)) from error
 
 
 def _why_damaged(format_name: str, error: BaseException) -> str:
@@ -288,7 +328,6 @@ _OTHER_KINDS = (
     (b"%!PS", "unsupported format: PostScript"),
     (b"qoif", "unsupported format: QOI"),
     (b"DDS ", "unsupported format: DirectDraw surface"),
-    (b"FUJIFILMCCD-RAW", "unsupported format: raw camera file"),
     (b"%PDF", "not a picture (looks like a PDF document)"),
     (b"PK\x03\x04", "not a picture (looks like a zip archive)"),
     (b"\x1f\x8b", "not a picture (looks like a gzip archive)"),
@@ -297,8 +336,16 @@ _OTHER_KINDS = (
     (b"OggS", "not a picture (looks like sound)"),
 )
 
+# What may stand before; a comment ends at its first end, or a row of them could be read in more
+# ways than there is time for.
+_MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*"
+_SVG = re.compile(_MARKUP + rb"<(?:svg|!doctype svg)", re.IGNORECASE | re.DOTALL)
+_WEB_PAGE = re.compile(
+    _MARKUP + rb"<(?:!doctype html|html|head|body|script|meta|title)\b", re.IGNORECASE | re.DOTALL
+)
 
-def _what_else(data: bytes) -> str | None:
+
+def what_else(data: bytes) -> str | None:
     """Say what a file is that no decoder opens, or None."""
     if not data:
         return "the file is empty"
@@ -309,13 +356,13 @@ def _what_else(data: bytes) -> str | None:
             return reason
     if data[4:8] == b"ftyp" and data[8:12] not in _HEIF_BRANDS | {b"avif", b"avis"}:
         return "not a picture (looks like a video)"
+    if _SVG.match(data[:4096]):
+        return "unsupported format: SVG drawing"
+    if _WEB_PAGE.match(data[:4096]):
+        return "not a picture (looks like a web page)"
     text = _as_text(data[:4096])
     if text is None or (text[:1] == "P" and text[1:2].isdigit()):  # PNM pictures may be text
         return None
-    if re.match(r"\s*(<\?xml.*?>)?\s*(<!--.*?-->\s*)*<(svg|!doctype svg)", text, re.I | re.S):
-        return "unsupported format: SVG drawing"
-    if re.match(r"\s*<(!doctype html|html)", text, re.I):
-        return "not a picture (looks like a web page)"
     return "not a picture (looks like text)"
 
 
@@ -335,7 +382,6 @@ def _as_text(start: bytes) -> str | None:
 def _decode(
     picture: ImageFile.ImageFile, shrink_to: int | None, max_megapixels: float
 ) -> OpenedImage:
-    _check_size(picture.size, max_megapixels)
     # Loading a TIFF turns it upright and forgets the tag; a PNG's EXIF may come after its pixels.
     facts = read_exif(picture) if picture.format == "TIFF" else None
     full_size = _load(picture, shrink_to)

@@ -27,7 +27,7 @@ class PhotoMetadata:
     height: int
     format: str  # as Pillow names it: JPEG, PNG, HEIF, ...
     orientation: int = 1  # EXIF 1 to 8
-    taken_at: str | None = None  # ISO 8601, local time unless the photo gives an offset
+    taken_at: str | None = None  # ISO 8601, local time without an offset; or a day alone
     camera: str | None = None
     lens: str | None = None
     latitude: float | None = None  # degrees, north positive

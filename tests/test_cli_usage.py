@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_process import clipsearch
 
-from clipsearch.cli.asked import understand
+from clipsearch.cli.asked import given_picture, understand
 from clipsearch.errors import InvalidInput
 
 COMMANDS = (
@@ -227,8 +227,20 @@ def test_image_forces_words_to_be_a_path(here):
 def test_other_addresses_than_http_are_refused(here):
     with pytest.raises(InvalidInput, match="only http and https"):
         understand("ftp://example.org/a.jpg")
-    with pytest.raises(InvalidInput, match="only http and https"):
-        understand("file:///etc/passwd")
+    assert understand("ftp://example.org/a.jpg", text=True) == "ftp://example.org/a.jpg"
+
+
+def test_a_file_may_be_named_by_its_address(here):
+    address = (here / "beach.jpg").as_uri()
+    assert understand(address) == given_picture(address) == here / "beach.jpg"
+    with pytest.raises(InvalidInput, match="is a folder"):
+        understand((here / "cats").as_uri())
+
+
+def test_a_picture_may_stand_in_the_address_itself(here):
+    address = "data:image/jpeg;base64,YmVhY2g="
+    assert understand(address) == given_picture(address) == b"beach"
+    assert understand(address, text=True) == address
 
 
 def test_a_file_name_that_is_not_utf8_is_a_path(here):

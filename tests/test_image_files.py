@@ -41,6 +41,13 @@ def test_photos_are_found_by_suffix_in_any_case_at_any_depth(tmp_path: Path) -> 
     assert photos(tmp_path) == ["B.JPG", "a.heic", "c/f.tiff", "c/d/e.Png"]
 
 
+def test_photos_whose_names_other_programs_changed_are_found(tmp_path: Path) -> None:
+    wanted = ["a.jpg ", "b.jpg.", "c.jpg?width=200", "d.jpg_large", "e.jps", "f.insp"]
+    for name in [*wanted, "g.jpg~", "h.jpg_original", "i.txt?x=1", "j.jpg.bak"]:
+        touch(tmp_path / name)
+    assert photos(tmp_path) == wanted
+
+
 def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
     path = touch(tmp_path / "a.jpg", b"12345")
     os.utime(path, ns=(7, 1_600_000_000_123_456_789))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -331,6 +332,7 @@ def test_metadata_says_when_with_what_and_where() -> None:
         ({}, {0x9004: "2020:01:02 03:04:05", 0x9012: "-03:30"}, "2020-01-02T03:04:05-03:30"),
         ({0x0132: "2020:01:02 03:04:05"}, {0x9003: "0000:00:00 00:00:00"}, "2020-01-02T03:04:05"),
         ({}, {0x9003: "2020-01-02T03:04:05"}, "2020-01-02T03:04:05"),
+        ({0x9003: "2020:01:02 03:04:05", 0x9011: "+01:00"}, {}, "2020-01-02T03:04:05+01:00"),
         ({}, {0x9003: "2020:01:02 03:04:05", 0x9011: "   :  "}, "2020-01-02T03:04:05"),
         ({}, {0x9003: "    :  :     :  :  "}, None),
         ({}, {0x9003: "2020:13:45 99:99:99"}, None),
@@ -341,6 +343,166 @@ def test_the_time_is_the_first_that_can_be_true(
     tags: dict[int, object], details: dict[int, object], expected: str | None
 ) -> None:
     assert metadata_of(exif_with(tags, details))["taken_at"] == expected
+
+
+DAY, NOON = "2021-05-06", "2021-05-06T12:30:15"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        # offsets, and fractions that are not kept
+        ("2021:05:06 12:30:15+02:00", f"{NOON}+02:00"),
+        ("2021:05:06 12:30:15 -0330", f"{NOON}-03:30"),
+        ("2021:05:06 12:30:15+02", f"{NOON}+02:00"),
+        ("2021:05:06 12:30:15+2:00", f"{NOON}+02:00"),
+        ("2021:05:06 12:30:15Z", f"{NOON}+00:00"),
+        ("2021:05:06 12:30:15 UTC", f"{NOON}+00:00"),
+        ("2021-05-06T12:30:15.123+02:00", f"{NOON}+02:00"),
+        ("2021:05:06 12:30:15.5", NOON),
+        ("2021:05:06 12:30+02:00", "2021-05-06T12:30:00+02:00"),
+        ("2021:05:06 12:30:15+99:00", NOON),
+        # digits, blanks and separators
+        ("2021:05:06 12:30", "2021-05-06T12:30:00"),
+        ("2021:05:06 12:30:  ", "2021-05-06T12:30:00"),
+        ("2021:5:6 2:03:04", "2021-05-06T02:03:04"),
+        ("2021:05:06  2: 3: 4", "2021-05-06T02:03:04"),
+        ("2021: 5: 6  2: 3: 4", "2021-05-06T02:03:04"),
+        ("2021.05.06 12.30.15", NOON),
+        ("2021/05/06 12:30:15", NOON),
+        ("20210506T123015", NOON),
+        (" 2021:05:06 12:30:15\0\0", NOON),
+        ("٢٠٢١:٠٥:٠٦ ١٢:٣٠:١٥".encode(), NOON),
+        (NOON.encode("utf-16"), NOON),
+        (NOON.encode("utf-16-le"), NOON),
+        (NOON.encode("utf-16-be"), NOON),
+        # clocks of twelve hours, and the ends of days
+        ("2021:05:06 02:30:15 PM", "2021-05-06T14:30:15"),
+        ("2021:05:06 12:30:15 am", "2021-05-06T00:30:15"),
+        ("2021:05:06 24:00:00", "2021-05-07T00:00:00"),
+        ("2016:12:31 23:59:60", "2016-12-31T23:59:59"),
+        # days alone
+        ("2021:05:06", DAY),
+        ("2021:05:06   :  :  ", DAY),
+        ("20210506", DAY),
+        # what can't be true, or isn't a moment
+        ("2021:02:30 12:00:00", None),
+        ("2021:05:06 25:00:00", None),
+        ("2021:05:06 12:61:00", None),
+        ("0000:00:00 00:00:00", None),
+        ("9999:12:31 24:00:00", None),
+        ("2021", None),
+        ("2021:05", None),
+        ("1620297015", None),
+        ("yesterday", None),
+    ],
+)
+def test_a_time_is_read_as_programs_write_it(written: str | bytes, expected: str | None) -> None:
+    data = encoded(photo(24, 16), "JPEG", exif=exif_with({}, {0x9003: written}))
+    assert open_image(data).metadata.taken_at == expected
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [
+        ("+0200", f"{NOON}+02:00"),
+        ("+02", f"{NOON}+02:00"),
+        ("+2:00", f"{NOON}+02:00"),
+        ("-03:30", f"{NOON}-03:30"),
+        ("Z", f"{NOON}+00:00"),
+        ("-00:00", f"{NOON}+00:00"),
+        ("+15:00", NOON),
+        ("+02:75", NOON),
+        ("02:00", NOON),
+        ("local", NOON),
+    ],
+)
+def test_an_offset_is_read_as_programs_write_it(offset: str, expected: str) -> None:
+    details = {0x9003: "2021:05:06 12:30:15", 0x9011: offset}
+    assert metadata_of(exif_with({}, details))["taken_at"] == expected
+    details[0x9003] += "+05:00"  # what stands in the date itself comes first
+    assert metadata_of(exif_with({}, details))["taken_at"] == f"{NOON}+05:00"
+
+
+NOTHING = IFDRational(0, 0)
+PARIS = (48.85, 2.35)
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "expected"),
+    [
+        ((48.0, 51.0, NOTHING), (2.0, 21.0, NOTHING), PARIS),
+        ((48.0, 51.0), (2.0, 21.0), PARIS),
+        ((48.85, NOTHING, NOTHING), (2.35, NOTHING, NOTHING), PARIS),
+        ((48.85, 0.0, 0.0), (2.35, 0.0, 0.0), PARIS),
+        (48.85, 2.35, PARIS),
+        ((48.0, 50.5, 30.0), (2.0, 20.0, 60.0), PARIS),
+        ("48 51 0", "2 21 0", PARIS),
+        ("48/1, 51/1, 0/1", "2/1, 21/1, 0/0", PARIS),
+        ("48°51'0\"", "2°21'0\"", PARIS),
+        ("48,51.0N", "2,21.0E", PARIS),
+        ("48.85", "2.35", PARIS),
+        ((48.0, NOTHING, 12.0), (2.0, 21.0, 0.0), None),
+        ((NOTHING, 51.0, 0.0), (2.0, 21.0, 0.0), None),
+        ((48.0, 75.0, 0.0), (2.0, 21.0, 0.0), None),
+        ((48.0, 51.0, 0.0), (181.0, 0.0, 0.0), None),
+        ("somewhere", "else", None),
+        ("-48.85", "2.35", None),
+    ],
+)
+def test_a_place_is_read_as_programs_write_it(
+    latitude: object, longitude: object, expected: tuple[float, float] | None
+) -> None:
+    for north, east in (("N", "E"), ("n", "e"), ("North", "East"), ("N\0", "E\0")):
+        gps = {1: north, 2: latitude, 3: east, 4: longitude}
+        assert place_of(gps) == (pytest.approx(expected) if expected else (None, None))
+
+
+def place_of(gps: dict[int, object]) -> tuple[object, object]:
+    if isinstance(gps[2], str):
+        found = open_image(encoded(photo(), "JPEG", exif=exif_of_texts(gps))).metadata
+        return found.latitude, found.longitude
+    exif = Image.Exif()
+    exif.get_ifd(0x8825).update(gps)
+    metadata = metadata_of(exif)
+    return metadata["latitude"], metadata["longitude"]
+
+
+def exif_of_texts(gps: dict[int, object]) -> bytes:
+    """Return EXIF whose GPS tags are all text, which Pillow doesn't write."""
+    place = 32 + 12 * len(gps)
+    table, texts = struct.pack(">H", len(gps)), b""
+    for tag, value in gps.items():
+        text = str(value).encode().ljust(5, b"\0") + b"\0"
+        table += struct.pack(">HHLL", tag, 2, len(text), place + len(texts))
+        texts += text
+    pointer = struct.pack(">HHHLLL", 1, 0x8825, 4, 1, 26, 0)
+    return b"Exif\0\0MM\0*\0\0\0\x08" + pointer + table + bytes(4) + texts
+
+
+def test_a_place_in_the_south_or_west_may_also_have_a_sign() -> None:
+    for south, west in (("33 51 0", "151 12 36"), ("-33.85", "-151.21")):
+        assert place_of({1: "S", 2: south, 3: "W", 4: west}) == pytest.approx((-33.85, -151.21))
+    assert place_of({2: "33,51.0S", 4: "151,12.6W"}) == pytest.approx((-33.85, -151.21))
+
+
+@pytest.mark.parametrize(
+    ("gps", "expected"),
+    [
+        ({0x1D: "2021:05:06", 7: (12.0, 30.0, 15.9)}, f"{NOON}+00:00"),
+        ({0x1D: "2021:05:06"}, DAY),
+        ({0x1D: "2021:05:06", 7: (NOTHING,) * 3}, DAY),
+        ({7: (12.0, 30.0, 15.0)}, None),
+        ({0x1D: "1980:01:06", 7: (0.0, 0.0, 3.0)}, None),
+    ],
+)
+def test_the_time_of_the_satellites_serves_where_there_is_no_other(
+    gps: dict[int, object], expected: str | None
+) -> None:
+    for tags, taken in (({}, expected), ({0x0132: "2020:01:02 03:04:05"}, "2020-01-02T03:04:05")):
+        exif = exif_with(tags)
+        exif.get_ifd(0x8825).update(gps)
+        assert metadata_of(exif)["taken_at"] == taken
 
 
 @pytest.mark.parametrize(
@@ -443,6 +605,9 @@ def test_a_heic_with_unreadable_tiles_never_passes_as_whole(tiled_heic: bytes) -
     assert reason(damaged) == "damaged HEIF: parts of the picture can't be decoded"
 
 
+WEB_PAGE = "not a picture (looks like a web page)"
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -451,6 +616,9 @@ def test_a_heic_with_unreadable_tiles_never_passes_as_whole(tiled_heic: bytes) -
         (b"Dear diary,\nno picture here.\n", "not a picture (looks like text)"),
         ("Größe".encode() * 900, "not a picture (looks like text)"),
         (b"<!DOCTYPE html><title>404</title>", "not a picture (looks like a web page)"),
+        ("\ufeff<!-- é --><HTML lang=fr>".encode("latin-1", "ignore"), WEB_PAGE),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><html>', WEB_PAGE),
+        (b"<!---->" * 500 + b"nothing", "not a picture (looks like text)"),
         (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "unsupported format: SVG drawing"),
         (b"%PDF-1.7\n\xff", "not a picture (looks like a PDF document)"),
         (b"\0\0\0\x20ftypisom" + bytes(40), "not a picture (looks like a video)"),
@@ -572,6 +740,11 @@ def test_a_warning_made_an_error_is_still_only_a_bad_picture() -> None:
 
 def test_names_are_taken_for_photos_by_their_suffix() -> None:
     assert all(map(is_image_name, ["a.jpg", "B.JPEG", "c.d.HeIc", "x.avif", "/x/y.tif"]))
+    assert all(map(is_image_name, ["a.jps", "a.INSP", "a.jpg_large", "a.png:large", "a.jpg?w=2.5"]))
+    assert all(map(is_image_name, ["a.jpg ", "a.JPG .", "a.jpg..", "a.jpg\u00a0", "a.jpg_large "]))
+    assert not any(
+        map(is_image_name, ["a.jpg~", "a.jpg_original", "a.jpg.bak", "a?.txt", "?", " "])
+    )
     assert not any(map(is_image_name, ["a", "jpg", "a.txt", "a.jpg.txt", "a.jpg/b", "", "a."]))
 
 

@@ -1,15 +1,19 @@
 """Query pictures from the web, against a server on this machine."""
 
+import os
 import socket
 import threading
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from clipsearch import query_image
 from clipsearch.errors import InvalidInput
-from clipsearch.query_image import fetch_picture, is_web_address
+from clipsearch.query_image import fetch_picture, is_address, is_web_address, picture_at
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples/photos/food/cup-of-espresso.jpg"
 
@@ -41,11 +45,53 @@ class Handler(BaseHTTPRequestHandler):
 
     send_a_cafe = send_photo
 
+    def send_photo_as_text(self) -> None:
+        self._send(PHOTO.read_bytes(), "text/plain; charset=utf-8")
+
+    def send_photo_as_page(self) -> None:
+        self._send(PHOTO.read_bytes(), "text/html")
+
+    def send_photo_as_bytes(self) -> None:
+        self._send(PHOTO.read_bytes(), "application/octet-stream")
+
+    def send_photo_as_nonsense(self) -> None:
+        self._send(PHOTO.read_bytes(), "?")
+
+    def send_photo_unstated(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(PHOTO.read_bytes())
+
+    def send_photo_for_a_friend(self) -> None:
+        if self.headers["Authorization"] == f"Basic {b64encode(b'me:se:cret@').decode()}":
+            self.send_photo()
+        else:
+            self.send_error(401)
+
+    def send_elsewhere_for_a_friend(self) -> None:
+        if self.headers["Authorization"]:
+            self._redirect("/photo_for_strangers")
+
+    def send_photo_for_strangers(self) -> None:
+        if not self.headers["Authorization"]:
+            self.send_photo()
+
     def send_missing(self) -> None:
         self.send_error(404, "Not Found")
 
     def send_page(self) -> None:
         self._send(b"<html>a page</html>", "text/html; charset=utf-8")
+
+    def send_page_as_photo(self) -> None:
+        self._send(b"\n<!doctype html><html>a page</html>", "image/jpeg")
+
+    def send_page_unstated(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>a page</html>")
+
+    def send_words_as_photo(self) -> None:
+        self._send(b"404: no such picture", "image/png")
 
     def send_stated_too_large(self) -> None:
         self._send(b"", length=50_000_001)
@@ -115,6 +161,25 @@ def test_a_picture_arrives_byte_for_byte(address):
     assert fetch_picture(f"{address}/photo") == PHOTO.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["text", "page", "bytes", "nonsense"])
+def test_the_bytes_tell_what_is_a_picture_not_the_stated_kind(address, kind):
+    assert fetch_picture(f"{address}/photo_as_{kind}") == PHOTO.read_bytes()
+
+
+def test_a_picture_of_no_stated_kind_is_a_picture(address):
+    assert fetch_picture(f"{address}/photo_unstated") == PHOTO.read_bytes()
+
+
+def test_a_name_and_password_in_the_address_go_to_that_server_and_are_never_shown(address):
+    with_password = address.replace("//", "//me:se%3Acret%40@")
+    for page in ("photo_for_a_friend", "elsewhere_for_a_friend"):
+        assert fetch_picture(f"{with_password}/{page}") == PHOTO.read_bytes()
+    for page in ("missing", "page"):
+        with pytest.raises(InvalidInput, match=f"{address}/{page}") as caught:
+            fetch_picture(f"{with_password}/{page}")
+        assert "cret" not in str(caught.value)
+
+
 def test_a_redirect_to_http_is_followed(address):
     assert fetch_picture(f"{address}/moved") == PHOTO.read_bytes()
 
@@ -128,6 +193,9 @@ def test_spaces_and_accents_in_an_address_are_encoded(address):
     [
         ("missing", "404"),
         ("page", "no picture but text/html"),
+        ("page_as_photo", "no picture but a web page"),
+        ("page_unstated", "no picture but a web page"),
+        ("words_as_photo", "no picture but text"),
         ("stated_too_large", "larger than 50 MB"),
         ("cut_off", "only 9 bytes arrived"),
         ("empty", "only 0 bytes arrived"),
@@ -171,6 +239,94 @@ def test_a_closed_port_is_a_refusal_in_plain_words():
 def test_an_address_that_is_none_is_refused(wrong):
     with pytest.raises(InvalidInput):
         fetch_picture(wrong, patience=2)
+
+
+def data_addresses() -> Iterator[str]:
+    data = PHOTO.read_bytes()
+    plain = b64encode(data).decode()
+    yield f"data:image/jpeg;base64,{plain}"
+    yield f"DATA:IMAGE/JPEG;BASE64,{plain}"
+    yield f"  data:;base64,{plain}\n"
+    yield f"data:image/jpeg;charset=x;base64,{quote(plain, safe='')}"
+    yield f"data:image/jpeg;base64,{plain.rstrip('=')}"
+    yield f"data:image/jpeg;base64,{urlsafe_b64encode(data).decode()}"
+    yield "data:image/jpeg;base64," + "\n ".join(plain[i : i + 76] for i in range(0, 10**6, 76))
+    yield f"data:image/jpeg,{quote(data)}"
+    yield f"data:,{quote(data)}"
+
+
+@pytest.mark.parametrize("given", list(data_addresses()), ids=lambda given: given[:30].strip())
+def test_a_data_address_holds_a_picture(given):
+    assert is_address(given)
+    assert picture_at(given) == PHOTO.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("data:image/jpeg;base64", "before the comma"),
+        ("data:image/jpeg;base64,", "holds no picture"),
+        ("data:image/jpeg;base64,/9j/4AA!", "cut short or no base64"),
+        ("data:image/jpeg;base64,/9j/4", "cut short or no base64"),
+        ("data:image/jpeg;base64," + "A" * 140_000, r"larger than 0\.1 MB"),
+        ("data:image/jpeg," + "A" * 100_001, r"larger than 0\.1 MB"),
+        ("data:image/jpeg," + "%41" * 100_001, r"larger than 0\.1 MB"),
+    ],
+    ids=lambda given: given[:30],
+)
+def test_a_data_address_that_holds_no_picture_is_refused_in_one_short_line(
+    given, reason, monkeypatch
+):
+    monkeypatch.setattr(query_image, "MAX_BYTES", 100_000)
+    assert is_address(given)
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        picture_at(given)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.skipif(os.name != "posix", reason="paths of POSIX")
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("file:///photos/a.jpg", "/photos/a.jpg"),
+        ("FILE:///photos/a%20b%C3%A9.jpg", "/photos/a bé.jpg"),
+        ("file://localhost/photos/a.jpg", "/photos/a.jpg"),
+        ("file:/photos/a.jpg", "/photos/a.jpg"),
+        ("file:///photos/a#1?.jpg", "/photos/a#1?.jpg"),
+        ("file:///caf%E9.jpg", os.fsdecode(b"/caf\xe9.jpg")),
+        (os.fsdecode(b"file:///caf\xe9.jpg"), os.fsdecode(b"/caf\xe9.jpg")),
+    ],
+)
+def test_a_file_address_is_the_path_of_that_file(given, path):
+    assert is_address(given)
+    assert picture_at(given) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "given", ["file://server/a.jpg", "file://", "file://a.jpg", "file:///a%00.jpg"]
+)
+def test_a_file_that_is_not_on_this_machine_is_refused(given):
+    with pytest.raises(InvalidInput, match=given):
+        picture_at(given)
+    with pytest.raises(InvalidInput):
+        picture_at(f"{given}\ud83d")
+
+
+@pytest.mark.parametrize(
+    "given", ["ftp://example.org/a.jpg", "s3://bucket/a.jpg", "gs://b/a", "blob:https://a.org/1-2"]
+)
+def test_an_address_that_cannot_be_fetched_is_no_words(given):
+    assert is_address(given)
+    with pytest.raises(InvalidInput, match="only http and https"):
+        picture_at(given)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["data: a chart", "data", "file: the red one", "a photo of http://", "re: sunset"],
+)
+def test_words_with_a_colon_are_words(words):
+    assert not is_address(words)
 
 
 def test_only_http_and_https_are_web_addresses():

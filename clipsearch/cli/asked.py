@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
-from clipsearch.query_image import fetch_picture, is_web_address
+from clipsearch.query_image import is_address, picture_at
 
 STANDARD_INPUT = "-"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def understand(asked: str, *, text: bool = False, image: bool = False) -> str | Path | bytes:
@@ -21,7 +19,7 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
     """
     if text:
         return asked
-    if image or asked == STANDARD_INPUT or _SCHEME.match(asked) or _is(Path.is_file, asked):
+    if image or asked == STANDARD_INPUT or is_address(asked) or _is(Path.is_file, asked):
         return given_picture(asked)
     if _looks_like_a_file(asked):
         raise InvalidInput(f"there is no file {asked}; --text searches for it as words")
@@ -29,13 +27,14 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
 
 
 def given_picture(asked: str) -> Path | bytes:
-    """Return the picture that a path, a web address or `-` stands for."""
+    """Return the picture that a path, an address or `-` stands for."""
     if asked == STANDARD_INPUT:
         return _from_standard_input()
-    if is_web_address(asked):
-        return fetch_picture(asked)
-    if _SCHEME.match(asked):
-        raise InvalidInput(f"{asked}: only http and https addresses can be fetched")
+    if is_address(asked):
+        found = picture_at(asked)
+        if isinstance(found, bytes):
+            return found
+        asked = str(found)
     if _is(Path.is_dir, asked):
         raise InvalidInput(f"{asked} is a folder, not a picture")
     return _path(asked)

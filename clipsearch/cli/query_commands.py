@@ -28,8 +28,8 @@ def query(
         typer.Argument(
             metavar="QUERY",
             show_default=False,
-            help="Words that say what the photo shows; or a picture: its path, its http(s) "
-            "address, or - for a picture on standard input.",
+            help="Words that say what the photo shows; or a picture: its path, its "
+            "address (http, https, file, data), or - for a picture on standard input.",
         ),
     ],
     text: Annotated[
@@ -88,7 +88,7 @@ def similar(
         typer.Argument(
             metavar="IMAGE",
             show_default=False,
-            help="A picture: its path, its http(s) address, or - for standard input.",
+            help="A picture: its path, its address, or - for standard input.",
         ),
     ],
     top: TopOption = 10,

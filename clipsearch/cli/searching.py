@@ -13,6 +13,7 @@ from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.output import Shape, show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.query_image import shown_address
 from clipsearch.serve_client import Server, connected
 
 if TYPE_CHECKING:
@@ -122,5 +123,5 @@ def _naming(asked: str) -> Iterator[None]:
     try:
         yield
     except UnreadableImage as error:
-        name = "the picture on standard input" if asked == STANDARD_INPUT else asked
+        name = "the picture on standard input" if asked == STANDARD_INPUT else shown_address(asked)
         raise InvalidInput(f"can't search with {name}: {error}") from error

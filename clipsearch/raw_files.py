@@ -1,0 +1,99 @@
+"""Which files hold what a camera's sensor saw, by their bytes.
+
+Many are TIFFs, whose decoder would take the small preview in front for the picture.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+# How those begin that are no TIFFs.
+_STARTS = (
+    (b"FUJIFILMCCD-RAW", "RAF"),
+    (b"IIU\0", "RW2"),
+    (b"IIRO", "ORF"),
+    (b"IIRS", "ORF"),
+    (b"MMOR", "ORF"),
+    (b"FOVb", "X3F"),
+    (b"\0MRM", "MRW"),
+    (b"II\x1a\0\0\0HEAPCCDR", "CRW"),
+)
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MOST_DIRECTORIES, _MOST_TAGS, _MOST_BELOW = 32, 4096, 32
+
+_PHOTOMETRIC, _BELOW, _DNG_VERSION = 262, 330, 50706
+_TAGS = (_PHOTOMETRIC, _BELOW, _DNG_VERSION)
+_CODES = {3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}  # of the types of numbers
+_OF_SENSORS = frozenset({32803, 34892})  # colour filter array, linear raw
+
+
+def raw_kind(data: bytes) -> str | None:
+    """Return what kind of raw camera file this is, by its usual suffix; None if it is none."""
+    for start, kind in _STARTS:
+        if data.startswith(start):
+            return kind
+    if data[4:12] == b"ftypcrx ":
+        return "CR3"
+    if not data.startswith(_TIFFS):
+        return None
+    if data[8:10] == b"CR":
+        return "CR2"
+    for tags in _directories(data):
+        if _DNG_VERSION in tags:
+            return "DNG"
+        if not _OF_SENSORS.isdisjoint(tags.get(_PHOTOMETRIC, ())):
+            return "NEF, ARW or the like"
+    return None
+
+
+def _directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
+    """Yield the numbers of the tags above in each directory of a TIFF, as far as it can be read."""
+    tiff = _Tiff(data)
+    waiting, seen = [tiff.first()], set[int]()
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        place = waiting.pop(0)
+        if place in seen or not 0 < place < len(data):
+            continue
+        seen.add(place)
+        try:
+            tags, following = tiff.directory(place)
+        except struct.error:  # cut short, or pointing beyond the end
+            continue
+        yield tags
+        waiting += [*tags.get(_BELOW, ()), following]
+
+
+class _Tiff:
+    """The numbers of a TIFF, or of a BigTIFF, where places and counts have 8 bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._order = "<" if data[:1] == b"I" else ">"
+        big = b"+" in data[2:4]
+        self._place, self._count = ("Q", "Q") if big else ("L", "H")
+        self._width, self._entry = (8, 20) if big else (4, 12)
+
+    def first(self) -> int:
+        """Return where the first directory is, 0 if nowhere."""
+        return self._numbers(self._place, self._width)[0] if len(self._data) >= 16 else 0
+
+    def directory(self, at: int) -> tuple[dict[int, tuple[int, ...]], int]:
+        """Return the tags of a directory, and where the next one is; raises struct.error."""
+        (count,) = self._numbers(self._count, at)
+        start = at + struct.calcsize("=" + self._count)
+        tags: dict[int, tuple[int, ...]] = {}
+        for entry in range(start, start + self._entry * min(count, _MOST_TAGS), self._entry):
+            tag, kind, size = self._numbers("HH" + self._place, entry)
+            if tag in _TAGS:
+                tags[tag] = self._values(kind, min(size, _MOST_BELOW), entry + 4 + self._width)
+        return tags, self._numbers(self._place, start + self._entry * count)[0]
+
+    def _values(self, kind: int, count: int, at: int) -> tuple[int, ...]:
+        code = f"{count}{_CODES.get(kind, 'B')}"
+        if struct.calcsize("=" + code) > self._width:
+            (at,) = self._numbers(self._place, at)
+        return self._numbers(code, at)
+
+    def _numbers(self, code: str, at: int) -> tuple[int, ...]:
+        return struct.unpack_from(self._order + code, self._data, at)
