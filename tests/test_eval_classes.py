@@ -175,7 +175,7 @@ def test_labels_find_their_class_among_imagenets(tiny, folder):
 
 def test_a_file_of_classes_may_give_labels_other_names(tmp_path):
     path = tmp_path / "classes.txt"
-    path.write_text("n01\ta big dog\n\nold_cat\n")
+    path.write_text("\ufeffn01\ta big dog\n\nold_cat\n", encoding="utf-8")
     classes = open_classes(str(path))
     assert classes.names == ("a big dog", "old cat")
     assert classes.numbers(["N01", "old_cat", "a big dog"]).tolist() == [0, 1, -1]

@@ -451,10 +451,9 @@ def test_a_run_says_first_what_is_wrong_with_its_tables(tmp_path, sample_photos)
     tables = tuple(str(tmp_path / name) for name in ("a.csv", "b.csv"))
     data = replace(config.data, train=tables[:1], validation=tables)
     _, steps = run(replace(config, data=data), tmp_path / "run")
-    assert [line.rpartition("/")[2][:13] for line in news(steps[0])] == [
-        "a.csv, line 8",
-        "b.csv, line 8",
-    ]
+    *tables, photos = news(steps[0])
+    assert [line.rpartition("/")[2][:13] for line in tables] == ["a.csv, line 8", "b.csv, line 8"]
+    assert photos.startswith("1 photo of the validation data can't be used, the first: 0.jpg: ")
     assert not steps[1].warning
 
 

@@ -142,7 +142,8 @@ class Run:
             keep_freed_memory()
         self._enter(self._built(None))
         self.learner = Learner(self._model, config, processes)
-        self._notes = [*notes_of(self._train, self._held_out, self._kept), *self._model.notes]
+        self._notes = notes_of(self._train, self._held_out, self._kept)
+        self._notes += [*(self._validation.notes if self._validation else ()), *self._model.notes]
         torch.manual_seed(config.seed + 1 + processes.rank)  # dropout differs between processes
 
         self.phases = phases_of(config, self.loader.batches_an_epoch)
