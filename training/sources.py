@@ -89,6 +89,9 @@ def open_source(
         caption_key: the column of a table, or the key in a shard's JSON, with the captions;
             None tries the usual names.
 
+    Returns:
+        The samples; its `notes` say which lines of a table were left out or are doubtful.
+
     Raises:
         InvalidInput: nothing is there, or it can't be read, or it holds nothing to learn from.
         LibraryError: the library can't be opened.
