@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import runpy
 from itertools import chain
 from pathlib import Path
 
@@ -128,6 +130,19 @@ def test_it_reaches_the_bars_on_all_validation_photos(shared_data):
     assert (figures.photos, figures.captions) == (1000, 5000)
     assert figures.text_to_image.recall_at[1] >= 0.18
     assert figures.text_to_image.recall_at[10] >= 0.57
+
+
+@pytest.mark.slow
+def test_it_names_as_many_photos_of_imagenet_as_is_said(shared_data, repository, capsys):
+    script = runpy.run_path(str(repository / "benchmarks" / "builtin_zero_shot.py"))
+    script["main"](shared_data / "zeroshot", NAME, ensemble=False)
+    line = capsys.readouterr().out.splitlines()[-1]
+    said = (repository / "benchmarks" / "RESULTS.md").read_text()
+    (row,) = (row for row in said.splitlines() if row.startswith("| single prompt |"))
+    found, expected = (
+        [float(number) for number in re.findall(r"\d+\.\d", text)] for text in (line, row)
+    )
+    assert found == pytest.approx(expected, abs=0.5)  # processors differ in the last digits
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -294,6 +295,31 @@ def test_the_program_writes_a_table_json_and_a_plot(shard, tiny_model_folder, re
     }
     assert content["settings"]["seed"] == 0
     assert Image.open(drawn).format == "PNG"
+
+
+def test_bad_captions_cost_those_captions_and_are_said(samples, tiny_model_folder, tmp_path):
+    names = [f"{n}.png" for n in range(4)] + [os.fsdecode(b"\xff.png")]
+    for name, sample in zip(names, samples, strict=False):
+        (tmp_path / name).write_bytes(sample.image)
+    rows = [{"image": name, "caption": f"a dog {name} \ud83d"} for name in names]
+    rows[2]["caption"] = [None, "\u200b"]
+    lines = [*map(json.dumps, rows), '{"image": "0.png", "capt']
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    (tmp_path / "t.csv").write_text('image,caption\n0.png,"open\n1.png,two\n')
+    data = ["--data", tmp_path / "t.jsonl", "--data", tmp_path / "t.csv"]
+    named = tmp_path / "r.json"
+    model = ["--model", tiny_model_folder, "--resamples", 100]
+    ended = run("retrieval", *model, *data, "--json", named)
+    assert ended.exit_code == 0, ended.exception
+    said = ended.stderr.splitlines()
+    assert said[0] == f"{tmp_path}/t.jsonl, line 6: not a JSON object; it is left out"
+    assert said[1].startswith(f"{tmp_path}/t.csv, line 2: a quotation mark that is not closed")
+    assert said[-1] == "1 photo left out, the first: 2.png: no caption"
+    content = json.loads(named.read_bytes())
+    assert (content["data"]["photos"], content["data"]["questions"][WAY]) == (6, 6)
+    assert content["per_photo"]["keys"][3] == names[4]
+    again = run("compare", named, named)
+    assert again.exit_code == 0, again.exception
 
 
 def test_the_program_compares_models_and_earlier_results(

@@ -101,6 +101,14 @@ def test_the_python_example_runs_as_written(tmp_path):
     assert done.stdout.splitlines()[-1] == "(1, 10) (1, 10)"
 
 
+def test_the_zero_shot_figures_are_those_of_the_card_and_of_the_benchmarks():
+    (sentence,) = re.findall(r"Among the 1,000 class names.*?zero_shot", README)
+    top1, top5, low1, high1, low5, high5 = re.findall(r"\d+\.\d", sentence)
+    cells = f"| {top1} ({low1} to {high1}) | {top5} ({low5} to {high5}) |"
+    assert cells in (ROOT / "clipsearch" / "builtin_model" / "MODEL_CARD.md").read_text()
+    assert f"| single prompt {cells}" in (ROOT / "benchmarks" / "RESULTS.md").read_text()
+
+
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("http"):

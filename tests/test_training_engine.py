@@ -42,6 +42,7 @@ from clipsearch.training.models import (
 from clipsearch.training.objective import Objective, balanced_bias
 from clipsearch.training.optimization import make_optimizer, rate_shares
 from clipsearch.training.output import write_model_folder
+from clipsearch.training.progress import news
 from clipsearch.training.run_config import ModelConfig, ObjectiveConfig, OptimizationConfig
 from clipsearch.training.sources import open_source
 from clipsearch.training.validation import Validation
@@ -433,13 +434,27 @@ def test_low_rank_tuning_with_a_running_mean_ends_in_plain_weights(tmp_path):
     config = tiny_config(tmp_path, steps=3, ema=0.9, layer_decay=0.8)
     config = with_model(config, name=str(first.folder), scratch=False, lora_rank=2)
     result, steps = run(config, tmp_path / "second")
-    assert "low-rank changes of" in steps[0].warning
+    assert "low-rank changes of" in news(steps[0])[0]
     before, after = (
         load_model(resolve_model(str(r.folder))).network.state_dict() for r in (first, result)
     )
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all("attn" in n or "mlp" in n or n == "logit_scale" for n in moved)
+
+
+def test_a_run_says_first_what_is_wrong_with_its_tables(tmp_path, sample_photos):
+    rows = [f"{path.resolve()},a photo of {path.stem}" for path in sample_photos[:6]]
+    (tmp_path / "a.csv").write_text("\n".join(["image,caption", *rows, '0.jpg,"open']))
+    (tmp_path / "b.csv").write_text("\n".join(["image,caption", *rows, ",nobody's"]))
+    config = tiny_config(tmp_path, steps=2, batch_size=4)
+    tables = tuple(str(tmp_path / name) for name in ("a.csv", "b.csv"))
+    data = replace(config.data, train=tables[:1], validation=tables)
+    _, steps = run(replace(config, data=data), tmp_path / "run")
+    *tables, photos = news(steps[0])
+    assert [line.rpartition("/")[2][:13] for line in tables] == ["a.csv, line 8", "b.csv, line 8"]
+    assert photos.startswith("1 photo of the validation data can't be used, the first: 0.jpg: ")
+    assert not steps[1].warning
 
 
 def test_the_last_part_may_have_a_higher_resolution(tmp_path):

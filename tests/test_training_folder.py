@@ -1,6 +1,7 @@
 """The folder of a run: made, refused, gone on with; its metrics, curves and sheets."""
 
 import json
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from clipsearch.training.config_file import read_config
 from clipsearch.training.curves import draw_curves
 from clipsearch.training.retrieval_metrics import text_to_image
 from clipsearch.training.retrieval_sheet import choose_retrievals, draw_retrievals
-from clipsearch.training.run_config import OptimizationConfig, OutputConfig, RunConfig
+from clipsearch.training.run_config import DataConfig, OptimizationConfig, OutputConfig, RunConfig
 from clipsearch.training.run_folder import RunFolder, git_state, require_packages
 
 CONFIG = RunConfig(optimization=OptimizationConfig(batch_size=8, steps=20), seed=5)
@@ -27,6 +28,13 @@ def test_a_new_folder_says_what_was_asked_and_with_what_code(tmp_path):
     assert {"commit", "dirty", "versions", "machine", "command"} <= facts.keys()
     assert facts["versions"]["torch"]
     assert folder.checkpoints.is_dir()
+
+
+def test_a_name_that_settings_cannot_hold_is_refused_and_leaves_no_folder(tmp_path):
+    config = replace(CONFIG, data=DataConfig(train=(os.fsdecode(b"caf\xe9.csv"),)))
+    with pytest.raises(InvalidInput, match="name it in UTF-8"):
+        RunFolder.create(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_commit_is_that_of_the_code_and_of_no_repository_around_it(tmp_path):

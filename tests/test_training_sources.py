@@ -4,7 +4,10 @@ import csv
 import gzip
 import io
 import json
+import os
 import pickle
+import random
+import re
 import tarfile
 
 import pytest
@@ -18,6 +21,7 @@ from clipsearch.training.source_folders import albums
 from clipsearch.training.sources import (
     BadSample,
     hold_out,
+    notes_of,
     open_data,
     open_source,
     open_sources,
@@ -76,6 +80,26 @@ def test_a_shard_gives_its_photos_with_captions_and_labels(tmp_path):
             ("a photo of tulip", "a picture of tulip", "tulip"),
             "tulip",
         ),
+        # What is wrong with one caption costs that caption, and half a character only itself.
+        ({"a.jpg": b"p", "a.json": rb'["a dog \ud83d", "\ud83d", "x"]'}, ("a dog", "x"), None),
+        (
+            {"a.jpg": b"p", "a.json": rb'{"caption": "\ud83d\ude00 \u0000"}'},
+            ("\U0001f600 \0",),
+            None,
+        ),
+        ({"a.jpg": b"p", "a.json": b'{"text": [7, {"x": "y"}, ["y"], true, "x"]}'}, ("x",), None),
+        ({"a.jpg": b"p", "a.json": b'["caf\xe9", "x"]'}, ("caf\xe9", "x"), None),
+        ({"a.jpg": b"p", "a.json": b'\xef\xbb\xbf["x"]'}, ("x",), None),
+        ({"a.jpg": b"p", "a.json": b'{"text": "x", "id": %s}' % (b"9" * 5000)}, ("x",), None),
+        ({"a.jpg": b"p", "a.json": b"[" * 100_000, "a.txt": b"x"}, ("x",), None),
+        ({"a.jpg": b"p", "a.json": b"{", "a.cls": b"7", "a.txt": b"x"}, ("x",), "7"),
+        (
+            {"a.jpg": b"p", "a.txt": b"one\r\ntwo\rcaf\xe9\n\xe2\x80\x8b\n"},
+            ("one", "two", "caf\xe9"),
+            None,
+        ),
+        ({"a.jpg": b"p", "a.txt": b"a dog \xed\xa0\xbd\n\0\n"}, ("a dog",), None),
+        ({"a.jpg": b"p", "a.json": rb'{"text": "x", "label": "cat\udc00"}'}, ("x",), "cat"),
     ],
 )
 def test_the_usual_forms_of_a_sample_are_read(tmp_path, members, captions, label):
@@ -184,6 +208,8 @@ def test_photos_without_captions_are_bad_samples_with_a_reason(tmp_path):
         **{"3.jpg": b"", "3.txt": b"x", "4.jpg": b"p", "5.txt": b"no picture", "6.jpg": b"p"},
         **{"6.txt": b" \n"},
         **{"7.jpg": b"p", "7.txt": b"good"},
+        **{"8.jpg": b"p", "8.json": b"[" * 100_000, "9.jpg": b"p", "9.json": rb'["\ud83d", 3]'},
+        **{"10.jpg": b"p", "10.json": '["\u200b\\u0000\u3000"]'.encode()},
     }
     source = open_source(write_shard(tmp_path / "s.tar", members))
     reasons = {}
@@ -198,6 +224,9 @@ def test_photos_without_captions_are_bad_samples_with_a_reason(tmp_path):
         "3": "the picture is empty",
         "4": "no caption",
         "6": "no caption",
+        "8": "its json can't be read",
+        "9": "no caption",
+        "10": "no caption",
     }
     with pytest.raises(ValueError, match=r"^1: no caption$"):
         list(read_shard(tmp_path / "s.tar"))
@@ -290,9 +319,11 @@ def test_a_picture_that_is_not_there_is_a_bad_sample(tmp_path):
         ("t.csv", "image,caption\na.jpg,\n", r"can be learned from: no caption \(a\.jpg, for one"),
         ("t.csv", "image,caption\n,x\n", "no row of .* names a picture"),
         ("t.csv", "image,caption\nhttps://x.org/a.jpg,x\n", "download the pictures first"),
-        ("t.csv", "image,caption\n\udcff,x\n", "not text in UTF-8"),
-        ("t.jsonl", '{"image": "a", "caption": "b"}\n[1]\n', "line 2: not a JSON object"),
+        ("t.csv", "image,caption\udcff\na.jpg,x\n", "not text in UTF-8"),
+        ("t.csv", '"image,caption\na.jpg,x\n', "no column of pictures"),
+        ("t.csv", f"image,caption\na.jpg,{'x' * 200_000}\n", "line 2: a field too long"),
         ("t.jsonl", '{"image": "a"', "line 1: not a JSON object"),
+        ("t.jsonl", "[" * 100_000, "line 1: not a JSON object"),
         ("t.xls", "x", r"is no \.tar, \.csv"),
     ],
 )
@@ -302,6 +333,132 @@ def test_a_table_that_cannot_serve_is_named_before_the_work_starts(tmp_path, nam
     with pytest.raises(InvalidInput, match=complaint) as raised:
         open_source(tmp_path / name)
     assert "\n" not in str(raised.value)
+
+
+LINES = {
+    # rows that are good, and one in the middle; what the table gives, and what it says
+    "half a character": (
+        *("jsonl", rb'{"image": "b.jpg", "caption": "a dog \ud83d"}'),
+        *({"b.jpg": ("a dog",)}, []),
+    ),
+    "half an object": ("jsonl", b'{"image": "b.jpg", "ca', {}, ["line 2: not a JSON object"]),
+    "a list": ("jsonl", b'["b.jpg", "two"]', {}, ["line 2: not a JSON object"]),
+    "deep": ("jsonl", b"[" * 100_000, {}, ["line 2: not a JSON object"]),
+    "a huge number": (
+        *("jsonl", b'{"image": "b.jpg", "caption": "two", "id": %s}' % (b"9" * 5000)),
+        *({"b.jpg": ("two",)}, []),
+    ),
+    "one of several": (
+        *("jsonl", b'{"image": "b.jpg", "caption": ["two", null, 2, ["x"], {"x": "y"}, " "]}'),
+        *({"b.jpg": ("two",)}, []),
+    ),
+    "no picture": ("jsonl", b'{"image": 7, "caption": "two"}', {}, ["line 2: no picture is named"]),
+    "Latin-1, JSON": (
+        *("jsonl", b'{"image": "b.jpg", "caption": "caf\xe9"}'),
+        *({"b.jpg": ("caf\xe9",)}, ["line 2: not text in UTF-8"]),
+    ),
+    "an open mark": ("csv", b'b.jpg,"two', {"b.jpg": ("two",)}, ["line 3: a quotation mark"]),
+    "an open mark before marks": (
+        *("csv", b'b.jpg,"two\nb.jpg,"three, four"'),
+        *({"b.jpg": ("two", "three, four")}, ["line 3: a quotation mark"]),
+    ),
+    "an open mark after marks": (
+        *("csv", b'"b.jpg","two, three'),
+        *({"b.jpg": ("two, three",)}, ["line 3: a quotation mark"]),
+    ),
+    "open marks": (
+        *("csv", b'b.jpg,"two\nb.jpg,"three\nb.jpg,"four'),
+        *({"b.jpg": ("two", "three", "four")}, [r"line 3: a quotation .* \(3 such lines\)"]),
+    ),
+    "inches": ("csv", b'b.jpg,a 24" screen', {"b.jpg": ('a 24" screen',)}, []),
+    "a mark too many": ("csv", b'b.jpg,"24" screen', {"b.jpg": ("24 screen",)}, []),
+    "a long field": ("csv", b"b.jpg," + b"x" * 200_000, {}, ["line 3: a field too long"]),
+    "NUL": ("csv", b"b.jpg,t\0wo", {"b.jpg": ("two",)}, []),
+    "Latin-1": (
+        *("csv", b"b.jpg,caf\xe9"),
+        *({"b.jpg": ("caf\xe9",)}, ["line 3: not text in UTF-8"]),
+    ),
+    "half in bytes": (
+        *("csv", b"b.jpg,two \xed\xa0\xbd"),
+        *({"b.jpg": ("two",)}, ["line 3: not text in UTF-8"]),
+    ),
+    "nobody's caption": ("csv", b",two", {}, ["line 3: no picture is named"]),
+}
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("kind", LINES)
+def test_a_bad_line_costs_what_is_in_it_and_is_named(tmp_path, kind, end):
+    suffix, line, found, said = LINES[kind]
+    photo_folder(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    if suffix == "csv":
+        lines = [b"\xef\xbb\xbfimage,caption", b"a.jpg,one", line, b"c.jpg,last"]
+    else:
+        good = b'{"image": "%s.jpg", "caption": "%s"}'
+        lines = [b"\xef\xbb\xbf" + good % (b"a", b"one"), line, good % (b"c", b"last")]
+    content = b"\n".join(lines).replace(b"\n", end)
+    (tmp_path / f"t.{suffix}").write_bytes(content)
+    source = open_source(tmp_path / f"t.{suffix}")
+    assert captions_by_key(source) == {"a.jpg": ("one",), **found, "c.jpg": ("last",)}
+    assert len(source.notes) == len(said)
+    for note, words in zip(source.notes, said, strict=True):
+        assert re.match(f"{re.escape(str(tmp_path))}/t.{suffix}, {words}", note)
+
+
+def test_a_mark_that_is_not_closed_is_found_in_a_table_of_any_length(tmp_path):
+    photo_folder(tmp_path, *(f"{n}.jpg" for n in range(4)))
+    texts = [f"{'a long way ' * 5}{n}" for n in range(5000)]
+    rows = [f"{n % 4}.jpg,{text}" for n, text in enumerate(texts)]
+    rows[0] = rows[0].replace(",", ',"')
+    (tmp_path / "t.csv").write_text("\n".join(["image,caption", *rows]))
+    source = open_source(tmp_path / "t.csv")
+    assert captions_by_key(source) == {f"{n}.jpg": tuple(texts[n::4]) for n in range(4)}
+    assert [note.partition(", ")[2][:7] for note in source.notes] == ["line 2:"]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_every_table_that_the_csv_module_writes_reads_as_it_was(tmp_path, delimiter):
+    """Fields with marks, delimiters and line ends in them, whose rows take several lines."""
+    choose = random.Random(7)
+    bits = ['"', '""', ",", "\t", ";", "\n", "\r\n", "a", " ", "é", "\U0001f600", "b.jpg"]
+    texts = ["".join(choose.choices(bits, k=choose.randrange(9))) for _ in range(2000)]
+    rows = [(f"{n % 40}.jpg", text) for n, text in enumerate(texts)]
+    photo_folder(tmp_path, *(name for name, _ in rows[:40]))
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator=choose.choice(["\n", "\r\n"]))
+        writer.writerows([("image", "caption"), *rows])
+    expected = {}
+    for name, text in rows:
+        expected.setdefault(name, {})[" ".join(text.split())] = None
+    source = open_source(tmp_path / "t.csv")
+    found = {name: tuple(filter(None, texts)) for name, texts in expected.items()}
+    assert captions_by_key(source) == found
+    assert source.notes == []
+
+
+def test_what_a_table_says_is_said_of_its_parts_once(tmp_path):
+    photo_folder(tmp_path, *(f"{n}.jpg" for n in range(4)))
+    rows = ["image,caption,label", *(f"{n}.jpg,text,dog" for n in range(4)), '3.jpg,"open']
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    table = str(tmp_path / "t.csv")
+    (note,) = open_source(table).notes
+    train, validation = open_data(DataConfig(train=(table, table), held_out=0.5, labels=("dog",)))
+    assert (list(train.notes), list(validation.notes)) == ([note], [note])
+    assert notes_of(train, validation, None) == [note]
+
+
+def test_a_file_in_a_table_may_be_called_anything(tmp_path):
+    names = ["two  blanks.jpg", os.fsdecode(b"caf\xe9.jpg")]
+    for name in names:
+        (tmp_path / name).write_bytes(b"p")
+    rows = [{"image": name, "caption": "x"} for name in [*names, "half \ud83d.jpg"]]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = open_source(tmp_path / "t.jsonl")
+    assert [source[0].image, source[1].image] == [b"p", b"p"]
+    with pytest.raises(BadSample, match="a path that can't be"):
+        source[2]
+    kept, held = hold_out(source, 0.4)
+    assert (len(kept), len(held)) == (2, 1)
 
 
 def test_a_named_column_that_lacks_is_not_guessed(tmp_path):
@@ -318,6 +475,9 @@ def test_captions_are_found_beside_a_picture_and_in_it(tmp_path):
     files = {
         **{"a.jpg": RED, "a.txt": b"one\ntwo\n", "a.json": b'{"caption": "not this"}'},
         **{"sub/b.jpg": RED, "sub/b.jpg.txt": "caf\xe9".encode("latin-1")},
+        **{"a2.jpg": RED, "a2.txt": b"\xef\xbb\xbfone\rdeux \xe9t\xe9s\r\n\xc3\xa9t\xc3\xa9\n\0"},
+        **{"a3.jpg": RED, "a3.txt": b"one \xed\xa0\xbd", "a3.json": b"{"},
+        **{"a4.jpg": RED, "a4.json": rb'{"captions": ["\ud83d", 3, null, ["x"], "y \ude00"]}'},
         **{"c.jpg": RED, "c.json": b'{"captions": ["x", "y"]}'},
         **{"d.jpg": RED, "d.jpg.json": json.dumps(takeout).encode()},
         **{"e.jpg": RED, "e.xmp": xmp(caption="beside")},
@@ -335,12 +495,16 @@ def test_captions_are_found_beside_a_picture_and_in_it(tmp_path):
         (tmp_path / name).write_bytes(content)
     source = open_source(tmp_path)
     keys = [source.key(number) for number in range(len(source))]
-    assert keys == [*(f"{letter}.jpg" for letter in "acdefghij"), "sub/b.jpg"]
+    plain = [f"{letter}.jpg" for letter in "acdefghij"]
+    assert keys == sorted([*plain, "a2.jpg", "a3.jpg", "a4.jpg", "sub/b.jpg"])
     with pytest.raises(BadSample, match=r"^j\.jpg: no caption$"):
         source[keys.index("j.jpg")]
     found = {key: source[number] for number, key in enumerate(keys) if key != "j.jpg"}
     assert {key: sample.captions for key, sample in found.items() if sample.label is None} == {
         "a.jpg": ("one", "two"),
+        "a2.jpg": ("one", "deux \xe9t\xe9s", "\xe9t\xe9"),
+        "a3.jpg": ("one",),
+        "a4.jpg": ("y",),
         "sub/b.jpg": ("caf\xe9",),
         "c.jpg": ("x", "y"),
         "d.jpg": ("from takeout",),
@@ -380,6 +544,7 @@ def test_a_folder_with_a_table_is_that_table(tmp_path):
         ({}, r"no \.tar shard and no picture in"),
         ({"a.jpg": RED}, r"no caption \(a\.jpg, for one\); a caption lies beside its picture"),
         ({"a.jpg": RED, "a.json": b"{"}, "the JSON file beside it can't be read"),
+        ({"a.jpg": RED, "a.json": b"[" * 100_000}, "the JSON file beside it can't be read"),
     ],
 )
 def test_a_folder_that_cannot_serve_is_named_before_the_work_starts(tmp_path, files, complaint):
@@ -507,11 +672,11 @@ def test_validation_data_leaves_training_data_whole(two_shards):
 
 
 def test_text_lines_are_read_packed_or_not_without_blank_ones(tmp_path):
-    text = "a dog\n\n  a café by the sea \n"
-    (tmp_path / "plain.txt").write_text(text, encoding="utf-8")
-    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(text.encode()))
+    text = b"\xef\xbb\xbfa dog\r\n\n  a caf\xc3\xa9 by the sea \n\xe9t\xe9"
+    (tmp_path / "plain.txt").write_bytes(text)
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(text))
     for name in ("plain.txt", "packed.txt.gz"):
-        assert read_lines(tmp_path / name) == ["a dog", "a café by the sea"]
+        assert read_lines(tmp_path / name) == ["a dog", "a café by the sea", "été"]
 
 
 def test_a_folder_without_shards_is_named(tmp_path):

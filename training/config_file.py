@@ -159,7 +159,10 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
 
 
 def to_toml(config: RunConfig) -> str:
-    """Return the configuration as TOML, with every setting that is not None."""
+    """Return the configuration as TOML, with every setting that is not None.
+
+    Raises InvalidInput for a file whose name is not UTF-8, which TOML can't hold.
+    """
     lines = ["# All settings of this run; `clipsearch train` reads them back."]
     for key, value in asdict(config).items():
         if not isinstance(value, Mapping):
@@ -370,6 +373,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise InvalidInput(f"{value} can't be written into a run's settings: name it in UTF-8")
         # JSON's escapes are TOML's; of the control characters JSON leaves one alone.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

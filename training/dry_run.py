@@ -18,7 +18,7 @@ from clipsearch.training.loader import Loader
 from clipsearch.training.progress import duration
 from clipsearch.training.run_config import OptimizationConfig, RunConfig
 from clipsearch.training.run_folder import RunFolder
-from clipsearch.training.sources import open_data
+from clipsearch.training.sources import notes_of, open_data
 from clipsearch.training.trainer import Run, phases_of
 
 _STEPS = 4  # timed at most, after one that warms up
@@ -99,6 +99,8 @@ def dry_run(config: RunConfig, *, say: Callable[[str], None]) -> Estimate:
     """
     wanted = config.optimization
     train, validation = open_data(config.data)
+    for note in notes_of(train, validation):
+        say(note)
     with joined(config.device) as processes:
         trial = replace(config, optimization=_trial(wanted, processes.count))
         folder = RunFolder(Path("dry-run"), trial, writes=False)

@@ -7,14 +7,13 @@ managers write: digiKam, Lightroom, Darktable, Picasa, Google Takeout and others
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from clipsearch.training.samples import BadSample, texts_in
+from clipsearch.training.samples import BadSample, decoded, lines_in, read_json, texts_in
 
 _JSON_CAPTIONS = ("captions", "caption", "text", "description")
 _JSON_NAMES = ("people", "persons", "tags", "keywords", "labels")
@@ -46,22 +45,22 @@ def facts_about(key: str, path: Path, photo: bytes) -> PhotoFacts:
     """Return what is said about a photo; of each kind, the first source that says something.
 
     The order is: name.txt (a caption a line), name.json, name.xmp, XMP in the photo, IPTC in it.
-    The files beside it are called `photo.txt` or `photo.jpg.txt`. Raises BadSample for a JSON file
-    that can't be read.
+    The files beside it are called `photo.txt` or `photo.jpg.txt`. Names serve where there are no
+    captions, so what comes after these is not read. Raises BadSample for a JSON file that can't be.
     """
     facts = PhotoFacts()
     readers: tuple[tuple[str, Callable[[bytes], PhotoFacts]], ...] = (
-        (".txt", _from_text),
+        (".txt", lambda text: PhotoFacts(lines_in(text))),
         (".json", lambda text: _from_json(key, text, path.name)),
         (".xmp", facts_in_xmp),
     )
     for suffix, read in readers:
         for beside in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
-            if text := _content(beside):
+            if not facts.captions and (text := _content(beside)):
                 facts = facts.completed_by(read(text))
-    if not (facts.captions and facts.names):
+    if not facts.captions:
         facts = facts.completed_by(facts_in_xmp(photo))
-    if not (facts.captions and facts.names):
+    if not facts.captions:
         facts = facts.completed_by(facts_in_iptc(photo))
     return facts
 
@@ -107,13 +106,9 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def _from_text(text: bytes) -> PhotoFacts:
-    return PhotoFacts(texts_in(_decoded(text).split("\n")))
-
-
 def _from_json(key: str, text: bytes, file_name: str) -> PhotoFacts:
     try:
-        facts = json.loads(_decoded(text))
+        facts = read_json(text)
     except ValueError as error:
         raise BadSample(key, "the JSON file beside it can't be read") from error
     if not isinstance(facts, dict):
@@ -147,7 +142,7 @@ def _values(root: ElementTree.Element, name: str) -> list[str]:
 
 def _iptc_texts(value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
-    return texts_in([_decoded(item) for item in values if isinstance(item, bytes)])
+    return texts_in([decoded(item) for item in values if isinstance(item, bytes)])
 
 
 def _names(keywords: Iterable[str]) -> tuple[str, ...]:
@@ -155,11 +150,3 @@ def _names(keywords: Iterable[str]) -> tuple[str, ...]:
     for mark in _PATH_MARKS:
         keywords = [keyword.rpartition(mark)[2] for keyword in keywords]
     return texts_in([keyword for keyword in keywords if any(c.isalpha() for c in keyword)])
-
-
-def _decoded(text: bytes) -> str:
-    """Return text that is UTF-8 by today's custom, and Latin-1 by an older one."""
-    try:
-        return text.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return text.decode("latin-1")

@@ -97,7 +97,7 @@ def _facts(report: StepReport) -> list[str]:
 
 def news(report: StepReport) -> list[str]:
     """Return what is worth a line of its own: a message, and what was measured."""
-    lines = [report.warning] if report.warning else []
+    lines = report.warning.split("\n") if report.warning else []
     if report.validation:
         lines.append(f"step {report.step}: on validation {recalls(report.validation)}")
     if report.step == report.steps:

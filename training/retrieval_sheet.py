@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 SIDE = 150  # pixels of a photo
 _GAP, _CAPTION = 8, 230
+_MOST_LETTERS = 1000  # of a caption: more than there is room for
 _RIGHT, _WRONG, _INK, _FAINT, _PAPER = "#009E73", "#d0d0d0", "#222222", "#777777", "white"
 
 
@@ -92,7 +93,7 @@ def draw_retrievals(
 
 def _write_caption(draw: ImageDraw.ImageDraw, retrieval: Retrieval, y: int) -> None:
     font = _font(13)
-    lines = _wrapped(retrieval.caption, font, _CAPTION - 2 * _GAP)
+    lines = _wrapped(retrieval.caption[:_MOST_LETTERS], font, _CAPTION - 2 * _GAP)
     if len(lines) > 6:
         lines = [*lines[:5], f"{lines[5]} …"]
     draw.multiline_text((_GAP, y + 4), "\n".join(lines), _INK, font=font, spacing=3)

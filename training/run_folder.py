@@ -67,7 +67,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, *, writes: bool = True) -> RunFolder:
-        """Make the folder of a new run; raise InvalidInput where there is something already."""
+        """Make the folder of a new run; raise InvalidInput where there is something already.
+
+        And for settings that TOML can't hold, such as a file's name that is not UTF-8.
+        """
         folder = cls(path, config, writes=writes)
         if not writes:
             return folder
@@ -75,13 +78,14 @@ class RunFolder:
             raise InvalidInput(
                 f"{path} holds a run already: --resume goes on with it, another --out begins anew"
             )
+        settings = to_toml(config)  # before the folder is there: not everything can be written
         try:
             if path.exists() and any(path.iterdir()):
                 raise InvalidInput(f"{path} is not empty and holds no run; name another --out")
             folder.checkpoints.mkdir(parents=True)
         except OSError as error:
             raise InvalidInput(f"can't make the folder {path}: {error.strerror}") from error
-        folder._describe()
+        folder._describe(settings)
         return folder
 
     @classmethod
@@ -206,12 +210,12 @@ class RunFolder:
         if self._board is not None:
             self._board.close()
 
-    def _describe(self) -> None:
+    def _describe(self, settings: str) -> None:
         facts = json.dumps(surroundings(), indent=2)
         (self.path / "git.json").write_text(facts + "\n", encoding="utf-8")
         # Last and at once: a folder with a config.toml is a run.
         aside = self.path / f"{CONFIG_NAME}.part"
-        aside.write_text(to_toml(self.config), encoding="utf-8")
+        aside.write_text(settings, encoding="utf-8")
         aside.replace(self.path / CONFIG_NAME)
 
     def _log_to_tensorboard(self, step: int, values: Mapping[str, float]) -> None:

@@ -26,6 +26,8 @@ _NO_ALBUM = re.compile(
 class FolderSource:
     """The pictures at any depth of a folder, by path, with captions beside them or in them."""
 
+    notes: Sequence[str] = ()
+
     def __init__(self, folder: Path) -> None:
         """Find the pictures; raises InvalidInput where there is none."""
         self._folder = absolute(folder)
@@ -60,6 +62,8 @@ class LibrarySource:
     of its people, keywords and albums: the folders that it lies in, below and with those that the
     library was told to index.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, library: str) -> None:
         """List the photos of the library in that folder; of the user's own for an empty name."""

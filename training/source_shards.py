@@ -6,7 +6,6 @@ A tar is indexed once, by its headers alone; samples are then read from where th
 from __future__ import annotations
 
 import glob
-import json
 import re
 import tarfile
 from bisect import bisect_right
@@ -20,7 +19,15 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
 from clipsearch.image_opening import is_image_name
-from clipsearch.training.samples import BadSample, Sample, make_sample, texts_in
+from clipsearch.training.samples import (
+    BadSample,
+    Sample,
+    decoded,
+    lines_in,
+    make_sample,
+    read_json,
+    texts_in,
+)
 
 _IMAGE, _JSON, _TEXT, _CLASS = range(4)  # what a sample can hold
 _KINDS = {"json": _JSON, "txt": _TEXT, "cls": _CLASS}
@@ -38,6 +45,8 @@ class _Index(NamedTuple):
 
 class ShardSource:
     """The samples of some shards, in the order of the shards and of the members in them."""
+
+    notes: Sequence[str] = ()
 
     def __init__(
         self,
@@ -81,11 +90,11 @@ class ShardSource:
             raise BadSample(key, f"{shard.path}: {error.strerror or error}") from error
         if parts is None:
             raise BadSample(key, f"{shard.path} has changed since training began")
-        facts = _facts(key, parts[_JSON])
-        captions = _first_texts(facts, self._caption_keys)
-        if not captions:
-            captions = texts_in(_decoded(parts[_TEXT]).split("\n"))
-        label = _first_texts(facts, _LABEL_KEYS) or texts_in(_decoded(parts[_CLASS]))
+        facts = _facts(parts[_JSON])
+        captions = _first_texts(facts or {}, self._caption_keys) or lines_in(parts[_TEXT])
+        label = _first_texts(facts or {}, _LABEL_KEYS) or texts_in(decoded(parts[_CLASS]))
+        if facts is None and not (captions or label):
+            raise BadSample(key, "its json can't be read")
         if self._a_label_is_enough and label and not captions:
             return Sample(key, parts[_IMAGE], (), label[0])
         return make_sample(key, parts[_IMAGE], captions, label[0] if label else None)
@@ -110,22 +119,19 @@ def _read_parts(path: Path, places: NDArray[np.int64]) -> list[bytes] | None:
     return parts
 
 
-def _facts(key: str, text: bytes) -> dict[str, Any]:
+def _facts(text: bytes) -> dict[str, Any] | None:
+    """Return what a sample's json says; None where it can't be read."""
     if not text:
         return {}
     try:
-        facts = json.loads(text)
-    except ValueError as error:
-        raise BadSample(key, "its json can't be read") from error
+        facts = read_json(text)
+    except ValueError:
+        return None
     return facts if isinstance(facts, dict) else {"captions": facts}
 
 
 def _first_texts(facts: dict[str, Any], keys: Iterable[str]) -> tuple[str, ...]:
     return next((texts for name in keys if (texts := texts_in(facts.get(name)))), ())
-
-
-def _decoded(text: bytes) -> str:
-    return text.decode("utf-8-sig", errors="replace")
 
 
 # The index of a tar

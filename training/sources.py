@@ -35,6 +35,7 @@ __all__ = [
     "Source",
     "SubsetSource",
     "hold_out",
+    "notes_of",
     "open_data",
     "open_source",
     "open_sources",
@@ -58,6 +59,10 @@ _WHERE_CAPTIONS_LIE = (
 
 class Source(Protocol):
     """Samples by number; cheap to open in a worker process, so picklable."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Return what was left out or doubtful when it was opened, a line for people each."""
 
     def __len__(self) -> int: ...
 
@@ -83,6 +88,9 @@ def open_source(
         image_key: the column of a table with the pictures' paths; None tries the usual names.
         caption_key: the column of a table, or the key in a shard's JSON, with the captions;
             None tries the usual names.
+
+    Returns:
+        The samples; its `notes` say which lines of a table were left out or are doubtful.
 
     Raises:
         InvalidInput: nothing is there, or it can't be read, or it holds nothing to learn from.
@@ -184,6 +192,13 @@ def open_data(config: DataConfig) -> tuple[Source, Source | None]:
     return hold_out(train, config.held_out) if config.held_out else (train, None)
 
 
+def notes_of(*sources: Source | None) -> list[str]:
+    """Return what there is to say of some sources, each thing once: they may be parts of one."""
+    return list(
+        dict.fromkeys(note for source in sources if source is not None for note in source.notes)
+    )
+
+
 class JoinedSource:
     """Several sources, one after the other.
 
@@ -191,6 +206,7 @@ class JoinedSource:
     """
 
     def __init__(self, parts: Sequence[Source]) -> None:
+        self.notes = notes_of(*parts)
         self._parts = list(parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
@@ -227,6 +243,7 @@ class SubsetSource:
     """Some samples of a source, in their order there."""
 
     def __init__(self, whole: Source, numbers: Iterable[int]) -> None:
+        self.notes = whole.notes
         self._whole = whole
         self._numbers: NDArray[np.int64] = np.array(sorted(numbers), np.int64)
 
@@ -286,4 +303,6 @@ def hold_out(source: Source, share: float) -> tuple[SubsetSource, SubsetSource]:
 
 
 def _digest(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big"
+    )

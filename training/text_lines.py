@@ -3,11 +3,14 @@
 import gzip
 from pathlib import Path
 
+from clipsearch.training.samples import decoded
+
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 text file that are not blank, unpacking `.gz`."""
+    """Return the lines of a text file that are not blank, unpacking `.gz`."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)
-    # Not splitlines: a caption may hold a rarer line separator, which is no end of the line.
-    return [line.strip() for line in content.decode("utf-8").split("\n") if line.strip()]
+    # Of bytes, not of a string: that has rarer line separators, which end no caption.
+    lines = (decoded(line).strip() for line in content.splitlines())
+    return [line for line in lines if line]

@@ -29,7 +29,7 @@ from clipsearch.training.output import mix_with_start, write_model_folder
 from clipsearch.training.run_config import RunConfig
 from clipsearch.training.run_folder import RunFolder
 from clipsearch.training.schedule import warmup_cosine
-from clipsearch.training.sources import Source, open_data, open_sources
+from clipsearch.training.sources import Source, notes_of, open_data, open_sources
 from clipsearch.training.validation import METRICS, Validation, score
 
 _SECONDS_BETWEEN_DRAWINGS = 60  # one takes a second
@@ -50,7 +50,7 @@ class StepReport:
     seconds_left: float
     skipped: int  # samples that could not be learned from, so far
     validation: Mapping[str, float] | None = None  # validation.METRICS, where just measured
-    warning: str | None = None  # a line for the user
+    warning: str | None = None  # lines for the user
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ class Run:
             keep_freed_memory()
         self._enter(self._built(None))
         self.learner = Learner(self._model, config, processes)
-        self._notes = list(self._model.notes)
+        self._notes = notes_of(self._train, self._held_out, self._kept)
+        self._notes += [*(self._validation.notes if self._validation else ()), *self._model.notes]
         torch.manual_seed(config.seed + 1 + processes.rank)  # dropout differs between processes
 
         self.phases = phases_of(config, self.loader.batches_an_epoch)
@@ -271,9 +272,8 @@ class Run:
         learned, validation = self._learned, self._measured
         self._measured = None
         epoch, batch = self._epoch_and_batch()
-        warning = self._stuck.warning(learned.loss)
-        if warning is None and self._notes:
-            warning = self._notes.pop(0)
+        warnings = [*self._notes, self._stuck.warning(learned.loss)]
+        self._notes = []
         step = StepReport(
             step=self.step,
             steps=self.steps,
@@ -286,7 +286,7 @@ class Run:
             seconds_left=(self.steps - self.step) * self._clock.seconds_a_step,
             skipped=self.loader.skipped.total(),
             validation=validation,
-            warning=warning,
+            warning="\n".join(filter(None, warnings)) or None,
         )
         if validation or self.is_due(self.config.output.log_every):
             self._log(step)

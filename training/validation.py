@@ -82,6 +82,15 @@ class Validation:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def notes(self) -> list[str]:
+        """Return what was left out, as a line for people if there is anything."""
+        if not self.skipped:
+            return []
+        count = len(self.skipped)
+        photos = "1 photo" if count == 1 else f"{count:,} photos"
+        return [f"{photos} of the validation data can't be used, the first: {self.skipped[0]}"]
+
     @torch.no_grad()
     def measure(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clipsearch.encoder import Encoder
     from clipsearch.training.evaluation import Evaluation
     from clipsearch.training.evaluation.embedding import Photos
+    from clipsearch.training.evaluation.labelled import LabelledData
 
 eval_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
@@ -209,7 +210,7 @@ def zeroshot(
     from clipsearch.training.evaluation.shifts import SHIFTS
 
     _check(json, plot)
-    photos = _labelled(data)
+    photos = _labelled(data).test
     with _progress() as report:
         result = evaluate_zero_shot(
             _encoder(model, device),
@@ -246,10 +247,9 @@ def linear_probe(
     Example: clipsearch eval linear-probe --data animals/
     """
     from clipsearch.training.evaluation import Settings, evaluate_linear_probe, labelled_features
-    from clipsearch.training.evaluation.labelled import open_labelled
 
     _check(json, plot)
-    photos = open_labelled(data, train or ())
+    photos = _labelled(data, train)
     with _progress() as report:
         encoder = _encoder(model, device)
         features = labelled_features(
@@ -282,10 +282,9 @@ def few_shot(
     Example: clipsearch eval few-shot --data animals/ --plot shots.png
     """
     from clipsearch.training.evaluation import Settings, evaluate_few_shot, labelled_features
-    from clipsearch.training.evaluation.labelled import open_labelled
 
     _check(json, plot)
-    photos = open_labelled(data, train or ())
+    photos = _labelled(data, train)
     with _progress() as report:
         encoder = _encoder(model, device)
         features = labelled_features(
@@ -328,10 +327,9 @@ def fine_tune(
     """
     from clipsearch.training.evaluation import Settings, labelled_features
     from clipsearch.training.evaluation.fine_tune import FineTuning, evaluate_fine_tune
-    from clipsearch.training.evaluation.labelled import open_labelled
 
     _check(json, plot)
-    photos = open_labelled(data, train or ())
+    photos = _labelled(data, train)
     with _progress() as report:
         encoder = _encoder(model, device)
         features = labelled_features(
@@ -410,7 +408,7 @@ def compare(
             resolve_model(name)  # a wrong name is found before the other model is measured
     photos: Photos = []
     if data:
-        photos = _captioned(data, label) if task is Task.retrieval else _labelled(data)
+        photos = _captioned(data, label) if task is Task.retrieval else _labelled(data).test
 
     def result_of(name: str) -> Evaluation:
         if name in earlier:
@@ -459,13 +457,24 @@ def _check(json: str | None, plot: Path | None) -> None:
 def _captioned(data: list[str], label: list[str] | None) -> Photos:
     from clipsearch.training.sources import open_sources
 
-    return open_sources(data, labels=label or ())
+    source = open_sources(data, labels=label or ())
+    _say_all(source.notes)
+    return source
 
 
-def _labelled(data: list[str]) -> Photos:
+def _labelled(data: list[str], train: list[str] | None = None) -> LabelledData:
     from clipsearch.training.evaluation.labelled import open_labelled
 
-    return open_labelled(data).test
+    found = open_labelled(data, train or ())
+    _say_all(found.notes)
+    return found
+
+
+def _say_all(notes: Sequence[str]) -> None:
+    from clipsearch.cli.ending import say
+
+    for note in notes:
+        say(note)
 
 
 def _encoder(model: str, device: Device) -> Encoder:

@@ -17,8 +17,9 @@ from clipsearch.errors import ClipsearchError
 if TYPE_CHECKING:
     from clipsearch.results import Hit
 
-# json.dumps escapes the lower control characters only; some terminals obey these as well.
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
+# json.dumps escapes the lower control characters only; some terminals obey these as well. And half
+# a character, as Python reads a byte of a file's name that is no UTF-8, can't be written as it is.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Shape(Enum):

@@ -52,7 +52,7 @@ def open_classes(spec: str) -> Classes:
     if spec == IMAGENET:
         return imagenet_classes()
     try:
-        lines = Path(spec).read_text(encoding="utf-8").splitlines()
+        lines = Path(spec).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise InvalidInput(f"can't read the classes {spec}: {reason}") from error

@@ -148,7 +148,9 @@ def read_photos(
 
 def _facts(number: int, sample: Sample) -> PhotoFacts:
     words = "\0".join((*sample.captions, sample.label or ""))
-    digest = hashlib.sha256(sample.image + b"\0" + words.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        sample.image + b"\0" + words.encode(errors="surrogatepass")
+    ).hexdigest()[:16]
     return PhotoFacts(number, sample.key, digest, sample.captions, sample.label)
 
 

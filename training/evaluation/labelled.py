@@ -17,7 +17,7 @@ from clipsearch.index.records import FileState
 from clipsearch.training.evaluation.embedding import EmbeddedPhotos, Photos
 from clipsearch.training.samples import BadSample, Sample
 from clipsearch.training.source_shards import ShardSource, matching_shards, shard_paths
-from clipsearch.training.sources import JoinedSource, Source, open_source
+from clipsearch.training.sources import JoinedSource, Source, notes_of, open_source
 
 _NO_FOLDERS = (".tar", ".csv", ".tsv", ".jsonl")  # what lies in folders of other kinds
 _TRAINING, _HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")
@@ -30,10 +30,13 @@ class LabelledData:
 
     train: Photos | None  # None: a part of `test` is to be taken
     test: Photos
+    notes: Sequence[str] = ()  # of the sources: what was left out or doubtful
 
 
 class ClassFolders:
     """Pictures in folders named by their class; those deeper down belong to the outermost."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, folder: Path) -> None:
         """Find the pictures; raises InvalidInput where there is none."""
@@ -78,15 +81,16 @@ def open_labelled(specs: Sequence[str], train: Sequence[str] = ()) -> LabelledDa
         parts = [_named(folder, names) for names in (_TRAINING, _HELD_OUT)]
         if all(parts):
             inner, outer = (_open([str(part)]) for part in parts)
-            return LabelledData(inner, outer)
-    return LabelledData(_open(train) if train else None, _open(specs))
+            return LabelledData(inner, outer, notes_of(inner, outer))
+    learned, measured = _open(train) if train else None, _open(specs)
+    return LabelledData(learned, measured, notes_of(learned, measured))
 
 
 def _named(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
-def _open(specs: Sequence[str]) -> Photos:
+def _open(specs: Sequence[str]) -> Source:
     parts = [_open_one(spec) for spec in specs]
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 
@@ -136,7 +140,9 @@ def split(
         of_class[number].append(row)
     held: list[int] = []
     for rows in of_class.values():
-        ordered = sorted(rows, key=lambda row: hashlib.sha256(keys[row].encode()).digest())
+        ordered = sorted(
+            rows, key=lambda row: hashlib.sha256(keys[row].encode(errors="surrogatepass")).digest()
+        )
         held += ordered[: max(1, round(share * len(rows)))] if len(rows) > 1 else []
     is_held = np.isin(np.arange(len(numbers)), held)
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)

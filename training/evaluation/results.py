@@ -184,7 +184,7 @@ def read_evaluation(path: Path) -> Evaluation:
         return Evaluation.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InvalidInput(f"can't read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{path} is no result with ranks of photos, as --json writes it ({error})"
         ) from error
