@@ -19,6 +19,7 @@ they need not be kept. The library was made in PLACE, a folder that no machine h
 
 from __future__ import annotations
 
+import os
 import io
 import json
 import shutil
@@ -190,12 +191,10 @@ def _batches(steps: int) -> Iterator[tuple[Any, list[str]]]:
 
 def make_library(place: Path) -> Path:
     """Index in several runs, so that there are several index files; return the library's folder."""
-    import torch
-
-    from clipsearch import Library, encoder
+    from clipsearch import Library
     from clipsearch.index import segments
 
-    encoder.image_precision = lambda device: torch.float32  # on any processor
+    os.environ["CLIPSEARCH_PRECISION"] = "float32"  # the same on any processor
     segments.APPROXIMATE_FROM = segments.LISTS_FROM = 2_000
     segments.NEWEST = 50
     photos = place / "photos"
