@@ -19,9 +19,9 @@ they need not be kept. The library was made in PLACE, a folder that no machine h
 
 from __future__ import annotations
 
-import os
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
