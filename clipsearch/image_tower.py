@@ -159,20 +159,16 @@ def in_half_precision(network: nn.Module, dtype: torch.dtype, *, spared: int) ->
     """Return the swap of a network's image tower for one in bf16 or fp16.
 
     The first `spared` layers stay in float32: what they round off is the same all over a plain
-    wall or a night sky, and no later layer averages it away. So do the layers with which the sums
-    of inverted residual blocks begin.
+    wall or a night sky, and no later layer averages it away.
     """
     tower: Any = network.visual
     return Swaps(iter([Swap(network, "visual", tower, _halved(tower, dtype, spared))]))
 
 
 def _halved(tower: nn.Module, dtype: torch.dtype, spared: int) -> nn.Module:
-    layers = list(_layers(tower))
-    first = set(_first_summands(tower))
-    exact = [number < spared or layer in first for number, layer in enumerate(layers)]
     norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    whole = [*(layer for layer, stays in zip(layers, exact, strict=True) if stays), *norms]
     # Halved, running statistics would shift every channel.
+    whole = [*list(_layers(tower))[:spared], *norms]
     kept = {id(tensor) for layer in whole for tensor in _tensors(layer)}
     halves = {
         id(t): t if id(t) in kept else _cast(t, dtype)
@@ -180,19 +176,10 @@ def _halved(tower: nn.Module, dtype: torch.dtype, spared: int) -> nn.Module:
         if t.is_floating_point()
     }
     halved = copy.deepcopy(tower, halves)  # without a copy of a weight in float32
-    for layer, stays in zip(_layers(halved), exact, strict=True):
-        takes = torch.float32 if stays else dtype
+    for number, layer in enumerate(_layers(halved)):
+        takes = torch.float32 if number < spared else dtype
         layer.register_forward_pre_hook(partial(_cast_inputs, dtype=takes), with_kwargs=True)
     return halved
-
-
-def _first_summands(tower: nn.Module) -> Iterator[nn.Module]:
-    """Yield the last convolutions of the blocks without a shortcut: later ones add to these."""
-    from timm.models._efficientnet_blocks import InvertedResidual
-
-    for block in tower.modules():
-        if isinstance(block, InvertedResidual) and not block.has_skip:
-            yield block.conv_pwl
 
 
 def _layers(tower: nn.Module) -> Iterator[nn.Module]:
