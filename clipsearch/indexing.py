@@ -7,15 +7,23 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.away import EMPTY, SURELY_NOT_THERE, away_folders, is_away
+from clipsearch.away import (
+    A_FOLDER,
+    EMPTY,
+    SURELY_NOT_THERE,
+    away_folders,
+    is_away,
+    replaced_folders,
+)
 from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import UnreadableImage
+from clipsearch.file_reading import read_whole
 from clipsearch.image_files import MountPoint, ScanProblem, scan_photos
-from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
+from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, largest_file
 from clipsearch.index.changes import (
     Change,
     Copied,
@@ -23,6 +31,7 @@ from clipsearch.index.changes import (
     Failed,
     ForgetFailure,
     Gone,
+    KnownFile,
     Moved,
     SeenFile,
     ToOpen,
@@ -47,7 +56,7 @@ BYTES_IN_FLIGHT = 256 * 2**20  # of files read ahead, whatever their number
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A file's content, with the state it had when it was read."""
+    """A file's content, until it is decoded, with the state it had when it was read."""
 
     item: ToOpen
     file: FileState
@@ -115,6 +124,7 @@ class IndexRun:
         self._decoders = decoders
         self._encoder: Encoder | None = None
         self._options = options
+        self._max_megapixels = options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
         self._progress = progress
         self._stop = stop
         self._roots: Sequence[Path] = ()
@@ -151,6 +161,7 @@ class IndexRun:
         )
         self.counts["unchanged"] = len(known) - len(rows) + len(found.same)
         self.counts["known failures"] = len(found.failed_still)
+        self._note_replaced(found.gone)
         unseen = {problem.path for problem in self.problems}
         self._gone = {
             k.photo_id: k.file.path for k in found.gone if not is_away(k.file.path, unseen)
@@ -165,21 +176,38 @@ class IndexRun:
     def _scan(self, roots: Sequence[Path]) -> list[SeenFile]:
         """Return the photos found; what can't be seen now goes to the problems."""
         away = self._note_away(roots)
+        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
         seen: list[SeenFile] = []
         for root in roots:
-            if is_away(root, away):
+            if is_away(root, away) or self._became_another(root, kinds.get(root)):
                 continue
             for entry in scan_photos(root, include_hidden=self._options.include_hidden):
                 if isinstance(entry, SeenFile):
                     seen.append(entry)
                 elif isinstance(entry, MountPoint):
                     self._store.catalog.add_mount(entry.path)
-                elif entry.path != root or os.path.lexists(root):
+                elif entry.path != root or not _is_deleted(root):
                     self.problems.append(entry)
                 if not len(seen) % 500:
                     self._stop_if_asked()
                     self._progress(IndexProgress("scanning", len(seen), 0))
         return seen
+
+    def _became_another(self, root: Path, kind: str | None) -> bool:
+        """Tell whether a folder is a file now, or a file a folder: then its photo is kept."""
+        if kind == "file" and os.path.isdir(root):  # noqa: PTH112 - never raises
+            self.problems.append(ScanProblem(root, f"{A_FOLDER}: its photo is kept"))
+            return True
+        return kind == "folder" and os.path.isfile(root)  # noqa: PTH113
+
+    def _note_replaced(self, gone: Sequence[KnownFile]) -> None:
+        """Keep the photos of folders in whose place is a file now: nobody has deleted them."""
+        if self._options.prune:
+            return
+        unseen = {problem.path for problem in self.problems}
+        looked_for = (k.file.path for k in gone if not is_away(k.file.path, unseen))
+        for folder, why in replaced_folders(looked_for).items():
+            self.problems.append(ScanProblem(folder, f"{why}: its photos are kept"))
 
     def _note_away(self, roots: Sequence[Path]) -> set[Path]:
         """Return what is away and not to be forgotten; note it where it has photos."""
@@ -226,8 +254,7 @@ class IndexRun:
 
     def _decode(self, data: bytes) -> Future[PreparedPhoto]:
         preprocessing = self._preprocessing or self._the_encoder().preprocessing
-        most = self._options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
-        return self._decoders.pool(preprocessing, most).submit(data)
+        return self._decoders.pool(preprocessing, self._max_megapixels).submit(data)
 
     def _read_ahead(
         self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]
@@ -235,8 +262,9 @@ class IndexRun:
         """Yield the files' contents in order, read by the pool some files ahead."""
         reads: deque[tuple[int, Future[ReadFile | Failed]]] = deque()
         size = 0
+        most = largest_file(self._max_megapixels)
         for item in to_open:
-            reads.append((item.file.size, pool.submit(read_file, item)))
+            reads.append((item.file.size, pool.submit(read_file, item, most)))
             size += item.file.size
             while reads and (len(reads) > self._batch_size() or size > BYTES_IN_FLIGHT):
                 expected, read = reads.popleft()
@@ -248,7 +276,7 @@ class IndexRun:
     def _placement(self, read: ReadFile) -> Placement | None:
         """Return the placement of content that needs the encoder; settle all other files here."""
         if read.content_hash in self._same_content:
-            self._same_content[read.content_hash].append(read)
+            self._same_content[read.content_hash].append(replace(read, data=b""))
             return None
         placement = self._place(read)
         self._record(placement)
@@ -285,7 +313,8 @@ class IndexRun:
         self, read: ReadFile, placement: Placement, prepared: Future[PreparedPhoto]
     ) -> None:
         try:
-            self._ready.append((read, placement, prepared.result()))
+            # Without the content, which would fill the memory while it waits for the batch.
+            self._ready.append((replace(read, data=b""), placement, prepared.result()))
         except UnreadableImage as error:
             same = self._same_content.pop(read.content_hash)
             self._fail([read.file, *(other.file for other in same)], str(error))
@@ -368,13 +397,27 @@ class IndexRun:
         return BATCH_SIZE if on_processor else GPU_BATCH_SIZE
 
 
-def read_file(item: ToOpen) -> ReadFile | Failed:
-    """Read and hash a file; the state kept is that of the file that was really read."""
+def _is_deleted(path: Path) -> bool:
+    """Tell whether nothing is there, which is not known of what may not be looked at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def read_file(item: ToOpen, most: int = LARGEST_FILE) -> ReadFile | Failed:
+    """Read and hash a file; the state kept is that of the file that was really read.
+
+    One of more than `most` bytes is not read: it fails in the state that it has.
+    """
     path = item.file.path
     try:
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            data = stream.read()
+        data, status = read_whole(path, most)
+    except UnreadableImage as error:
+        return Failed(item.file, str(error))
     except OSError as error:
         # A state that no file has, so that it is tried again when the disk or the rights are back.
         return Failed(FileState(path, -1, -1), f"can't be read: {error.strerror or error}")

@@ -13,7 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.file_reading import read_whole
+from clipsearch.image_opening import LARGEST_FILE
 from clipsearch.training.samples import BadSample, Sample, make_sample, texts_in
 
 # Names that others use for what is asked for, tried in this order where the column is not named.
@@ -86,7 +88,9 @@ def blocks(count: int) -> list[range]:
 def read_picture(key: str, path: Path) -> bytes:
     """Return a file's bytes; raises BadSample with the same words for the same trouble."""
     try:
-        return path.read_bytes()
+        return read_whole(path, LARGEST_FILE)[0]
+    except UnreadableImage as error:
+        raise BadSample(key, f"the picture can't be read: {error}") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "a path that can't be"
         raise BadSample(key, f"the picture can't be read: {why}") from error
