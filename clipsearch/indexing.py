@@ -31,7 +31,6 @@ from clipsearch.index.changes import (
     Failed,
     ForgetFailure,
     Gone,
-    KnownFile,
     Moved,
     SeenFile,
     ToOpen,
@@ -129,6 +128,7 @@ class IndexRun:
         self._stop = stop
         self._roots: Sequence[Path] = ()
         self._gone: dict[int, Path] = {}  # photos whose files are no longer there
+        self._replaced: set[Path] = set()  # folders whose photos are gone, yet not forgotten
         self._changes: list[Change] = []  # waiting for the next commit
         self._ready: list[tuple[ReadFile, Placement, PreparedPhoto]] = []  # waiting for a batch
         self._same_content: dict[str, list[ReadFile]] = {}  # hash being embedded -> other files
@@ -161,11 +161,11 @@ class IndexRun:
         )
         self.counts["unchanged"] = len(known) - len(rows) + len(found.same)
         self.counts["known failures"] = len(found.failed_still)
-        self._note_replaced(found.gone)
         unseen = {problem.path for problem in self.problems}
         self._gone = {
             k.photo_id: k.file.path for k in found.gone if not is_away(k.file.path, unseen)
         }
+        self._note_replaced(self._gone.values())
         forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
         self._changes += map(ForgetFailure, forgotten)
         postpone = self._options.postpone or (lambda _: False)
@@ -200,14 +200,12 @@ class IndexRun:
             return True
         return kind == "folder" and os.path.isfile(root)  # noqa: PTH113
 
-    def _note_replaced(self, gone: Sequence[KnownFile]) -> None:
-        """Keep the photos of folders in whose place is a file now: nobody has deleted them."""
-        if self._options.prune:
-            return
-        unseen = {problem.path for problem in self.problems}
-        looked_for = (k.file.path for k in gone if not is_away(k.file.path, unseen))
-        for folder, why in replaced_folders(looked_for).items():
-            self.problems.append(ScanProblem(folder, f"{why}: its photos are kept"))
+    def _note_replaced(self, gone: Iterable[Path]) -> None:
+        """Note folders below the roots in whose place is a file now: nobody deleted the photos."""
+        if not self._options.prune:
+            for folder, why in replaced_folders(gone).items():
+                self._replaced.add(folder)
+                self.problems.append(ScanProblem(folder, f"{why}: its photos are kept"))
 
     def _note_away(self, roots: Sequence[Path]) -> set[Path]:
         """Return what is away and not to be forgotten; note it where it has photos."""
@@ -292,11 +290,12 @@ class IndexRun:
         item = ToOpen(read.file, known)
         same_content = self._store.catalog.photos_by_hash(read.content_hash)
         twins = [photo for photo in same_content if self._is_embedded(photo)]
-        change = recognise(item, read.content_hash, twins, self._gone)
+        gone = {} if read.file.path in self._replaced else self._gone
+        change = recognise(item, read.content_hash, twins, gone)
         embed = change is None
         if embed and known is None:  # a photo that moved keeps what other models made of it
-            left = [photo for photo in same_content if photo.id in self._gone]
-            change = recognise(item, read.content_hash, left, self._gone)
+            left = [photo for photo in same_content if photo.id in gone]
+            change = recognise(item, read.content_hash, left, gone)
         if isinstance(change, Moved):
             self._gone.pop(change.photo_id, None)
             return Placement("moved", change, embed)
@@ -348,7 +347,8 @@ class IndexRun:
 
     def _remove_gone(self) -> None:
         if self._gone:
-            away = self._note_away(self._roots)  # again: a disk may have vanished during the run
+            # Again: a disk may have vanished during the run.
+            away = self._replaced | self._note_away(self._roots)
             gone = sorted(id_ for id_, path in self._gone.items() if not is_away(path, away))
             self._changes += map(Gone, gone)
             self.counts["removed"] = len(gone)
