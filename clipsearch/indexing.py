@@ -242,6 +242,7 @@ class IndexRun:
                 ):
                     size -= len(in_flight[0][0].data)
                     self._collect(*in_flight.popleft())
+                del read  # else it stays in memory beside the next
             while in_flight:
                 self._stop_if_asked()
                 self._collect(*in_flight.popleft())
@@ -265,9 +266,8 @@ class IndexRun:
             reads.append((item.file.size, pool.submit(read_file, item, most)))
             size += item.file.size
             while reads and (len(reads) > self._batch_size() or size > BYTES_IN_FLIGHT):
-                expected, read = reads.popleft()
-                size -= expected
-                yield read.result()
+                size -= reads[0][0]
+                yield reads.popleft()[1].result()  # no name, which would keep it here
         while reads:
             yield reads.popleft()[1].result()
 
@@ -311,12 +311,12 @@ class IndexRun:
     def _collect(
         self, read: ReadFile, placement: Placement, prepared: Future[PreparedPhoto]
     ) -> None:
-        try:
-            # Without the content, which would fill the memory while it waits for the batch.
-            self._ready.append((replace(read, data=b""), placement, prepared.result()))
-        except UnreadableImage as error:
+        error = prepared.exception()  # not raised: its traceback would keep the file's content
+        if isinstance(error, UnreadableImage):
             same = self._same_content.pop(read.content_hash)
             self._fail([read.file, *(other.file for other in same)], str(error))
+        else:  # without the content, which would fill the memory until the batch is full
+            self._ready.append((replace(read, data=b""), placement, prepared.result()))
         if len(self._ready) >= self._batch_size():
             self._encode_and_commit()
 

@@ -320,10 +320,11 @@ class Library:
     def _forgetting(self, path: Path) -> list[Change]:
         """Return what forgets all that is known at or below a path."""
         catalog = self._store.catalog
+        places = [*(folder.path for folder in catalog.folders()), *catalog.mounts()]
         changes: list[Change] = [
             *(Gone(known.photo_id) for known in catalog.known_files(None, [path]).values()),
             *(ForgetFailure(failure.file.path) for failure in catalog.failures([path])),
-            *(ForgetFolder(f.path) for f in catalog.folders() if is_away(f.path, [path])),
+            *(ForgetFolder(place) for place in places if is_away(place, [path])),
         ]
         if not changes:
             raise InvalidInput(f"{path} is not in the library; nothing was forgotten")

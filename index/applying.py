@@ -78,7 +78,8 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
         case ForgetFailure():
             _forget_failure(db, change.path)
         case ForgetFolder():
-            db.write("DELETE FROM folders WHERE path = ?", (to_text(change.path),))
+            for table in ("folders", "mounts"):
+                db.write(f"DELETE FROM {table} WHERE path = ?", (to_text(change.path),))
 
 
 def _content(db: Database, change: Change, model_id: int | None) -> _Content | None:

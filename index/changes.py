@@ -77,7 +77,7 @@ class ForgetFailure:
 
 @dataclass(frozen=True)
 class ForgetFolder:
-    """A folder or single file is no longer kept up to date; its photos stay."""
+    """A folder, single file or mount point is no longer kept up to date; its photos stay."""
 
     path: Path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import shutil
@@ -86,6 +87,21 @@ def test_files_that_fit_are_let_go_before_their_batch_is_full(
     with Library(small_library / "library", device="cpu") as library:
         assert library.index().added == 2
     assert waiting == [0, 0]
+
+
+def test_files_that_fail_are_let_go_at_once(small_library: Path) -> None:
+    """Not when the garbage collector comes by: each may be as large as the limit."""
+    for number in range(4):
+        sparse(small_library / "photos" / f"z-{number}.jpg", 1_000_000 + number)
+    gc.collect()
+    gc.disable()
+    try:
+        with Library(small_library / "library", device="cpu") as library:
+            assert library.index().failed == 4
+        read = [one for one in gc.get_objects() if type(one) is indexing.ReadFile]
+        assert [len(one.data) for one in read if one.data] == []
+    finally:
+        gc.enable()
 
 
 def test_the_limit_holds_any_picture_that_would_be_taken() -> None:
