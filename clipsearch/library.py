@@ -138,11 +138,10 @@ class Library:
     ) -> IndexReport:
         """Bring single files and folders below the known folders up to date; others are ignored.
 
-        Takes several paths, or one.
-        One that is not there any more is forgotten, unless the folder it belongs to is away. The
-        paths of one call are seen together, so a photo that moved between them keeps its
-        embedding. The processes that decode photos stay for the next update, until `close`.
-        Otherwise like `index`.
+        Takes several paths, or one. One that is not there any more is forgotten, unless the folder
+        it belongs to is away. The paths of one call are seen together, so a photo that moved
+        between them keeps its embedding. The processes that decode photos stay for the next
+        update, until `close`. Otherwise like `index`.
         """
         given = absolute_paths(paths)
         tell = progress or (lambda _: None)
