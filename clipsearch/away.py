@@ -1,7 +1,8 @@
 """Which folders of a library are away: not deleted, but not there to be looked at.
 
 A disk that is not mounted leaves its folder missing, or empty, or back on the disk below it; a
-network share may fail or not answer at all. Photos there are kept and left out of results.
+network share may fail or not answer at all; a link to a folder comes out of some checkouts and
+syncs as a text file. Photos there are kept and left out of results.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from clipsearch.index.records import Folder
 MISSING = "is not there now"
 EMPTY = "is empty now"
 NOT_MOUNTED = "is not mounted now"
+A_FILE = "is a file now, not a folder"
+A_FOLDER = "is a folder now, not a file"
 NO_ANSWER = "does not answer"
-SURELY_NOT_THERE = (MISSING, EMPTY, NOT_MOUNTED)
+SURELY_NOT_THERE = (MISSING, EMPTY, NOT_MOUNTED, A_FILE)
 
 PATIENCE = 2.0  # seconds; a network share whose server is gone may never answer
 _THREADS = 16
@@ -39,7 +42,7 @@ def away_folders(folders: Iterable[Folder], mounts: Iterable[Path]) -> dict[Path
         places.setdefault((mount, True), []).append(mount)
     reasons = _look_at(list(places))
     return {
-        path: reason
+        path: MISSING if reason == A_FILE and path != place[0] else reason
         for place, paths in places.items()
         if (reason := reasons.get(place, NO_ANSWER)) is not None
         for path in paths
@@ -49,6 +52,21 @@ def away_folders(folders: Iterable[Folder], mounts: Iterable[Path]) -> dict[Path
 def is_away(path: Path, away: Iterable[Path]) -> bool:
     """Tell whether a path is or lies below one of these folders."""
     return any(path == folder or folder in path.parents for folder in away)
+
+
+def replaced_folders(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the folders above these paths in whose place is something else now, each with why."""
+    found: dict[Path, str] = {}
+    looked_at: set[Path] = set()
+    for path in paths:
+        for folder in path.parents:
+            if folder in looked_at or os.path.isdir(folder):  # noqa: PTH112
+                looked_at.add(folder)
+                break
+            looked_at.add(folder)
+            if os.path.lexists(folder):
+                found[folder] = A_FILE if os.path.exists(folder) else "is a link to nothing"  # noqa: PTH110
+    return found
 
 
 def _look_at(places: list[tuple[Path, bool]]) -> dict[tuple[Path, bool], str | None]:
@@ -77,10 +95,10 @@ def _why_away(path: Path, *, is_mount: bool) -> str | None:
         if stat.S_ISDIR(state.st_mode):
             with os.scandir(path) as entries:
                 return EMPTY if next(entries, None) is None else None
+        return A_FILE  # a link that was written as text, say
     except (FileNotFoundError, NotADirectoryError):
         return MISSING
     except PermissionError:
         return None  # it is there; the scan says what is wrong with it
     except OSError as error:
         return f"can't be read ({error.strerror or error})"
-    return None

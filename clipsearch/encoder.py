@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list, texts_given
 from clipsearch.devices import Precision, choose_device, fast_precisions
 from clipsearch.errors import ModelError
 from clipsearch.freed_memory import keep_freed_memory, return_freed_memory
@@ -89,11 +90,14 @@ class Encoder:
             self._lower_precision(precisions)
             return_freed_memory()
 
-    def encode_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return one unit vector a picture, float32 (n, width).
+    def encode_pixels(
+        self, pixels: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
+    ) -> NDArray[np.float32]:
+        """Return one unit vector a picture, float32 (n, width), of several pictures or of one.
 
         Each picture is RGB, (height, width, 3), of the size that `preprocessing` gives.
         """
+        pixels = as_list(pixels)
         if not pixels:
             return self._empty()
         step = len(pixels)
@@ -103,14 +107,16 @@ class Encoder:
         parts = [pixels[start : start + step] for start in range(0, len(pixels), step)]
         return np.concatenate([self._encode_batch(part) for part in parts])
 
-    def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Return one unit vector an upright RGB picture, float32 (n, width)."""
-        return self.encode_pixels([np.asarray(self.preprocessing.pixels(i)) for i in images])
+    def encode_images(self, images: Image.Image | Iterable[Image.Image]) -> NDArray[np.float32]:
+        """Return one unit vector an upright RGB picture, float32 (n, width), as `encode_pixels`."""
+        pixels = [np.asarray(self.preprocessing.pixels(image)) for image in as_list(images)]
+        return self.encode_pixels(pixels)
 
-    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one unit vector a text, float32 (n, width)."""
+    def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
+        """Return one unit vector a text, float32 (n, width), of several texts or of one."""
         import torch
 
+        texts = texts_given(texts)
         if not texts:
             return self._empty()
         ids = torch.from_numpy(self._tokenizer(texts))

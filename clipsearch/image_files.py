@@ -15,6 +15,7 @@ from clipsearch.image_opening import is_image_name
 from clipsearch.index.changes import SeenFile
 from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState
+from clipsearch.settings import absolute
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
 # .Trash-1000, .thumbnails, .@__thumb) are hidden and need no entry here.
@@ -76,19 +77,18 @@ def scan_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Seen]:
     is seen once, under its real path if that lies below `root`. Paths are absolute, with links in
     `root` kept as named; the order depends on the names alone.
     """
-    # Path.resolve() would follow links, Path.absolute() would keep "..".
-    absolute = os.path.abspath(root)  # noqa: PTH100
+    place = absolute(root)
     try:
-        state = os.stat(absolute)  # noqa: PTH116
+        state = place.stat()
     except (OSError, ValueError) as error:
-        yield ScanProblem(Path(absolute), _reason(error))
+        yield ScanProblem(place, _reason(error))
         return
     if stat.S_ISDIR(state.st_mode):
-        yield from _walk(absolute, include_hidden)
+        yield from _walk(str(place), include_hidden)
     elif stat.S_ISREG(state.st_mode):
-        yield SeenFile(escape(absolute), state.st_size, state.st_mtime_ns)
+        yield SeenFile(escape(str(place)), state.st_size, state.st_mtime_ns)
     else:
-        yield ScanProblem(Path(absolute), _special(state.st_mode))
+        yield ScanProblem(place, _special(state.st_mode))
 
 
 def _walk(root: str, include_hidden: bool) -> Iterator[Seen]:
@@ -158,6 +158,12 @@ def is_skipped(root: Path, path: Path) -> bool:
             return True
         folder = os.path.join(folder, name)  # noqa: PTH118
     return False
+
+
+def finds(root: Path, path: Path) -> bool:
+    """Tell whether `find_photos(root)` comes by a path below `root`, if something is there."""
+    below = root in path.parents and not is_skipped(root, path)
+    return below and (is_image_name(path.name) or not path.is_file())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,15 +7,23 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.away import EMPTY, SURELY_NOT_THERE, away_folders, is_away
+from clipsearch.away import (
+    A_FOLDER,
+    EMPTY,
+    SURELY_NOT_THERE,
+    away_folders,
+    is_away,
+    replaced_folders,
+)
 from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import UnreadableImage
+from clipsearch.file_reading import read_whole
 from clipsearch.image_files import MountPoint, ScanProblem, scan_photos
-from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
+from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, largest_file
 from clipsearch.index.changes import (
     Change,
     Copied,
@@ -47,7 +55,7 @@ BYTES_IN_FLIGHT = 256 * 2**20  # of files read ahead, whatever their number
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A file's content, with the state it had when it was read."""
+    """A file's content, until it is decoded, with the state it had when it was read."""
 
     item: ToOpen
     file: FileState
@@ -115,10 +123,12 @@ class IndexRun:
         self._decoders = decoders
         self._encoder: Encoder | None = None
         self._options = options
+        self._max_megapixels = options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
         self._progress = progress
         self._stop = stop
         self._roots: Sequence[Path] = ()
         self._gone: dict[int, Path] = {}  # photos whose files are no longer there
+        self._replaced: set[Path] = set()  # folders whose photos are gone, yet not forgotten
         self._changes: list[Change] = []  # waiting for the next commit
         self._ready: list[tuple[ReadFile, Placement, PreparedPhoto]] = []  # waiting for a batch
         self._same_content: dict[str, list[ReadFile]] = {}  # hash being embedded -> other files
@@ -155,6 +165,7 @@ class IndexRun:
         self._gone = {
             k.photo_id: k.file.path for k in found.gone if not is_away(k.file.path, unseen)
         }
+        self._note_replaced(self._gone.values())
         forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
         self._changes += map(ForgetFailure, forgotten)
         postpone = self._options.postpone or (lambda _: False)
@@ -165,21 +176,36 @@ class IndexRun:
     def _scan(self, roots: Sequence[Path]) -> list[SeenFile]:
         """Return the photos found; what can't be seen now goes to the problems."""
         away = self._note_away(roots)
+        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
         seen: list[SeenFile] = []
         for root in roots:
-            if is_away(root, away):
+            if is_away(root, away) or self._became_another(root, kinds.get(root)):
                 continue
             for entry in scan_photos(root, include_hidden=self._options.include_hidden):
                 if isinstance(entry, SeenFile):
                     seen.append(entry)
                 elif isinstance(entry, MountPoint):
                     self._store.catalog.add_mount(entry.path)
-                elif entry.path != root or os.path.lexists(root):
+                elif entry.path != root or not _is_deleted(root):
                     self.problems.append(entry)
                 if not len(seen) % 500:
                     self._stop_if_asked()
                     self._progress(IndexProgress("scanning", len(seen), 0))
         return seen
+
+    def _became_another(self, root: Path, kind: str | None) -> bool:
+        """Tell whether a folder is a file now, or a file a folder: then its photo is kept."""
+        if kind == "file" and os.path.isdir(root):  # noqa: PTH112 - never raises
+            self.problems.append(ScanProblem(root, f"{A_FOLDER}: its photo is kept"))
+            return True
+        return kind == "folder" and os.path.isfile(root)  # noqa: PTH113
+
+    def _note_replaced(self, gone: Iterable[Path]) -> None:
+        """Note folders below the roots in whose place is a file now: nobody deleted the photos."""
+        if not self._options.prune:
+            for folder, why in replaced_folders(gone).items():
+                self._replaced.add(folder)
+                self.problems.append(ScanProblem(folder, f"{why}: its photos are kept"))
 
     def _note_away(self, roots: Sequence[Path]) -> set[Path]:
         """Return what is away and not to be forgotten; note it where it has photos."""
@@ -216,6 +242,7 @@ class IndexRun:
                 ):
                     size -= len(in_flight[0][0].data)
                     self._collect(*in_flight.popleft())
+                del read  # else it stays in memory beside the next
             while in_flight:
                 self._stop_if_asked()
                 self._collect(*in_flight.popleft())
@@ -226,8 +253,7 @@ class IndexRun:
 
     def _decode(self, data: bytes) -> Future[PreparedPhoto]:
         preprocessing = self._preprocessing or self._the_encoder().preprocessing
-        most = self._options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
-        return self._decoders.pool(preprocessing, most).submit(data)
+        return self._decoders.pool(preprocessing, self._max_megapixels).submit(data)
 
     def _read_ahead(
         self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]
@@ -235,20 +261,20 @@ class IndexRun:
         """Yield the files' contents in order, read by the pool some files ahead."""
         reads: deque[tuple[int, Future[ReadFile | Failed]]] = deque()
         size = 0
+        most = largest_file(self._max_megapixels)
         for item in to_open:
-            reads.append((item.file.size, pool.submit(read_file, item)))
+            reads.append((item.file.size, pool.submit(read_file, item, most)))
             size += item.file.size
             while reads and (len(reads) > self._batch_size() or size > BYTES_IN_FLIGHT):
-                expected, read = reads.popleft()
-                size -= expected
-                yield read.result()
+                size -= reads[0][0]
+                yield reads.popleft()[1].result()  # no name, which would keep it here
         while reads:
             yield reads.popleft()[1].result()
 
     def _placement(self, read: ReadFile) -> Placement | None:
         """Return the placement of content that needs the encoder; settle all other files here."""
         if read.content_hash in self._same_content:
-            self._same_content[read.content_hash].append(read)
+            self._same_content[read.content_hash].append(replace(read, data=b""))
             return None
         placement = self._place(read)
         self._record(placement)
@@ -264,11 +290,12 @@ class IndexRun:
         item = ToOpen(read.file, known)
         same_content = self._store.catalog.photos_by_hash(read.content_hash)
         twins = [photo for photo in same_content if self._is_embedded(photo)]
-        change = recognise(item, read.content_hash, twins, self._gone)
+        gone = {} if read.file.path in self._replaced else self._gone
+        change = recognise(item, read.content_hash, twins, gone)
         embed = change is None
         if embed and known is None:  # a photo that moved keeps what other models made of it
-            left = [photo for photo in same_content if photo.id in self._gone]
-            change = recognise(item, read.content_hash, left, self._gone)
+            left = [photo for photo in same_content if photo.id in gone]
+            change = recognise(item, read.content_hash, left, gone)
         if isinstance(change, Moved):
             self._gone.pop(change.photo_id, None)
             return Placement("moved", change, embed)
@@ -284,11 +311,12 @@ class IndexRun:
     def _collect(
         self, read: ReadFile, placement: Placement, prepared: Future[PreparedPhoto]
     ) -> None:
-        try:
-            self._ready.append((read, placement, prepared.result()))
-        except UnreadableImage as error:
+        error = prepared.exception()  # not raised: its traceback would keep the file's content
+        if isinstance(error, UnreadableImage):
             same = self._same_content.pop(read.content_hash)
             self._fail([read.file, *(other.file for other in same)], str(error))
+        else:  # without the content, which would fill the memory until the batch is full
+            self._ready.append((replace(read, data=b""), placement, prepared.result()))
         if len(self._ready) >= self._batch_size():
             self._encode_and_commit()
 
@@ -319,7 +347,8 @@ class IndexRun:
 
     def _remove_gone(self) -> None:
         if self._gone:
-            away = self._note_away(self._roots)  # again: a disk may have vanished during the run
+            # Again: a disk may have vanished during the run.
+            away = self._replaced | self._note_away(self._roots)
             gone = sorted(id_ for id_, path in self._gone.items() if not is_away(path, away))
             self._changes += map(Gone, gone)
             self.counts["removed"] = len(gone)
@@ -368,13 +397,27 @@ class IndexRun:
         return BATCH_SIZE if on_processor else GPU_BATCH_SIZE
 
 
-def read_file(item: ToOpen) -> ReadFile | Failed:
-    """Read and hash a file; the state kept is that of the file that was really read."""
+def _is_deleted(path: Path) -> bool:
+    """Tell whether nothing is there, which is not known of what may not be looked at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def read_file(item: ToOpen, most: int = LARGEST_FILE) -> ReadFile | Failed:
+    """Read and hash a file; the state kept is that of the file that was really read.
+
+    One of more than `most` bytes is not read: it fails in the state that it has.
+    """
     path = item.file.path
     try:
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            data = stream.read()
+        data, status = read_whole(path, most)
+    except UnreadableImage as error:
+        return Failed(item.file, str(error))
     except OSError as error:
         # A state that no file has, so that it is tried again when the disk or the rights are back.
         return Failed(FileState(path, -1, -1), f"can't be read: {error.strerror or error}")

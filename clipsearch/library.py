@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list, texts_given
 from clipsearch.away import away_folders, is_away
 from clipsearch.errors import InvalidInput, LibraryNotFound, LibraryReadOnly, ModelError
-from clipsearch.index.changes import Change, ForgetFailure, Gone
+from clipsearch.index.changes import Change, ForgetFailure, ForgetFolder, Gone
 from clipsearch.index.records import Failure, Folder, ModelRow
 from clipsearch.index.store import Store
 from clipsearch.loaded_models import LoadedModels
@@ -24,6 +26,7 @@ from clipsearch.query import (
     content_hash,
     encode_queries,
     picture_bytes,
+    pictures_given,
 )
 from clipsearch.results import (
     AwayFolder,
@@ -33,7 +36,7 @@ from clipsearch.results import (
     IndexReport,
     LibraryInfo,
 )
-from clipsearch.settings import absolute, library_folder
+from clipsearch.settings import absolute_paths, given_path, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.encoder import Encoder
@@ -91,7 +94,7 @@ class Library:
 
     def index(
         self,
-        paths: Iterable[str | Path] | None = None,
+        paths: str | Path | Iterable[str | Path] | None = None,
         *,
         model: str | None = None,
         options: IndexOptions | None = None,
@@ -101,21 +104,23 @@ class Library:
     ) -> IndexReport:
         """Add folders and files, or bring them up to date; None updates every folder known.
 
-        A `model` other than the library's embeds every known photo again, beside the old
-        embeddings; queries change over when that is complete. `stop` is asked between photos:
-        once it is true, what was begun is saved and the report says that it was interrupted.
-        With `wait`, another process that is indexing is waited for.
+        Takes several paths, or one. A `model` other than the library's embeds every known photo
+        again, beside the old embeddings; queries change over when that is complete. `stop` is
+        asked between photos: once it is true, what was begun is saved and the report says that it
+        was interrupted. With `wait`, another process that is indexing is waited for.
 
         Raises:
             InvalidInput: a path is not there.
             ModelError: the model can't be loaded; what was indexed stays.
             LibraryLocked: another process is indexing into this library.
         """
-        given = [self._checked_root(path) for path in paths or ()]
+        given = None
+        if paths is not None:
+            given = [self._checked_root(path) for path in absolute_paths(paths)]
         model = None if model == "auto" else model
 
         def roots(changes_model: bool) -> list[Path]:
-            return self._roots(given, everything=changes_model)
+            return self._roots(given or [], everything=changes_model or given is None)
 
         try:
             return self._run(roots, model, options, progress or (lambda _: None), stop, wait)
@@ -124,7 +129,7 @@ class Library:
 
     def update(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Iterable[str | Path],
         *,
         options: IndexOptions | None = None,
         progress: Callable[[IndexProgress], None] | None = None,
@@ -133,17 +138,15 @@ class Library:
     ) -> IndexReport:
         """Bring single files and folders below the known folders up to date; others are ignored.
 
-        One that is not there any more is forgotten, unless the folder it belongs to is away. The
-        paths of one call are seen together, so a photo that moved between them keeps its
-        embedding. The processes that decode photos stay for the next update, until `close`.
-        Otherwise like `index`.
+        Takes several paths, or one. One that is not there any more is forgotten, unless the folder
+        it belongs to is away. The paths of one call are seen together, so a photo that moved
+        between them keeps its embedding. The processes that decode photos stay for the next
+        update, until `close`. Otherwise like `index`.
         """
-        known = [folder.path for folder in self._store.catalog.folders()]
-        ours = {path for path in map(absolute, paths) if is_away(path, known)}
-        roots = sorted(path for path in ours if ours.isdisjoint(path.parents))
+        given = absolute_paths(paths)
         tell = progress or (lambda _: None)
         try:
-            return self._run(lambda _: roots, None, options, tell, stop, wait)
+            return self._run(lambda _: self._known(given), None, options, tell, stop, wait)
         except BaseException:
             self._end_decoders()
             raise
@@ -178,6 +181,7 @@ class Library:
             progress(IndexProgress("waiting", 0, 0, line))
 
         with self._store.writing(wait=wait, stop=stop, waiting=waiting):
+            self._store.join_double_slashes()
             current = self._store.catalog.current_model(count_to=0)
             source = self._source_for_indexing(model, current, note)
             # A model asked for by name is loaded at once: only its weights say if it is the same.
@@ -199,17 +203,21 @@ class Library:
             self._finish_run(run, roots, current)
         return _report(run, source.name, notes, time.perf_counter() - started)
 
-    def _checked_root(self, path: str | Path) -> Path:
-        root = absolute(path)
-        try:
-            root.lstat()
-        except FileNotFoundError:
-            if all(folder.path != root for folder in self._store.catalog.folders()):
-                raise InvalidInput(f"{path} does not exist") from None
-        except (OSError, ValueError) as error:
-            raise InvalidInput(f"can't use {path}: {error}") from error
+    def _checked_root(self, root: Path) -> Path:
         if root == self.folder or self.folder in root.parents:
-            raise InvalidInput(f"{path} lies inside the library itself")
+            raise InvalidInput(f"{root} lies inside the library itself")
+        known = any(folder.path == root for folder in self._store.catalog.folders())
+        try:
+            mode = root.stat().st_mode
+        except FileNotFoundError:
+            if not known:
+                raise InvalidInput(f"{root} does not exist") from None
+        except (OSError, ValueError) as error:
+            if not known:
+                raise InvalidInput(f"can't use {root}: {error}") from error
+        else:
+            if not (known or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                raise InvalidInput(f"{root} is neither a folder nor a regular file")
         return root
 
     def _source_for_indexing(
@@ -220,19 +228,41 @@ class Library:
         return resolve_model(current.identity.name) if current else default_model(note)
 
     def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
-        """Record the folders given; return the folders to scan, none inside another."""
+        """Record the folders given; return the folders to scan."""
+        from clipsearch.image_files import finds
+
         catalog = self._store.catalog
         for root in given:
-            known = [folder.path for folder in catalog.folders()]
-            if any(root == path or path in root.parents for path in known):
+            known = catalog.folders()
+            folders = [folder.path for folder in known if folder.kind == "folder"]
+            if any(root == path or finds(path, root) for path in folders):
                 continue
-            for path in known:
-                if root in path.parents:
-                    catalog.remove_folder(path)
+            below = [folder for folder in known if finds(root, folder.path)]
+            away = away_folders(below, [])  # kept, or their photos would look deleted
+            for folder in below:
+                if folder.path not in away:
+                    catalog.remove_folder(folder.path)
             catalog.add_folder(root, "folder" if root.is_dir() else "file")
-        if everything or not given:
+        if everything:
             return [folder.path for folder in catalog.folders()]
-        return sorted({r for r in given if not any(o in r.parents for o in given)})
+        return self._with_known_below(given)
+
+    def _known(self, given: Sequence[Path]) -> list[Path]:
+        """Return those of the paths that the library keeps up to date."""
+        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
+        folders = [path for path, kind in kinds.items() if kind == "folder"]
+        ours = [path for path in given if path in kinds or is_away(path, folders)]
+        return self._with_known_below(ours)
+
+    def _with_known_below(self, given: Sequence[Path]) -> list[Path]:
+        """Return the paths, sorted, none below another, but with the known folders below them.
+
+        What such a folder holds is not found from above: it is hidden there, or away.
+        """
+        outer = set(given)
+        known = {folder.path for folder in self._store.catalog.folders()}
+        inner = {path for path in known if not outer.isdisjoint(path.parents)}
+        return sorted({path for path in outer if outer.isdisjoint(path.parents)} | inner)
 
     def _load_for_run(
         self, loaded: Encoder | None, source: ModelSource, current: ModelRow | None
@@ -265,33 +295,39 @@ class Library:
             self._store.catalog.set_current_model(run.model_id)
         self._store.refresh_vectors(run.model_id)
 
-    def remove(self, paths: Iterable[str | Path]) -> int:
+    def remove(self, paths: str | Path | Iterable[str | Path]) -> int:
         """Forget photos and folders (the files stay); returns the number of photos forgotten.
 
+        Takes several paths, or one. All are forgotten, or none is.
+
         Raises:
-            InvalidInput: nothing in the library has this path.
+            InvalidInput: nothing in the library has one of these paths.
         """
+        places = absolute_paths(paths)
         if self._read_only:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         with self._store.writing():
-            forgotten = sum(self._forget(absolute(path)) for path in paths)
+            self._store.join_double_slashes()
+            changes = dict.fromkeys(
+                change for place in places for change in self._forgetting(place)
+            )
+            self._store.apply(list(changes), None)
             for row in self._store.catalog.models():
                 self._store.refresh_vectors(row.id)
-        return forgotten
+        return sum(isinstance(change, Gone) for change in changes)
 
-    def _forget(self, path: Path) -> int:
+    def _forgetting(self, path: Path) -> list[Change]:
+        """Return what forgets all that is known at or below a path."""
         catalog = self._store.catalog
-        photos = catalog.known_files(None, [path])
-        failures = catalog.failures([path])
-        folders = [f.path for f in catalog.folders() if f.path == path or path in f.path.parents]
-        if not (photos or failures or folders):
-            raise InvalidInput(f"{path} is not in the library")
-        gone: list[Change] = [Gone(known.photo_id) for known in photos.values()]
-        gone += [ForgetFailure(failure.file.path) for failure in failures]
-        self._store.apply(gone, None)
-        for folder in folders:
-            catalog.remove_folder(folder)
-        return len(photos)
+        places = [*(folder.path for folder in catalog.folders()), *catalog.mounts()]
+        changes: list[Change] = [
+            *(Gone(known.photo_id) for known in catalog.known_files(None, [path]).values()),
+            *(ForgetFailure(failure.file.path) for failure in catalog.failures([path])),
+            *(ForgetFolder(place) for place in places if is_away(place, [path])),
+        ]
+        if not changes:
+            raise InvalidInput(f"{path} is not in the library; nothing was forgotten")
+        return changes
 
     # searching
 
@@ -323,18 +359,22 @@ class Library:
 
     def query_batch(
         self,
-        queries: Sequence[Query],
+        queries: Query | Iterable[Query],
         *,
         k: int = 10,
         model: str | None = None,
         include_away: bool = False,
         exact: bool = False,
     ) -> list[list[Hit]]:
-        """Return the hits of many queries: one encoder pass a kind, one search for all."""
+        """Return the hits of many queries: one encoder pass a kind, one search for all.
+
+        Takes several queries, or one.
+        """
+        asked = as_list(queries)
         row = self._searchable_model(model)
-        if not queries:
+        if not asked:
             return []
-        vectors = self._encode(row, queries)
+        vectors = self._encode(row, asked)
         return self._hits(row, vectors, _checked_k(k), include_away=include_away, exact=exact)
 
     def similar(
@@ -353,7 +393,7 @@ class Library:
         as a file or bytes can be left out.
         """
         row = self._searchable_model(model)
-        picture: Picture = Path(image) if isinstance(image, str) else image
+        picture: Picture = given_path(image) if isinstance(image, str) else image
         data = picture_bytes(picture)
         itself = content_hash(data) if data is not None else None
         copies = len(self._store.catalog.photos_by_hash(itself)) if itself else 0
@@ -385,13 +425,19 @@ class Library:
         without = self._left_out(include_away)
         return self._store.search(row.id, vectors, _checked_k(k), without=without, exact=exact)
 
-    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the embeddings of texts by the library's model, float32 (n, d), unit length."""
-        return self._encode(self._model_row(None), texts)
+    def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
+        """Return the embeddings of texts by the library's model, float32 (n, d), unit length.
 
-    def encode_images(self, images: Sequence[Picture]) -> NDArray[np.float32]:
-        """Return the embeddings of pictures by the library's model, float32 (n, d), unit length."""
-        return self._encode(self._model_row(None), images)
+        Takes several texts, or one.
+        """
+        return self._encode(self._model_row(None), texts_given(texts))
+
+    def encode_images(self, images: Picture | Iterable[Picture]) -> NDArray[np.float32]:
+        """Return the embeddings of pictures by the library's model, float32 (n, d), unit length.
+
+        Takes several pictures, or one.
+        """
+        return self._encode(self._model_row(None), pictures_given(images))
 
     def _encode(self, row: ModelRow, queries: Sequence[Query]) -> NDArray[np.float32]:
         return encode_queries(queries, row, self._models, self._store)

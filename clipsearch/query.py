@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
+from clipsearch.file_reading import read_whole
+from clipsearch.settings import given_path
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -31,16 +34,31 @@ def checked_text(text: str) -> str:
     return text
 
 
+def pictures_given(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """Return pictures as a list; raises InvalidInput for a str, which is text."""
+    given = as_list(pictures)
+    if any(isinstance(picture, str) for picture in given):
+        raise InvalidInput("a str is text: give the path of a picture as a Path")
+    return given
+
+
 def picture_bytes(picture: Picture) -> bytes | None:
-    """Return the bytes of a picture that comes as a file or bytes, None for one in memory."""
+    """Return the bytes of a picture that comes as a file or bytes, None for one in memory.
+
+    A path may be a pipe, whose bytes come only once. Raises InvalidInput, or UnreadableImage for
+    what is no file, and what is larger than any picture that would be taken.
+    """
     if isinstance(picture, bytes):
         return picture
-    if isinstance(picture, Path):
-        try:
-            return picture.expanduser().read_bytes()
-        except OSError as error:
-            raise InvalidInput(f"can't read {picture}: {error.strerror or error}") from error
-    return None
+    if not isinstance(picture, Path):
+        return None
+    from clipsearch.image_opening import LARGEST_FILE
+
+    try:
+        return read_whole(given_path(picture), LARGEST_FILE, pipes=True)[0]
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidInput(f"can't read {picture}: {why}") from error
 
 
 def content_hash(data: bytes) -> str:
@@ -81,23 +99,21 @@ def encode_queries(
     texts = {i: checked_text(query) for i, query in enumerate(queries) if isinstance(query, str)}
     if texts:
         vectors[list(texts)] = models.text_encoder_of(model).encode_text(list(texts.values()))
-    pictures = {i: query for i, query in enumerate(queries) if not isinstance(query, str)}
-    for i, picture in list(pictures.items()):
-        known = _known_photo(picture, model, store)
+    opened: dict[int, PIL.Image.Image] = {}
+    for i, query in enumerate(queries):
+        if isinstance(query, str):
+            continue
+        data = picture_bytes(query)
+        known = None if data is None else _known_photo(data, model, store)
         if known is not None:  # its content is in the library: no encoder needed
             vectors[i] = store.vectors(model.id, [known])[0]
-            del pictures[i]
-    if pictures:
-        # Opened before the model is loaded: a picture that can't be read need not wait for torch.
-        side = model.identity.image_size
-        opened = [opened_picture(picture, side) for picture in pictures.values()]
-        vectors[list(pictures)] = models.encoder_of(model).encode_images(opened)
+        else:  # opened before the model is loaded: one that can't be read need not wait for torch
+            opened[i] = opened_picture(query if data is None else data, model.identity.image_size)
+    if opened:
+        vectors[list(opened)] = models.encoder_of(model).encode_images(list(opened.values()))
     return vectors
 
 
-def _known_photo(picture: Picture, model: ModelRow, store: Store) -> int | None:
-    data = picture_bytes(picture)
-    if data is None:
-        return None
+def _known_photo(data: bytes, model: ModelRow, store: Store) -> int | None:
     same = store.catalog.photos_by_hash(content_hash(data))
     return next((p.id for p in same if store.catalog.has_embedding(p.id, model.id)), None)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch import __version__
+from clipsearch.errors import UnreadableImage
+from clipsearch.file_reading import read_whole
 from clipsearch.serve_protocol import (
     LARGEST_ANSWER,
     LARGEST_PICTURE,
@@ -110,12 +112,15 @@ class Server:
 
 
 def _picture(meant: str | Path | bytes) -> bytes | None:
-    """Return the bytes of a picture, none for words; None for what can't be sent."""
+    """Return the bytes of a picture, none for words; None for what can't be sent.
+
+    A pipe can't: its bytes come once, and may be wanted here if the server does not answer.
+    """
     if isinstance(meant, str):
         return b""
     try:
-        data = meant if isinstance(meant, bytes) else meant.expanduser().read_bytes()
-    except OSError:
+        data = meant if isinstance(meant, bytes) else read_whole(meant, LARGEST_PICTURE)[0]
+    except (OSError, ValueError, UnreadableImage):
         return None
     return data if 0 < len(data) <= LARGEST_PICTURE else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import texts_given
 from clipsearch.errors import ModelError
 from clipsearch.model_files import one_line, read_json, regular_size
 from clipsearch.text_cleaning import checked_cleaning
@@ -68,8 +69,9 @@ class TextEncoder:
         """Return the fingerprint of the model that this tower belongs to."""
         return self.settings.fingerprint
 
-    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one unit vector a text, float32 (n, width)."""
+    def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
+        """Return one unit vector a text, float32 (n, width), of several texts or of one."""
+        texts = texts_given(texts)
         if not texts:
             return np.zeros((0, self.settings.width), dtype=np.float32)
         ids = self._tokenizer(texts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -30,7 +31,7 @@ from clipsearch.library import Library
 from clipsearch.mount_table import mounts_below
 from clipsearch.pending_paths import PendingPaths, outermost
 from clipsearch.results import IndexOptions, IndexProgress, IndexReport
-from clipsearch.settings import absolute, library_folder
+from clipsearch.settings import absolute_paths, library_folder
 
 LOOK_AROUND = 1.0  # seconds between two looks at whether the folders themselves are there
 WARM_UP_AFTER = 10.0  # seconds of calm after which the model is loaded, to be there when needed
@@ -73,7 +74,7 @@ class Watcher:
         stop: Callable[[], bool],
     ) -> None:
         self._library = OpenLibrary(library_folder(folder), device)
-        self._given = [absolute(path) for path in paths]
+        self._given = absolute_paths(paths)
         self._options = options
         self._voices = voices
         self._stop = stop
@@ -225,8 +226,8 @@ class Watcher:
             return known
         paths = {folder.path for folder in known}
         ours = [p for p in outermost(self._given) if p in paths or not paths.isdisjoint(p.parents)]
-        former = {folder.path: folder for folder in self._folders}
-        return [former.get(path) or _as_folder(path) for path in ours]
+        kinds = {folder.path: folder for folder in (*self._folders, *known)}
+        return [kinds.get(path) or _as_folder(path) for path in ours]
 
     def _say_what_changed(self, changed: Sequence[Path], present: dict[Path, object]) -> None:
         for path in changed:
@@ -415,11 +416,11 @@ def _as_folder(path: Path) -> Folder:
 
 
 def _identity(folder: Folder) -> object:
-    """Return what tells a folder from another in its place; None if it is not there."""
+    """Return what tells a folder from another in its place; None if no folder is there."""
     if folder.kind == "file":
         return "file"  # looked at again and again, as a file
     try:
         state = folder.path.stat()
     except OSError:
         return None
-    return state.st_dev, state.st_ino
+    return (state.st_dev, state.st_ino) if stat.S_ISDIR(state.st_mode) else None

@@ -20,6 +20,7 @@ from clipsearch.index.changes import (
     Embedded,
     Failed,
     ForgetFailure,
+    ForgetFolder,
     Gone,
     Moved,
     Touched,
@@ -76,6 +77,9 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
             db.write("DELETE FROM photos WHERE id = ?", (change.photo_id,))
         case ForgetFailure():
             _forget_failure(db, change.path)
+        case ForgetFolder():
+            for table in ("folders", "mounts"):
+                db.write(f"DELETE FROM {table} WHERE path = ?", (to_text(change.path),))
 
 
 def _content(db: Database, change: Change, model_id: int | None) -> _Content | None:

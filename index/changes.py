@@ -75,7 +75,16 @@ class ForgetFailure:
     path: Path
 
 
-Change: TypeAlias = Embedded | Touched | Moved | Copied | Failed | Gone | ForgetFailure
+@dataclass(frozen=True)
+class ForgetFolder:
+    """A folder, single file or mount point is no longer kept up to date; its photos stay."""
+
+    path: Path
+
+
+Change: TypeAlias = (
+    Embedded | Touched | Moved | Copied | Failed | Gone | ForgetFailure | ForgetFolder
+)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from clipsearch.index.applying import apply_changes
 from clipsearch.index.catalog import Catalog
 from clipsearch.index.changes import Change
 from clipsearch.index.database import HOW_TO_MEND, Database
+from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
 from clipsearch.index.lock import do_once, writer_lock
@@ -128,6 +129,11 @@ class Store:
         self._check_writing()
         with self._db.writing():
             apply_changes(self._db, changes, model_id)
+
+    def join_double_slashes(self) -> None:
+        """Make one of the two slashes that paths of older libraries may begin with."""
+        self._check_writing()
+        join_double_slashes(self._db)
 
     def search(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from example_photos import example_files, small_photos
+from small_library import copy_small_library, make_small_library
 from tiny_models import save_tiny_model
 
 # Before anything imports huggingface_hub, which reads its environment once: no test may use the
@@ -67,6 +68,19 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a model like the tiny one, with other weights."""
     return save_tiny_model(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def _small_library(
+    tmp_path_factory: pytest.TempPathFactory, sample_photos: list[Path], tiny_model_folder: Path
+) -> Path:
+    return make_small_library(tmp_path_factory.mktemp("small"), sample_photos, tiny_model_folder)
+
+
+@pytest.fixture
+def small_library(_small_library: Path, tmp_path: Path) -> Path:
+    """Return a folder with `photos` (two of five in `trip`) and their `library`, to be changed."""
+    return copy_small_library(_small_library, tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 from cli_process import clipsearch
 
-from clipsearch import Library
-from clipsearch.away import EMPTY, MISSING, NO_ANSWER, NOT_MOUNTED, away_folders
+from clipsearch import Library, check_library
+from clipsearch.away import (
+    A_FILE,
+    A_FOLDER,
+    EMPTY,
+    MISSING,
+    NO_ANSWER,
+    NOT_MOUNTED,
+    away_folders,
+)
 from clipsearch.index.records import Folder
 from clipsearch.results import IndexOptions
 
@@ -269,3 +277,162 @@ def test_update_of_a_deleted_folder_forgets_its_photos(library: Library, album: 
     shutil.rmtree(album / "usb" / "day")
     report = library.update([album / "usb" / "day"])
     assert (report.removed, len(rows(library))) == (2, 4)
+
+
+# Folders that are files now, and files that are folders
+
+
+@pytest.fixture
+def usb(small_library: Path) -> Path:
+    return small_library / "photos"
+
+
+@pytest.fixture
+def small(small_library: Path) -> Iterator[Library]:
+    with Library(small_library / "library", device="cpu") as library:
+        yield library
+
+
+def became_a_text_file(folder: Path) -> None:
+    """As a link does in a checkout, or on a disk, that knows no links."""
+    folder.rename(folder.parent / "elsewhere")
+    folder.write_text("../disk/photos\n")
+
+
+def became_a_photo(folder: Path) -> None:
+    first = next(folder.rglob("*.jpg")).read_bytes()
+    folder.rename(folder.parent / "elsewhere")
+    folder.write_bytes(first)
+
+
+def became_a_link_to_nothing(folder: Path) -> None:
+    folder.rename(folder.parent / "elsewhere")
+    folder.symlink_to("/nowhere/at/all")
+
+
+def back(folder: Path) -> None:
+    folder.unlink()
+    (folder.parent / "elsewhere").rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(became_a_text_file, A_FILE), (became_a_photo, A_FILE), (became_a_link_to_nothing, MISSING)],
+)
+def test_a_folder_that_is_something_else_now_is_away(
+    small: Library, usb: Path, change, reason: str
+) -> None:
+    before = rows(small)
+    change(usb)
+    assert small.query("a dog") == []
+    assert [(f.path, f.reason, f.photos) for f in small.away()] == [(usb, reason, 5)]
+    for run in (small.index, lambda: small.index([usb]), lambda: small.update([usb])):
+        report = run()
+        assert (report.added, report.removed, report.failed) == (0, 0, 0)
+        assert [(p.path, p.reason) for p in report.problems] == [
+            (usb, f"{reason}: its photos are kept")
+        ]
+    (files,) = (p for p in check_library(small.folder, files=True).parts if "photo" in p.part)
+    assert (files.problems, files.notes) == ((), (f"5 photos are away: {usb} {reason}",))
+    assert rows(small) == before
+    back(usb)
+    assert len(small.query("a dog")) == 5
+    assert small.index().embedded == 0
+    assert rows(small) == before
+
+
+def test_prune_forgets_a_folder_that_is_a_file_now(small: Library, usb: Path) -> None:
+    became_a_photo(usb)
+    report = small.index(options=IndexOptions(prune=True))
+    assert (report.removed, report.problems, small.folders()) == (5, (), [])
+    assert small.index([usb]).added == 1  # as what it is now
+    assert [folder.kind for folder in small.folders()] == ["file"]
+
+
+@pytest.mark.parametrize("change", [became_a_text_file, became_a_photo, became_a_link_to_nothing])
+@pytest.mark.parametrize("name", ["trip", "trip 2.1", "trip.jpg"])
+def test_photos_of_a_folder_inside_that_is_something_else_now_are_kept(
+    small: Library, usb: Path, change, name: str
+) -> None:
+    (usb / "trip").rename(usb / name)
+    small.index()
+    before = {row for row in rows(small) if name in row[1].parts}
+    change(usb / name)
+    shutil.move(usb / "elsewhere", usb.parent / "elsewhere")
+    report = small.index()
+    assert report.removed == 0
+    assert usb / name in {problem.path for problem in report.problems}
+    assert before < set(rows(small))
+    small.update([usb / name])
+    assert before <= set(rows(small))
+    shutil.move(usb.parent / "elsewhere", usb / "elsewhere")
+    back(usb / name)
+    small.index()
+    assert {row for row in rows(small) if name in row[1].parts} == before
+    shutil.rmtree(usb / name)
+    assert small.index().removed == 2  # deleted, in a folder that is there
+
+
+def test_photos_that_moved_from_a_folder_that_is_a_file_now_are_not_doubled(
+    small: Library, usb: Path
+) -> None:
+    before = {id_ for id_, _ in rows(small)}
+    became_a_text_file(usb / "trip")  # and they are in `elsewhere`, beside it
+    assert small.index().moved == 2
+    assert {id_ for id_, _ in rows(small)} == before
+
+
+def test_a_single_photo_that_is_a_folder_now_is_kept(
+    small: Library, usb: Path, tmp_path: Path
+) -> None:
+    photo = tmp_path / "single.jpg"
+    (usb / "photo-0.jpg").rename(photo)
+    small.index([photo])
+    photo.unlink()
+    photo.mkdir()
+    (usb / "photo-1.jpg").rename(photo / "inside.jpg")
+    report = small.index([photo.parent / "photos" / "trip"])
+    report = small.index()
+    assert [(p.path, p.reason) for p in report.problems] == [
+        (photo, f"{A_FOLDER}: its photo is kept")
+    ]
+    assert photo in {path for _, path in rows(small)}
+    assert photo / "inside.jpg" not in {path for _, path in rows(small)}
+    assert small.index([photo]).added == 1  # named as what it is now
+    assert photo not in {path for _, path in rows(small)}
+
+
+@pytest.mark.parametrize("change", [became_a_text_file, unmount_by_renaming, unmount_by_emptying])
+def test_what_is_away_stays_when_the_folder_above_it_is_indexed(
+    small: Library, usb: Path, change
+) -> None:
+    above = usb.parent / "above"
+    above.mkdir()
+    small.remove(usb)
+    usb.rename(above / "usb")
+    small.index([above / "usb"])
+    before = rows(small)
+    change(above / "usb") if change is became_a_text_file else change(above)
+    shutil.move(next(above.glob("elsewhere")), usb.parent / "elsewhere")
+    for _ in range(2):
+        assert small.index([above]).removed == 0
+        assert small.index().removed == 0
+        assert small.update([above]).removed == 0
+    assert rows(small) == before
+    assert small.query("a dog") == []
+
+
+def test_what_a_scan_from_above_passes_over_stays(small: Library, usb: Path) -> None:
+    """Hidden folders and files without a photo's name, which were indexed by themselves."""
+    (usb / "trip").rename(usb / ".trip")
+    (usb / "photo-0.jpg").rename(usb / "scan.dat")
+    kept = [usb / ".trip", usb / "scan.dat"]
+    small.index(kept)
+    for _ in range(2):
+        small.index([usb])
+        small.index()
+        small.update([usb])
+    assert len(rows(small)) == 5
+    assert [folder.path for folder in small.folders()] == sorted([usb, *kept])
+    assert small.remove(usb) == 5
+    assert small.folders() == []

@@ -5,6 +5,7 @@ a run ends with the very photos and vectors that an undisturbed one gives.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -391,6 +392,25 @@ def test_a_folder_and_a_photo_that_may_not_be_read(
         path.chmod(0o755)
     assert program.run(*index, prepare=BOUND_BY_MODES).code == 0
     assert_whole(library, made, {**made.album.hashes, **more.hashes})
+
+
+def test_a_folder_whose_way_is_closed_keeps_its_photos(
+    program: ForkedProgram, made: Made, library: Path, place: Path
+) -> None:
+    """Nothing can be seen of it then, which is not to be taken for a folder that was deleted."""
+    above = place / "above"
+    above.mkdir()
+    photo = Path(shutil.copy(next(iter(made.album.hashes)), above / "photo.jpg"))
+    (above / "folder").mkdir()
+    shutil.copy(photo, above / "folder")
+    index = ["index", "--library", library]
+    assert program.run(*index, above / "folder", photo).code == 0
+    above.chmod(0)
+    ended = program.run(*index, "--json", prepare=BOUND_BY_MODES)
+    above.chmod(0o755)
+    assert (ended.code, json.loads(ended.out)["removed"]) == (0, 0)
+    for path in (above / "folder", photo):
+        assert f"{path}: permission denied" in ended.err
 
 
 # Damaged files

@@ -13,11 +13,13 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 # module (or package) -> what it may import of clipsearch
 ALLOWED = {
     "errors": set(),
-    "settings": set(),
+    "arguments": {"errors"},
+    "settings": {"arguments", "errors"},
+    "file_reading": {"errors"},
     "unit_length": set(),
     "index": {"errors", "index", "unit_length"},
-    "image_files": {"errors", "index", "image_opening"},
-    "image_opening": {"errors", "index", "exif", "picture_mending", "raw_files"},
+    "image_files": {"errors", "index", "image_opening", "settings"},
+    "image_opening": {"errors", "index", "exif", "file_reading", "picture_mending", "raw_files"},
     "raw_files": set(),
     "picture_mending": set(),
     "exif": {"errors", "index", "dates_beside_exif", "moments"},

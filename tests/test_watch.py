@@ -302,6 +302,28 @@ def test_a_folder_that_vanishes_is_away_and_back_without_embedding_again(
     assert watch.total("added") == 1  # new.jpg; again.jpg is a.jpg, moved
 
 
+def test_a_folder_that_became_a_file_is_away_and_a_terabyte_is_one_failure(
+    watch, photos, sample_photos, tmp_path
+):
+    with (photos / "huge.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    shutil.copyfile(sample_photos[2], photos / "new.jpg")
+    eventually(lambda: "new.jpg" in watch.names() and watch.failures() == 1)
+    ids = watch.ids()
+    photos.rename(tmp_path / "elsewhere")
+    photos.write_text("../disk/photos")
+    eventually(lambda: watch.said("away"))
+    assert (watch.found(), watch.ids()) == (set(), ids)
+    photos.unlink()
+    (tmp_path / "elsewhere").rename(photos)
+    eventually(lambda: watch.said("back"))
+    shutil.copyfile(sample_photos[3], photos / "newer.jpg")
+    eventually(lambda: "newer.jpg" in watch.names())
+    assert watch.ids().items() >= ids.items()
+    assert sum("too large" in line for line in watch.err) == 1
+    assert not watch.said("trying again")
+
+
 def test_a_disk_unmounted_and_mounted_again_and_one_mounted_below(
     mounted, photos, library, tmp_path, sample_photos
 ):

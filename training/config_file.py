@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from types import UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from clipsearch.errors import InvalidInput
+from clipsearch.settings import absolute, given_path
 from clipsearch.training.run_config import RunConfig
 
 if sys.version_info >= (3, 11):
@@ -325,7 +325,7 @@ def _located(spec: str, folder: Path) -> str:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / Path(path).expanduser())  # noqa: PTH100 - keeps links
+    return str(absolute(folder / given_path(path)))
 
 
 def _located_model(name: str, folder: Path) -> str:

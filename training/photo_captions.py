@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from clipsearch.errors import UnreadableImage
+from clipsearch.file_reading import read_whole
 from clipsearch.training.samples import BadSample, decoded, lines_in, read_json, texts_in
 
 _JSON_CAPTIONS = ("captions", "caption", "text", "description")
@@ -24,6 +26,7 @@ _SPACES = {
     "regions": "http://www.metadataworkinggroup.com/schemas/regions/",
     "faces": "http://ns.microsoft.com/photo/1.2/t/Region#",
 }
+_LONGEST_TEXT = 1 << 24  # bytes; what is longer says nothing about one photo
 # In a keyword's path (Pets|Dogs|Rex, People/Anna) the last part is the name.
 _PATH_MARKS = "|/"
 _IPTC_CAPTION, _IPTC_KEYWORDS = (2, 120), (2, 25)
@@ -101,8 +104,8 @@ def facts_in_iptc(photo: bytes) -> PhotoFacts:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except (OSError, ValueError):  # most often: not there
+        return read_whole(path, _LONGEST_TEXT)[0]
+    except (OSError, ValueError, UnreadableImage):  # most often: not there
         return b""
 
 

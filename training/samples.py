@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
 
 # CLIP's prompt (Radford et al. 2021, 3.1.4) and two near it, for names that no sentence goes with.
@@ -25,6 +26,10 @@ class Sample:
     captions: tuple[str, ...]
     label: str | None = None
 
+    def __post_init__(self) -> None:
+        """Take one caption for a list of it, not of its letters."""
+        object.__setattr__(self, "captions", tuple(as_list(self.captions)))
+
 
 class BadSample(InvalidInput, ValueError):
     """A photo that can't be learned from; training goes on with another in its place."""
@@ -42,11 +47,12 @@ class BadSample(InvalidInput, ValueError):
 NO_CAPTION = "no caption"
 
 
-def make_sample(key: str, image: bytes, captions: Sequence[str], label: str | None) -> Sample:
+def make_sample(key: str, image: bytes, captions: str | Iterable[str], label: str | None) -> Sample:
     """Return the sample; a photo without captions takes them from its label, if that is a name.
 
     Raises BadSample where there is neither.
     """
+    captions = as_list(captions)
     if not captions and label and not label.isdecimal():
         captions = captions_about([label])
     if not captions:
@@ -97,8 +103,9 @@ def read_json(text: bytes | str) -> Any:
         raise ValueError("nested too deep") from error
 
 
-def captions_about(names: Sequence[str]) -> tuple[str, ...]:
+def captions_about(names: str | Iterable[str]) -> tuple[str, ...]:
     """Make captions of what a photo shows: CLIP's prompts for each name, and for all together."""
+    names = as_list(names)
     things = list(names)
     if len(things) > 1:
         things.append(f"{', '.join(names[:-1])} and {names[-1]}")

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
-from clipsearch.image_opening import is_image_name
+from clipsearch.file_reading import in_words
+from clipsearch.image_opening import LARGEST_FILE, is_image_name
 from clipsearch.training.samples import (
     BadSample,
     Sample,
@@ -50,16 +52,17 @@ class ShardSource:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Path | Iterable[Path],
         caption_key: str | None = None,
         *,
         a_label_is_enough: bool = False,
     ) -> None:
-        """Index the shards; raises InvalidInput for one that is absent, damaged or cut short.
+        """Index the shards, or the one; raises InvalidInput if one is absent, damaged or cut short.
 
         `caption_key` names the captions in a sample's json; by default the usual names are tried.
         With `a_label_is_enough` a sample may have a label and no captions, for classification.
         """
+        paths = as_list(paths)
         self._a_label_is_enough = a_label_is_enough
         self._caption_keys = (caption_key,) if caption_key else _CAPTION_KEYS
         self._shards = [_indexed(path) for path in paths]
@@ -84,6 +87,9 @@ class ShardSource:
     def __getitem__(self, number: int) -> Sample:
         key = self.key(number)
         shard, row = self._place(number)
+        size = int(shard.places[row][:, 1].max())
+        if size > LARGEST_FILE:
+            raise BadSample(key, f"too large: {in_words(size)}, limit {in_words(LARGEST_FILE)}")
         try:
             parts = _read_parts(shard.path, shard.places[row])
         except OSError as error:
@@ -231,9 +237,9 @@ def _without_braces(pattern: str) -> list[str]:
 # Whole shards at once
 
 
-def read_shards(paths: Iterable[Path]) -> Iterator[Sample]:
-    """Yield the samples of several shards, one shard after the other."""
-    for path in paths:
+def read_shards(paths: Path | Iterable[Path]) -> Iterator[Sample]:
+    """Yield the samples of several shards, or of one, one shard after the other."""
+    for path in as_list(paths):
         yield from read_shard(path)
 
 

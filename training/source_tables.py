@@ -14,7 +14,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.file_reading import read_whole
+from clipsearch.image_opening import LARGEST_FILE
 from clipsearch.training.samples import (
     BadSample,
     Sample,
@@ -102,7 +104,9 @@ def blocks(count: int) -> list[range]:
 def read_picture(key: str, path: Path) -> bytes:
     """Return a file's bytes; raises BadSample with the same words for the same trouble."""
     try:
-        return path.read_bytes()
+        return read_whole(path, LARGEST_FILE)[0]
+    except UnreadableImage as error:
+        raise BadSample(key, f"the picture can't be read: {error}") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "a path that can't be"
         raise BadSample(key, f"the picture can't be read: {why}") from error

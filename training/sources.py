@@ -14,7 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list, texts_given
 from clipsearch.errors import InvalidInput
+from clipsearch.settings import given_path
 from clipsearch.training.run_config import DataConfig
 from clipsearch.training.samples import NO_CAPTION, BadSample, Sample
 from clipsearch.training.source_folders import FolderSource, LibrarySource
@@ -105,8 +107,8 @@ def _opened(text: str, image_key: str | None, caption_key: str | None) -> Source
     if text.startswith(_LIBRARY):
         return LibrarySource(text[len(_LIBRARY) :])
     if text.startswith(_VALIDATION):
-        return _validation_of(Path(text[len(_VALIDATION) :]).expanduser())
-    path = Path(text).expanduser()
+        return _validation_of(given_path(text[len(_VALIDATION) :]))
+    path = given_path(text)
     if path.is_dir():
         return _open_folder(path, image_key, caption_key)
     if path.suffix.lower() in _TABLES:
@@ -157,16 +159,17 @@ def _validation_of(run: Path) -> Source:
 
 
 def open_sources(
-    specs: Sequence[str | Path],
+    specs: str | Path | Iterable[str | Path],
     *,
     image_key: str | None = None,
     caption_key: str | None = None,
-    labels: Sequence[str] = (),
+    labels: str | Iterable[str] = (),
 ) -> Source:
-    """Open several and join them; with `labels`, only the samples that have one of these.
+    """Open several, or one, and join them; with `labels`, only the samples with one of these.
 
     Raises InvalidInput as `open_source`, and where no sample has such a label.
     """
+    specs, labels = as_list(specs), as_list(labels)
     if not specs:
         raise InvalidInput("no training data is named")
     parts = [open_source(spec, image_key=image_key, caption_key=caption_key) for spec in specs]
@@ -264,12 +267,12 @@ class SubsetSource:
         return [range(int(a), int(b)) for a, b in pairwise(borders) if a < b]
 
 
-def with_labels(source: Source, labels: Sequence[str]) -> SubsetSource:
+def with_labels(source: Source, labels: str | Iterable[str]) -> SubsetSource:
     """Return the samples whose label is one of these, case aside; reads the whole source once.
 
     "" stands for samples without a label. Raises InvalidInput for a label that no sample has.
     """
-    wanted = {label.strip().casefold(): label for label in labels}
+    wanted = {label.strip().casefold(): label for label in texts_given(labels)}
     numbers, found = [], set()
     for number in range(len(source)):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 
@@ -37,6 +38,20 @@ def _run(arguments: list[str]) -> None:
 
         index(**asked)
     else:
+        _refuse_empty(arguments)
         from clipsearch.cli.app import app
 
         app(prog_name="clipsearch")
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse what is empty, as `remove "$UNSET"` is: as a path it would be the current folder."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    cut_off = [word for word in options if re.fullmatch("--[a-z-]+=", word)]
+    empty = [before for before, word in zip(["", *arguments], arguments, strict=False) if not word]
+    for before in (*cut_off, *empty):
+        if before.rstrip("=") != "--label":  # "" is the label of photos that have none
+            from clipsearch.errors import InvalidInput
+
+            after = f" (after {before})" if before else ""
+            raise InvalidInput(f"an argument is empty{after}: is a variable not set?")

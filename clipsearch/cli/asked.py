@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
+from clipsearch.file_reading import read_stream, read_whole
 from clipsearch.query_image import is_address, picture_at
+from clipsearch.settings import given_path
 
 STANDARD_INPUT = "-"
 
@@ -19,7 +21,7 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
     """
     if text:
         return asked
-    if image or asked == STANDARD_INPUT or is_address(asked) or _is(Path.is_file, asked):
+    if image or asked == STANDARD_INPUT or is_address(asked) or _is(_holds_bytes, asked):
         return given_picture(asked)
     if _looks_like_a_file(asked):
         raise InvalidInput(f"there is no file {asked}; --text searches for it as words")
@@ -27,7 +29,11 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
 
 
 def given_picture(asked: str) -> Path | bytes:
-    """Return the picture that a path, an address or `-` stands for."""
+    """Return the picture that a path, an address or `-` stands for.
+
+    What comes only once is read here: a pipe, as of `<(command)`. Raises InvalidInput, or
+    UnreadableImage for what never ends or is too large.
+    """
     if asked == STANDARD_INPUT:
         return _from_standard_input()
     if is_address(asked):
@@ -37,21 +43,19 @@ def given_picture(asked: str) -> Path | bytes:
         asked = str(found)
     if _is(Path.is_dir, asked):
         raise InvalidInput(f"{asked} is a folder, not a picture")
-    return _path(asked)
+    path = given_path(asked)
+    return read_whole(path, _most(), pipes=True)[0] if _is(Path.is_fifo, asked) else path
+
+
+def _holds_bytes(path: Path) -> bool:
+    return path.exists() and not path.is_dir()
 
 
 def _is(kind: Callable[[Path], bool], asked: str) -> bool:
     try:
-        return kind(_path(asked))
+        return bool(asked.strip()) and kind(given_path(asked))
     except OSError:  # too long for a name, or in a folder that is closed to us
         return False
-
-
-def _path(asked: str) -> Path:
-    try:
-        return Path(asked).expanduser()
-    except RuntimeError:  # ~name, and no user has this name
-        return Path(asked)
 
 
 def _looks_like_a_file(asked: str) -> bool:
@@ -65,9 +69,18 @@ def _looks_like_a_file(asked: str) -> bool:
 
 
 def _from_standard_input() -> bytes:
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         raise InvalidInput("- reads a picture from standard input: clipsearch query - < photo.jpg")
-    data = sys.stdin.buffer.read()
+    try:
+        data = b"" if sys.stdin is None else read_stream(sys.stdin.fileno(), _most())
+    except OSError as error:
+        raise InvalidInput(f"can't read standard input: {error.strerror or error}") from error
     if not data:
         raise InvalidInput("nothing came on standard input")
     return data
+
+
+def _most() -> int:
+    from clipsearch.image_opening import LARGEST_FILE
+
+    return LARGEST_FILE

@@ -112,9 +112,10 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
 
 
 def _meant(search: Search) -> str | Path | bytes:
-    if search.command == "similar":
-        return given_picture(search.asked)
-    return understand(search.asked, text=search.text, image=search.image)
+    with _naming(search.asked):
+        if search.command == "similar":
+            return given_picture(search.asked)
+        return understand(search.asked, text=search.text, image=search.image)
 
 
 @contextmanager

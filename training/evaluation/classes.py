@@ -6,14 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.file_reading import read_whole
+from clipsearch.settings import given_path
 
 IMAGENET = "imagenet"
+_LONGEST_LIST = 1 << 28  # bytes
 _WORDNET_FOLDER = re.compile(r"n\d{8}")  # as ImageNet names its folders
 
 
@@ -52,7 +54,10 @@ def open_classes(spec: str) -> Classes:
     if spec == IMAGENET:
         return imagenet_classes()
     try:
-        lines = Path(spec).read_text(encoding="utf-8-sig").splitlines()
+        text, _ = read_whole(given_path(spec), _LONGEST_LIST, pipes=True)
+        lines = text.decode("utf-8-sig").splitlines()
+    except UnreadableImage as error:
+        raise InvalidInput(f"can't read the classes {spec}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise InvalidInput(f"can't read the classes {spec}: {reason}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list
 from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import InvalidInput, UnreadableImage
 from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
@@ -89,14 +90,14 @@ def embed_photos(
     encoder: Encoder,
     photos: Photos,
     *,
-    shifts: Sequence[str] = (),
+    shifts: str | Iterable[str] = (),
     report: Report | None = None,
 ) -> EmbeddedPhotos:
     """Encode every photo once, and once more for each shift of `SHIFTS` that is named.
 
     Photos that can't be read are left out, with the reason. Raises InvalidInput if none can.
     """
-    names = [PLAIN, *shifts]
+    names = [PLAIN, *as_list(shifts)]
     facts: list[PhotoFacts] = []
     skipped: list[str] = []
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
 from clipsearch.image_files import find_photos
 from clipsearch.index.records import FileState
+from clipsearch.settings import absolute, given_path
 from clipsearch.training.evaluation.embedding import EmbeddedPhotos, Photos
-from clipsearch.training.samples import BadSample, Sample
+from clipsearch.training.samples import Sample
 from clipsearch.training.source_shards import ShardSource, matching_shards, shard_paths
+from clipsearch.training.source_tables import read_picture
 from clipsearch.training.sources import JoinedSource, Source, notes_of, open_source
 
 _NO_FOLDERS = (".tar", ".csv", ".tsv", ".jsonl")  # what lies in folders of other kinds
@@ -40,7 +43,7 @@ class ClassFolders:
 
     def __init__(self, folder: Path) -> None:
         """Find the pictures; raises InvalidInput where there is none."""
-        self._root = folder.absolute()
+        self._root = absolute(folder)
         found = (item.path for item in find_photos(folder) if isinstance(item, FileState))
         inner = (path.relative_to(self._root) for path in found)
         self._names = sorted(path.as_posix() for path in inner if len(path.parts) > 1)
@@ -63,21 +66,18 @@ class ClassFolders:
 
     def __getitem__(self, number: int) -> Sample:
         name = self._names[number]
-        try:
-            image = (self._root / name).read_bytes()
-        except OSError as error:
-            raise BadSample(name, error.strerror or str(error)) from error
-        return Sample(name, image, (), name.partition("/")[0])
+        return Sample(name, read_picture(name, self._root / name), (), name.partition("/")[0])
 
 
-def open_labelled(specs: Sequence[str], train: Sequence[str] = ()) -> LabelledData:
-    """Open what `--data` and `--train` name, for classification.
+def open_labelled(specs: str | Iterable[str], train: str | Iterable[str] = ()) -> LabelledData:
+    """Open what `--data` and `--train` name, for classification; several sources, or one.
 
     A folder with `train` and `val` (or `test`) in it gives both. Raises InvalidInput as
     `open_source` does.
     """
+    specs, train = as_list(specs), as_list(train)
     if not train and len(specs) == 1:
-        folder = Path(specs[0]).expanduser()
+        folder = given_path(specs[0])
         parts = [_named(folder, names) for names in (_TRAINING, _HELD_OUT)]
         if all(parts):
             inner, outer = (_open([str(part)]) for part in parts)
@@ -97,7 +97,7 @@ def _open(specs: Sequence[str]) -> Source:
 
 def _open_one(spec: str) -> Source:
     """Open folders of classes, shards whose samples need no caption, or any other source."""
-    path = Path(spec).expanduser()
+    path = given_path(spec)
     if path.is_dir() and not any(p.suffix.lower() in _NO_FOLDERS for p in path.iterdir()):
         return ClassFolders(path)
     if path.is_dir() and any(path.glob("*.tar")):

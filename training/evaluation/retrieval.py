@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +59,7 @@ def evaluate_retrieval(
     photos: Photos,
     *,
     settings: Settings = USUAL,
-    shifts: Sequence[str] = (),
+    shifts: str | Iterable[str] = (),
     equal_captions: bool = False,
     report: Report | None = None,
 ) -> RetrievalResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def evaluate_zero_shot(
     skip_unknown: bool = False,
     ensemble: bool = True,
     settings: Settings = USUAL,
-    shifts: Sequence[str] = (),
+    shifts: str | Iterable[str] = (),
     report: Report | None = None,
 ) -> ZeroShotResult:
     """Measure top-1 and top-5 accuracy by class names, with one prompt and with CLIP's 80.
