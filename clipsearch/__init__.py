@@ -25,6 +25,7 @@ from clipsearch.errors import (
     UnreadableImage,
     WeightsUnavailable,
 )
+from clipsearch.privacy import switch_off
 
 if TYPE_CHECKING:
     from clipsearch.backup import backup_library, restore_library
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+switch_off()  # before anything that it concerns can be imported by us
 
 __all__ = [
     "BackupReport",

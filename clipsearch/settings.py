@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from clipsearch.errors import InvalidInput
+
 LIBRARY_VARIABLE = "CLIPSEARCH_LIBRARY"
 
 
@@ -15,8 +17,22 @@ def library_folder(folder: str | Path | None) -> Path:
     if chosen is None:
         import platformdirs
 
-        return platformdirs.user_data_path("clipsearch", appauthor=False) / "library"
+        folder = platformdirs.user_data_path("clipsearch", appauthor=False)
+        if not folder.is_absolute():
+            raise InvalidInput(
+                f"this user has no home folder: say with --library or {LIBRARY_VARIABLE} where the "
+                "library lies"
+            )
+        return folder / "library"
     return absolute(chosen)
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for what can be made anew; None for a user without a home."""
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("clipsearch", appauthor=False)
+    return folder if folder.is_absolute() else None
 
 
 def absolute(path: str | Path) -> Path:

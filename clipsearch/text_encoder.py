@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
 from clipsearch.model_files import one_line, read_json, regular_size
+from clipsearch.privacy import onnx_runtime
 from clipsearch.text_cleaning import checked_cleaning
 from clipsearch.text_tokenizer import TextTokenizer, TokenizerSettings, open_tokenizer
 from clipsearch.unit_length import unit_length
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from onnxruntime import InferenceSession  # noqa: TID251
 
 FORMAT = 1
 TOWER_NAME = "text.onnx"
@@ -46,7 +47,7 @@ class TextEncoder:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        session: InferenceSession,
         tokenizer: TextTokenizer,
         settings: TextEncoderSettings,
     ) -> None:
@@ -111,9 +112,8 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
     return settings
 
 
-def _open_session(path: Path) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
+def _open_session(path: Path) -> InferenceSession:
+    onnxruntime = onnx_runtime()
     regular_size(path)  # the runtime would wait for a pipe
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(_processors(), MAX_THREADS)
@@ -130,9 +130,7 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
         raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
 
 
-def _check_session(
-    session: onnxruntime.InferenceSession, settings: TextEncoderSettings, folder: Path
-) -> None:
+def _check_session(session: InferenceSession, settings: TextEncoderSettings, folder: Path) -> None:
     """Raise ModelError unless the graph takes ids and gives vectors of the model's width."""
     inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
     outputs = [(o.type, len(o.shape)) for o in session.get_outputs()]
@@ -145,8 +143,7 @@ def _check_session(
 
 def runtime_errors() -> tuple[type[Exception], ...]:
     """Return what ONNX Runtime raises; its own errors share no base but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = onnx_runtime().capi.onnxruntime_pybind11_state
     names = (
         "EPFail",
         "EngineError",

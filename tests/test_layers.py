@@ -13,7 +13,8 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 # module (or package) -> what it may import of clipsearch
 ALLOWED = {
     "errors": set(),
-    "settings": set(),
+    "settings": {"errors"},
+    "privacy": {"settings"},
     "unit_length": set(),
     "index": {"errors", "index", "unit_length"},
     "image_files": {"errors", "index", "image_opening"},
