@@ -41,12 +41,15 @@ def hub() -> Any:
 
 
 def load_matplotlib() -> None:
-    """Import matplotlib, its lists of fonts in our own cache; raises ImportError without it."""
+    """Import matplotlib, its list of fonts in our own cache; raises ImportError without it.
+
+    It draws with a font of its own, so it need not ask the programs that list the system's fonts,
+    which write lists of theirs elsewhere.
+    """
     from clipsearch.settings import cache_folder
 
-    folder = cache_folder()
-    ours = {} if folder is None else {"XDG_CACHE_HOME": str(folder)}  # of fontconfig, which it asks
-    if folder is not None and "MPLCONFIGDIR" not in os.environ:
+    ours = {"PATH": os.devnull}
+    if (folder := cache_folder()) is not None:
         ours["MPLCONFIGDIR"] = str(folder / "matplotlib")
     former = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
