@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
+from clipsearch.settings import expanded
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -37,7 +38,7 @@ def picture_bytes(picture: Picture) -> bytes | None:
         return picture
     if isinstance(picture, Path):
         try:
-            return picture.expanduser().read_bytes()
+            return expanded(picture).read_bytes()
         except OSError as error:
             raise InvalidInput(f"can't read {picture}: {error.strerror or error}") from error
     return None

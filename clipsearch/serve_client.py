@@ -21,7 +21,7 @@ from clipsearch.serve_protocol import (
     send,
     socket_path,
 )
-from clipsearch.settings import library_folder
+from clipsearch.settings import expanded, library_folder
 
 if TYPE_CHECKING:
     from socket import socket
@@ -114,7 +114,7 @@ def _picture(meant: str | Path | bytes) -> bytes | None:
     if isinstance(meant, str):
         return b""
     try:
-        data = meant if isinstance(meant, bytes) else meant.expanduser().read_bytes()
+        data = meant if isinstance(meant, bytes) else expanded(meant).read_bytes()
     except OSError:
         return None
     return data if 0 < len(data) <= LARGEST_PICTURE else None

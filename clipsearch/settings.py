@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -36,8 +35,29 @@ def cache_folder() -> Path | None:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return the path made absolute and free of `..`, links kept as the user named them."""
+    """Return the path made absolute and free of `..`, links kept as the user named them.
+
+    Raises InvalidInput for a relative one where the current folder was deleted.
+    """
+    return Path(os.path.normpath(from_here(path)))  # resolve() would follow links
+
+
+def from_here(path: str | Path) -> Path:
+    """Return the path made absolute, otherwise as it is; raises InvalidInput as `absolute` does."""
+    path = expanded(path)
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"can't tell where {path} is: the current folder was deleted; go to another one, or "
+            "write paths that begin with /"
+        ) from None
+
+
+def expanded(path: str | Path) -> Path:
+    """Return the path with the home folder for ~; as it is where there is no such user or home."""
     path = Path(path)
-    with contextlib.suppress(RuntimeError):  # ~name, and no user has this name
-        path = path.expanduser()
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, UnfitMachine
 from clipsearch.model_files import one_line, read_json, regular_size
 from clipsearch.privacy import onnx_runtime
 from clipsearch.text_cleaning import checked_cleaning
@@ -127,6 +128,8 @@ def _open_session(path: Path) -> InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except runtime_errors() as error:
+        if sys.platform == "linux" and not Path("/proc/self/fd").exists():  # it reads weights there
+            raise UnfitMachine("ONNX Runtime can't work on this machine: it needs /proc") from error
         raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
 from clipsearch.image_opening import is_image_name
+from clipsearch.settings import expanded
 from clipsearch.training.samples import BadSample, Sample, make_sample, texts_in
 
 _IMAGE, _JSON, _TEXT, _CLASS = range(4)  # what a sample can hold
@@ -205,7 +206,7 @@ def matching_shards(pattern: str) -> list[Path]:
         if not found:
             raise InvalidInput(f"no file fits {part}")
         paths += found
-    return [Path(path).expanduser() for path in dict.fromkeys(paths)]
+    return [expanded(path) for path in dict.fromkeys(paths)]
 
 
 def _without_braces(pattern: str) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
+from clipsearch.settings import expanded
 from clipsearch.training.run_config import DataConfig
 from clipsearch.training.samples import NO_CAPTION, BadSample, Sample
 from clipsearch.training.source_folders import FolderSource, LibrarySource
@@ -97,8 +98,8 @@ def _opened(text: str, image_key: str | None, caption_key: str | None) -> Source
     if text.startswith(_LIBRARY):
         return LibrarySource(text[len(_LIBRARY) :])
     if text.startswith(_VALIDATION):
-        return _validation_of(Path(text[len(_VALIDATION) :]).expanduser())
-    path = Path(text).expanduser()
+        return _validation_of(expanded(text[len(_VALIDATION) :]))
+    path = expanded(text)
     if path.is_dir():
         return _open_folder(path, image_key, caption_key)
     if path.suffix.lower() in _TABLES:

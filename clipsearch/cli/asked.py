@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.query_image import fetch_picture, is_web_address
+from clipsearch.settings import expanded
 
 STANDARD_INPUT = "-"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -38,21 +39,14 @@ def given_picture(asked: str) -> Path | bytes:
         raise InvalidInput(f"{asked}: only http and https addresses can be fetched")
     if _is(Path.is_dir, asked):
         raise InvalidInput(f"{asked} is a folder, not a picture")
-    return _path(asked)
+    return expanded(asked)
 
 
 def _is(kind: Callable[[Path], bool], asked: str) -> bool:
     try:
-        return kind(_path(asked))
+        return kind(expanded(asked))
     except OSError:  # too long for a name, or in a folder that is closed to us
         return False
-
-
-def _path(asked: str) -> Path:
-    try:
-        return Path(asked).expanduser()
-    except RuntimeError:  # ~name, and no user has this name
-        return Path(asked)
 
 
 def _looks_like_a_file(asked: str) -> bool:

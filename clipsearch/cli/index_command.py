@@ -15,6 +15,7 @@ from clipsearch.cli.options import (
 )
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
+from clipsearch.settings import expanded
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -151,8 +152,8 @@ def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
 
 def _is_there(path: Path) -> bool:
     try:
-        return path.expanduser().exists()
-    except (OSError, RuntimeError) as error:  # too long a name, no access, no such user
+        return expanded(path).exists()
+    except OSError as error:  # too long a name, no access
         raise InvalidInput(f"can't look at {path}: {error}") from error
 
 

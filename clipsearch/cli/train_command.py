@@ -185,13 +185,12 @@ def _gather(
     else:
         source = config_file.find_config(name or DEFAULT_RECIPE)
     run_config = config_file.read_config(source)
-    here = Path.cwd()
     for option, values in given.items():
         table, value = next(iter(values.items()))
         first = next(iter(value.values())) if isinstance(value, dict) else value
         if first is not None and first != []:
             run_config = config_file.with_values(
-                run_config, {table: value}, said_by=option, folder=here
+                run_config, {table: value}, said_by=option, folder=Path()
             )
     run_config = config_file.with_settings(run_config, settings)
     config_file.check_together(run_config, said_by=str(source))

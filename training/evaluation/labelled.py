@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clipsearch.errors import InvalidInput
 from clipsearch.image_files import find_photos
 from clipsearch.index.records import FileState
+from clipsearch.settings import expanded
 from clipsearch.training.evaluation.embedding import EmbeddedPhotos, Photos
 from clipsearch.training.samples import BadSample, Sample
 from clipsearch.training.source_shards import ShardSource, matching_shards, shard_paths
@@ -74,7 +75,7 @@ def open_labelled(specs: Sequence[str], train: Sequence[str] = ()) -> LabelledDa
     `open_source` does.
     """
     if not train and len(specs) == 1:
-        folder = Path(specs[0]).expanduser()
+        folder = expanded(specs[0])
         parts = [_named(folder, names) for names in (_TRAINING, _HELD_OUT)]
         if all(parts):
             inner, outer = (_open([str(part)]) for part in parts)
@@ -93,7 +94,7 @@ def _open(specs: Sequence[str]) -> Photos:
 
 def _open_one(spec: str) -> Source:
     """Open folders of classes, shards whose samples need no caption, or any other source."""
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if path.is_dir() and not any(p.suffix.lower() in _NO_FOLDERS for p in path.iterdir()):
         return ClassFolders(path)
     if path.is_dir() and any(path.glob("*.tar")):
