@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import InvalidInput, UnfitMachine
+from clipsearch.settings import current_folder_is_gone
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +18,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Raises InvalidInput, or UnfitMachine where torch can't work at all.
     """
+    _start_torch()
     import torch
 
-    _start_torch()
     if name not in DEVICES:
         raise InvalidInput(f"no device is called {name!r}; choose {', '.join(DEVICES)}")
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -36,33 +33,17 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def _start_torch() -> None:
     """Let torch compute once, so that what keeps it from that is not taken for a bad model."""
+    if current_folder_is_gone():  # MKL looks for its parts from there, and would end the process
+        raise UnfitMachine("torch can't start in a folder that was deleted: go to another one")
     import torch
 
     numbers = torch.ones(64, 64)
     try:
-        with _in_a_folder_that_is_there():  # MKL looks for its parts when it multiplies first
-            (numbers @ numbers).half().float()
+        (numbers @ numbers).half().float()
     except RuntimeError as error:
         raise UnfitMachine(
             f"torch can't work on this machine: {error} (in a sandbox, it needs /proc and /sys)"
         ) from error
-
-
-@contextmanager
-def _in_a_folder_that_is_there() -> Iterator[None]:
-    """Leave the current folder for the block if it was deleted."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        deleted = os.open(".", os.O_RDONLY)
-        os.chdir("/")
-        try:
-            yield
-        finally:
-            os.fchdir(deleted)
-            os.close(deleted)
-    else:
-        yield
 
 
 def image_precision(device: torch.device) -> torch.dtype:

@@ -8,6 +8,7 @@ from pathlib import Path
 from clipsearch.errors import InvalidInput
 
 LIBRARY_VARIABLE = "CLIPSEARCH_LIBRARY"
+_left_behind = False  # whether `leave_a_deleted_folder` had to
 
 
 def library_folder(folder: str | Path | None) -> Path:
@@ -45,13 +46,33 @@ def absolute(path: str | Path) -> Path:
 def from_here(path: str | Path) -> Path:
     """Return the path made absolute, otherwise as it is; raises InvalidInput as `absolute` does."""
     path = expanded(path)
-    try:
-        return path.absolute()
-    except FileNotFoundError:
+    if not path.is_absolute() and (_left_behind or current_folder_is_gone()):
         raise InvalidInput(
             f"can't tell where {path} is: the current folder was deleted; go to another one, or "
             "write paths that begin with /"
-        ) from None
+        )
+    return path.absolute()
+
+
+def current_folder_is_gone() -> bool:
+    """Tell whether the folder that this process is in was deleted."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return True
+    return False
+
+
+def leave_a_deleted_folder() -> None:
+    """Go elsewhere if the current folder was deleted: much of what is imported needs one.
+
+    Relative paths mean nothing from then on. Below /proc nothing is found by what a person may
+    have named, and nothing can be made.
+    """
+    global _left_behind
+    if current_folder_is_gone():
+        _left_behind = True
+        os.chdir("/proc/self/task" if os.path.isdir("/proc/self/task") else "/")  # noqa: PTH112
 
 
 def expanded(path: str | Path) -> Path:

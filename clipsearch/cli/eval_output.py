@@ -32,8 +32,9 @@ def check_places(json: str | None, plot: Path | None) -> None:
         path = Path(name)
         if path.is_dir():
             raise InvalidInput(f"{path} is a folder: name a file to write")
-        if not path.parent.is_dir():
-            raise InvalidInput(f"can't write {path}: there is no folder {from_here(path).parent}")
+        folder = from_here(path).parent
+        if not folder.is_dir():
+            raise InvalidInput(f"can't write {path}: there is no folder {folder}")
     if plot is not None and plot.suffix.lower() != ".png":
         raise InvalidInput(f"a plot is a PNG file: name it {plot.with_suffix('.png')}")
     if plot is not None:

@@ -9,6 +9,7 @@ import typer
 from clipsearch.cli.ending import say
 from clipsearch.cli.options import Device, VerboseOption
 from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.settings import from_here
 
 if TYPE_CHECKING:
     from clipsearch.training.averaging import MixResult
@@ -220,6 +221,7 @@ def _run(config: "RunConfig", out: Path, *, resume: bool) -> None:
     from clipsearch.training.run_folder import RunFolder, is_first_process, require_packages
     from clipsearch.training.trainer import train_run
 
+    from_here(out)  # before any work
     first = is_first_process()
     config = require_packages(config, say if first else lambda line: None)
     # torchrun passes on the Ctrl-C that its processes had already.
