@@ -274,6 +274,7 @@ def listening(folder: Path) -> Iterator[socket.socket]:
     """
     path = socket_path(folder)
     if path is None or not hasattr(socket, "AF_UNIX"):
+        Library(folder, read_only=True).close()  # it may be the library that is not there
         raise LibraryError(f"{folder}: this system has no sockets for a server to listen on")
     try:
         _make_private(os.path.dirname(path))  # noqa: PTH120

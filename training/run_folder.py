@@ -64,6 +64,7 @@ class RunFolder:
         self._undrawn = False  # whether anything was logged since the curves were drawn
         self._drawn_at = -math.inf
         self._drawing_seconds = 0.0
+        self._made: list[Path] = []  # folders that were not there before, the innermost first
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, *, writes: bool = True) -> RunFolder:
@@ -78,6 +79,7 @@ class RunFolder:
         try:
             if path.exists() and any(path.iterdir()):
                 raise InvalidInput(f"{path} is not empty and holds no run; name another --out")
+            folder._made = [place for place in (path, *path.parents) if not place.exists()]
             folder.checkpoints.mkdir(parents=True)
         except OSError as error:
             raise InvalidInput(f"can't make the folder {path}: {error.strerror}") from error
@@ -195,7 +197,7 @@ class RunFolder:
             return
         for name in (CONFIG_NAME, "git.json"):
             (self.path / name).unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.path):
+        for folder in (self.checkpoints, *self._made):
             with suppress(OSError):  # somebody put something there meanwhile
                 folder.rmdir()
 

@@ -22,7 +22,7 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
     """
     if text:
         return asked
-    if image or asked == STANDARD_INPUT or _SCHEME.match(asked) or _is(Path.is_file, asked):
+    if image or asked == STANDARD_INPUT or _SCHEME.match(asked) or is_a_file(asked):
         return given_picture(asked)
     if _looks_like_a_file(asked):
         raise InvalidInput(f"there is no file {asked}; --text searches for it as words")
@@ -40,6 +40,11 @@ def given_picture(asked: str) -> Path | bytes:
     if _is(Path.is_dir, asked):
         raise InvalidInput(f"{asked} is a folder, not a picture")
     return expanded(asked)
+
+
+def is_a_file(asked: str) -> bool:
+    """Tell whether what was asked for is the name of a file."""
+    return _is(Path.is_file, asked)
 
 
 def _is(kind: Callable[[Path], bool], asked: str) -> bool:

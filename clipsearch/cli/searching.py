@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipsearch.cli.asked import STANDARD_INPUT, given_picture, understand
+from clipsearch.cli.asked import STANDARD_INPUT, given_picture, is_a_file, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.output import Shape, show_hits
 from clipsearch.cli.printable import shown_count
@@ -96,7 +96,7 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
     from clipsearch.library import Library
 
     library = Library(search.library, read_only=True, device=search.device)
-    with library, _naming(search.asked):
+    with library, _naming(search):
         meant = _meant(search) if meant is None else meant
         find = library.query if search.command == "query" else library.similar
         hits = find(
@@ -117,10 +117,14 @@ def _meant(search: Search) -> str | Path | bytes:
 
 
 @contextmanager
-def _naming(asked: str) -> Iterator[None]:
-    """Say which picture it is that can't be read."""
+def _naming(search: Search) -> Iterator[None]:
+    """Say which picture it is that can't be read; and the way out, if words were meant."""
+    given = search.command != "query" or search.text or search.image
+    hint = "" if given or not is_a_file(search.asked) else "; --text searches for it as words"
     try:
         yield
     except UnreadableImage as error:
-        name = "the picture on standard input" if asked == STANDARD_INPUT else asked
-        raise InvalidInput(f"can't search with {name}: {error}") from error
+        name = "the picture on standard input" if search.asked == STANDARD_INPUT else search.asked
+        raise InvalidInput(f"can't search with {name}: {error}{hint}") from error
+    except InvalidInput as error:  # it may not be read, say
+        raise InvalidInput(f"{error}{hint}") from error
