@@ -12,13 +12,14 @@ _left_behind = False  # whether `leave_a_deleted_folder` had to
 
 
 def library_folder(folder: str | Path | None) -> Path:
-    """Return the library's folder: as given, else CLIPSEARCH_LIBRARY, else the user data folder."""
+    """Return the library's folder: as given, else CLIPSEARCH_LIBRARY, else the user data folder.
+
+    Raises InvalidInput for a user without a home.
+    """
     chosen = folder if folder is not None else os.environ.get(LIBRARY_VARIABLE) or None
     if chosen is None:
-        import platformdirs
-
-        folder = platformdirs.user_data_path("clipsearch", appauthor=False)
-        if not folder.is_absolute():
+        folder = _own("user_data_path")
+        if folder is None:
             raise InvalidInput(
                 f"this user has no home folder: say with --library or {LIBRARY_VARIABLE} where the "
                 "library lies"
@@ -29,9 +30,16 @@ def library_folder(folder: str | Path | None) -> Path:
 
 def cache_folder() -> Path | None:
     """Return the folder for what can be made anew; None for a user without a home."""
+    return _own("user_cache_path")
+
+
+def _own(kind: str) -> Path | None:
     import platformdirs
 
-    folder = platformdirs.user_cache_path("clipsearch", appauthor=False)
+    try:
+        folder: Path = getattr(platformdirs, kind)("clipsearch", appauthor=False)
+    except RuntimeError:  # no home; older versions give a path with ~ in it
+        return None
     return folder if folder.is_absolute() else None
 
 
