@@ -136,6 +136,7 @@ def fetch_file(repository: str, *names: str) -> Path:
 
 
 def _download(repository: str, names: tuple[str, ...]) -> Path:
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -144,6 +145,8 @@ def _download(repository: str, names: tuple[str, ...]) -> Path:
         RepositoryNotFoundError,
     )
 
+    if constants.HF_HUB_CACHE.startswith("~"):  # it would make a folder of that name here
+        raise WeightsUnavailable(f"{repository} can't be kept: no home folder; set HF_HOME")
     # the bases are the errors of the client's HTTP library, whichever it is in this version
     transfer_errors: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
     transfer_errors += (ValueError, RuntimeError)
