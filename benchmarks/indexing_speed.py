@@ -44,6 +44,7 @@ from clipsearch.indexing import read_file
 from clipsearch.model_loading import load_model
 from clipsearch.models import resolve_model
 from clipsearch.preprocessing import Preprocessing
+from clipsearch.privacy import onnx_runtime
 
 PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"
 TILE, TILES = (800, 600), (5, 5)  # 4000 x 3000 pixels
@@ -180,7 +181,6 @@ class PlainPipeline:
     """The straightforward way: an exported tower, Pillow, and threads that read ahead."""
 
     def __init__(self, model: str, path: Path) -> None:
-        import onnxruntime
         from open_clip.transform import PreprocessCfg, image_transform_v2
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -197,6 +197,7 @@ class PlainPipeline:
             export(loaded.network.visual, example, path)  # type: ignore[arg-type]
         torch.backends.mha.set_fastpath_enabled(True)
         self.operations = counter.get_total_flops() / len(example)
+        onnxruntime = onnx_runtime()
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         providers = ["CPUExecutionProvider"]

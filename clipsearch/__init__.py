@@ -21,10 +21,12 @@ from clipsearch.errors import (
     LibraryNotFound,
     LibraryReadOnly,
     ModelError,
+    UnfitMachine,
     UnknownModel,
     UnreadableImage,
     WeightsUnavailable,
 )
+from clipsearch.privacy import switch_off
 
 if TYPE_CHECKING:
     from clipsearch.backup import backup_library, restore_library
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+switch_off()  # before anything that it concerns can be imported by us
 
 __all__ = [
     "BackupReport",
@@ -62,6 +66,7 @@ __all__ = [
     "LibraryReadOnly",
     "ModelError",
     "RestoreReport",
+    "UnfitMachine",
     "UnknownModel",
     "UnreadableImage",
     "WeightsUnavailable",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, UnfitMachine
+from clipsearch.settings import current_folder_is_gone
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,11 @@ PRECISION_VARIABLE = "CLIPSEARCH_PRECISION"
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of this name; auto takes the fastest. Raises InvalidInput."""
+    """Return the device of this name; auto takes the fastest.
+
+    Raises InvalidInput, or UnfitMachine where torch can't work at all.
+    """
+    _start_torch()
     import torch
 
     if name not in DEVICES:
@@ -29,6 +34,21 @@ def choose_device(name: str = "auto") -> torch.device:
     if not present.get(name, True):
         raise InvalidInput(f"this machine (or this build of torch) has no {name}; use --device cpu")
     return torch.device(name)
+
+
+def _start_torch() -> None:
+    """Let torch compute once, so that what keeps it from that is not taken for a bad model."""
+    if current_folder_is_gone():  # MKL looks for its parts from there, and would end the process
+        raise UnfitMachine("torch can't start in a folder that was deleted: go to another one")
+    import torch
+
+    numbers = torch.ones(64, 64)
+    try:
+        (numbers @ numbers).half().float()
+    except RuntimeError as error:
+        raise UnfitMachine(
+            f"torch can't work on this machine: {error} (in a sandbox, it needs /proc and /sys)"
+        ) from error
 
 
 def fast_precisions(device: torch.device) -> tuple[Precision, ...]:

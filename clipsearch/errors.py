@@ -6,6 +6,7 @@ ClipsearchError
 ├── ModelError              a model that can't be used
 │   ├── UnknownModel        no such name, tag or folder
 │   └── WeightsUnavailable  the weights are not on this machine and can't be fetched
+├── UnfitMachine            torch or ONNX Runtime can't work here, whatever the model
 └── LibraryError            a library that can't be used
     ├── LibraryNotFound     nothing there yet, or nothing in it
     ├── LibraryIncompatible made by a newer clipsearch, or no library at all
@@ -41,6 +42,12 @@ class UnknownModel(ModelError):
 
 class WeightsUnavailable(ModelError):
     """The weights are not on this machine and can't be fetched."""
+
+
+class UnfitMachine(ClipsearchError):
+    """This machine (or the sandbox) keeps torch or ONNX Runtime from working at all."""
+
+    exit_code = 70
 
 
 class LibraryError(ClipsearchError):

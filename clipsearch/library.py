@@ -73,6 +73,34 @@ class Library:
         self._models = LoadedModels(self.folder / "models", device)
         self._decoders: Decoders | None = None
 
+    @classmethod
+    def for_indexing(
+        cls,
+        folder: str | Path | None,
+        paths: Sequence[str | Path],
+        *,
+        model: str | None = None,
+        device: str = "auto",
+    ) -> Library:
+        """Open a library to index paths into; a new one is made when all of them can be.
+
+        So a run that is refused leaves nothing behind. Raises as the constructor and `index` do.
+        """
+        place = library_folder(folder)
+        models = LoadedModels(place / "models", device)
+        if paths and not (place / "catalog.sqlite").exists():
+            for path in absolute_paths(paths):
+                _check_root(path, place)
+            if model and model != "auto":
+                models.load_ahead(resolve_model(model))
+            elif device != "auto":
+                from clipsearch.devices import choose_device
+
+                choose_device(device)
+        library = cls(place, create=bool(paths), device=device)
+        library._models = models
+        return library
+
     def close(self) -> None:
         """Close the catalog and let go of the models."""
         self._end_decoders()
@@ -204,21 +232,8 @@ class Library:
         return _report(run, source.name, notes, time.perf_counter() - started)
 
     def _checked_root(self, root: Path) -> Path:
-        if root == self.folder or self.folder in root.parents:
-            raise InvalidInput(f"{root} lies inside the library itself")
-        known = any(folder.path == root for folder in self._store.catalog.folders())
-        try:
-            mode = root.stat().st_mode
-        except FileNotFoundError:
-            if not known:
-                raise InvalidInput(f"{root} does not exist") from None
-        except (OSError, ValueError) as error:
-            if not known:
-                raise InvalidInput(f"can't use {root}: {error}") from error
-        else:
-            if not (known or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                raise InvalidInput(f"{root} is neither a folder nor a regular file")
-        return root
+        known = [folder.path for folder in self._store.catalog.folders()]
+        return _check_root(root, self.folder, known)
 
     def _source_for_indexing(
         self, model: str | None, current: ModelRow | None, note: Callable[[str], None]
@@ -534,6 +549,27 @@ class Library:
             index=self._store.index_info(current.id) if current else None,
             disk_bytes=_disk_bytes(self.folder),
         )
+
+
+def _check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
+    """Return an absolute path that can be indexed; raises InvalidInput for any other.
+
+    What is `known` may be away.
+    """
+    if root == library or library in root.parents:
+        raise InvalidInput(f"{root} lies inside the library itself")
+    try:
+        mode = root.stat().st_mode
+    except FileNotFoundError:
+        if root not in known:
+            raise InvalidInput(f"{root} does not exist") from None
+    except (OSError, ValueError) as error:
+        if root not in known:
+            raise InvalidInput(f"can't use {root}: {error}") from error
+    else:
+        if not (root in known or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise InvalidInput(f"{root} is neither a folder nor a regular file")
+    return root
 
 
 def _checked_k(k: int) -> int:

@@ -24,19 +24,27 @@ class LoadedModels:
         self._device = device
         self._encoders: dict[str, Encoder] = {}
         self._text_encoders: dict[str, TextEncoder] = {}
+        self._ahead: dict[ModelSource, Encoder] = {}  # loaded before they were asked for
         self._kept: set[str] = set()  # fingerprints of the models whose text tower is known good
 
     def clear(self) -> None:
         """Let go of all models."""
         self._encoders.clear()
         self._text_encoders.clear()
+        self._ahead.clear()
 
     def load(self, source: ModelSource) -> Encoder:
         """Load a model, whatever its weights are now."""
         from clipsearch.encoder import load_encoder
 
+        if source in self._ahead:
+            return self._ahead.pop(source)
         encoder = load_encoder(source, device=self._device)
         return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
+
+    def load_ahead(self, source: ModelSource) -> None:
+        """Load a model that is asked for next, to know that it can be."""
+        self._ahead[source] = self.load(source)
 
     def encoder_of(self, row: ModelRow) -> Encoder:
         """Return the encoder that this model's embeddings were made with."""

@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.privacy import hub
+from clipsearch.settings import cache_folder
 
 CONFIG_NAME = "open_clip_config.json"
 TOKENIZER_NAME = "tokenizer.json"
@@ -134,7 +136,7 @@ def fetch_file(repository: str, *names: str) -> Path:
 
 
 def _download(repository: str, names: tuple[str, ...]) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -143,12 +145,14 @@ def _download(repository: str, names: tuple[str, ...]) -> Path:
         RepositoryNotFoundError,
     )
 
+    if constants.HF_HUB_CACHE.startswith("~"):  # it would make a folder of that name here
+        raise WeightsUnavailable(f"{repository} can't be kept: no home folder; set HF_HOME")
     # the bases are the errors of the client's HTTP library, whichever it is in this version
     transfer_errors: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError)
     transfer_errors += (ValueError, RuntimeError)
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name))
+            return Path(hub().hf_hub_download(repository, name))
         except LocalEntryNotFoundError as error:  # no answer; also a kind of EntryNotFoundError
             raise WeightsUnavailable(f"{name} of {repository} can't be reached") from error
         except GatedRepoError as error:
@@ -219,15 +223,17 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _hash_file() -> Path:
-    import platformdirs
-
-    return platformdirs.user_cache_path("clipsearch", appauthor=False) / "weights_sha256.json"
+def _hash_file() -> Path | None:
+    folder = cache_folder()
+    return folder / "weights_sha256.json" if folder is not None else None
 
 
 def _remembered_hashes() -> dict[str, str]:
+    path = _hash_file()
+    if path is None:
+        return {}
     try:
-        content = json.loads(_hash_file().read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -235,6 +241,8 @@ def _remembered_hashes() -> dict[str, str]:
 
 def _remember(hashes: dict[str, str]) -> None:
     path = _hash_file()
+    if path is None:
+        return
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

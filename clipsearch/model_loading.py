@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch import model_files
-from clipsearch.errors import ModelError, UnknownModel, WeightsUnavailable
+from clipsearch.errors import ModelError, UnfitMachine, UnknownModel, WeightsUnavailable
 from clipsearch.index.records import ModelIdentity
 from clipsearch.model_config import check_config
 from clipsearch.models import LOCAL_PREFIX, ModelSource, local_weights
@@ -241,7 +241,11 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
             open_clip.load_checkpoint(network, path, strict=True, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} is refused: it holds more than weights (code to run)") from error
+    except MemoryError as error:
+        raise UnfitMachine(f"there is not enough memory for the weights {path}") from error
     except (SafetensorError, *_READING_ERRORS) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ModelError(f"can't read {path}: {error.strerror}") from error
         raise ModelError(
             f"the weights {path} are damaged or don't fit the configuration: {_reason(error)}"
         ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clipsearch import model_files
 from clipsearch.errors import ModelError, UnknownModel, WeightsUnavailable
+from clipsearch.settings import expanded, from_here
 
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
@@ -164,7 +165,7 @@ def _hub_source(name: str) -> ModelSource:
 
 
 def _folder_source(path: str) -> ModelSource:
-    folder = Path(path).expanduser().absolute()
+    folder = from_here(path)
     if not path or not folder.is_dir():
         raise UnknownModel(f"no model folder at {path or 'an empty path'}; {_choices()}")
     if not (folder / model_files.CONFIG_NAME).is_file():
@@ -176,7 +177,7 @@ def _folder_source(path: str) -> ModelSource:
 
 def _path_source(name: str) -> ModelSource | None:
     """Return the source where the name is the path of a folder; refuse bare weights."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return _folder_source(name)
     if path.suffix in model_files.WEIGHTS_SUFFIXES or path.is_file():

@@ -6,6 +6,7 @@ doors (a web page) can stand beside that one.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import select
@@ -29,6 +30,7 @@ from clipsearch.errors import (
     LibraryNotFound,
 )
 from clipsearch.library import Library
+from clipsearch.model_files import one_line
 from clipsearch.results import AwayFolder, Hit
 from clipsearch.serve_protocol import (
     LARGEST_PICTURE,
@@ -233,6 +235,11 @@ class SocketDoor:
             answer = self._searcher.answer(checked_question(fields, data))
         except ClipsearchError as error:
             return {"declined": str(error)}
+        except Exception as error:
+            log = logging.getLogger("clipsearch")
+            log.error("not answered, by a fault: %s: %s", type(error).__name__, one_line(error))
+            log.debug("this is where it went wrong", exc_info=error)
+            return {"declined": "a fault"}
         return {
             "hits": [{**vars(hit), "path": str(hit.path)} for hit in answer.hits],
             "away": [{**vars(away), "path": str(away.path)} for away in answer.away],
@@ -267,6 +274,7 @@ def listening(folder: Path) -> Iterator[socket.socket]:
     """
     path = socket_path(folder)
     if path is None or not hasattr(socket, "AF_UNIX"):
+        Library(folder, read_only=True).close()  # it may be the library that is not there
         raise LibraryError(f"{folder}: this system has no sockets for a server to listen on")
     try:
         _make_private(os.path.dirname(path))  # noqa: PTH120

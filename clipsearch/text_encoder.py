@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import texts_given
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, UnfitMachine
 from clipsearch.model_files import one_line, read_json, regular_size
+from clipsearch.privacy import onnx_runtime
 from clipsearch.text_cleaning import checked_cleaning
 from clipsearch.text_tokenizer import TextTokenizer, TokenizerSettings, open_tokenizer
 from clipsearch.unit_length import unit_length
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from onnxruntime import InferenceSession  # noqa: TID251
 
 FORMAT = 1
 TOWER_NAME = "text.onnx"
@@ -47,7 +49,7 @@ class TextEncoder:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        session: InferenceSession,
         tokenizer: TextTokenizer,
         settings: TextEncoderSettings,
     ) -> None:
@@ -113,9 +115,8 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
     return settings
 
 
-def _open_session(path: Path) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
+def _open_session(path: Path) -> InferenceSession:
+    onnxruntime = onnx_runtime()
     regular_size(path)  # the runtime would wait for a pipe
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(_processors(), MAX_THREADS)
@@ -129,12 +130,12 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except runtime_errors() as error:
+        if sys.platform == "linux" and not Path("/proc/self/fd").exists():  # it reads weights there
+            raise UnfitMachine("ONNX Runtime can't work on this machine: it needs /proc") from error
         raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
 
 
-def _check_session(
-    session: onnxruntime.InferenceSession, settings: TextEncoderSettings, folder: Path
-) -> None:
+def _check_session(session: InferenceSession, settings: TextEncoderSettings, folder: Path) -> None:
     """Raise ModelError unless the graph takes ids and gives vectors of the model's width."""
     inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
     outputs = [(o.type, len(o.shape)) for o in session.get_outputs()]
@@ -147,8 +148,7 @@ def _check_session(
 
 def runtime_errors() -> tuple[type[Exception], ...]:
     """Return what ONNX Runtime raises; its own errors share no base but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = onnx_runtime().capi.onnxruntime_pybind11_state
     names = (
         "EPFail",
         "EngineError",

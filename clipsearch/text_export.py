@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
 from clipsearch.model_files import one_line
+from clipsearch.privacy import onnx_runtime
 from clipsearch.text_encoder import (
     FORMAT,
     SETTINGS_NAME,
@@ -193,10 +194,9 @@ def _plain_tracing() -> Iterator[None]:
 
 def _optimize(raw: Path, path: Path) -> None:
     """Fold constants once, now, and lay the weights apart so that they can be memory-mapped."""
-    import onnxruntime
-
     from clipsearch.text_encoder import runtime_errors
 
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     # only standard operators, so that the file outlives this version of the runtime
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -23,6 +23,7 @@ from clipsearch.errors import (
     LibraryLocked,
     LibraryNotFound,
     ModelError,
+    UnfitMachine,
 )
 from clipsearch.file_events import ChangeSource, Events, Polling, WatchLimitReached
 from clipsearch.image_files import is_skipped
@@ -108,7 +109,8 @@ class Watcher:
     def _open(self) -> None:
         missing = next((path for path in self._given if not os.path.lexists(path)), None)
         try:
-            library = self._library.get(create=bool(self._given) and missing is None)
+            given = [] if missing else self._given
+            library = self._library.get(given, self._options.model)
         except LibraryNotFound:
             if missing is None:
                 raise
@@ -326,7 +328,7 @@ class Watcher:
             raise error
         if isinstance(error, LibraryNotFound) and self._library.was_deleted():
             raise error
-        if not self._started and isinstance(error, InvalidInput | ModelError):
+        if not self._started and isinstance(error, InvalidInput | ModelError | UnfitMachine):
             raise error
 
     def _postpone(self, path: Path) -> bool:
@@ -349,11 +351,13 @@ class OpenLibrary:
         self._opened: object = None  # identity of the catalog that is open
         self._held: int | None = None  # a descriptor of the folder, to know if it was deleted
 
-    def get(self, *, create: bool = False) -> Library:
-        """Return the library; raises LibraryNotFound if nothing is there."""
+    def get(self, paths: Sequence[Path] = (), model: str | None = None) -> Library:
+        """Return the library, made if there are paths for it; else LibraryNotFound if missing."""
         self.close_if_replaced()
         if self._library is None:
-            self._library = Library(self._folder, create=create, device=self._device)
+            self._library = Library.for_indexing(
+                self._folder, paths, model=model, device=self._device
+            )
             self._opened = self._catalog()
             self._let_go()
             if os.name == "posix":

@@ -120,7 +120,6 @@ def forked_program() -> ForkedProgram:
 def serve() -> None:
     """Import what the program needs, then fork a process for each request."""
     import faiss  # noqa: F401
-    import onnxruntime  # noqa: F401
     import open_clip  # noqa: F401
     import torch.onnx  # noqa: F401
 
@@ -128,7 +127,9 @@ def serve() -> None:
     import clipsearch.encoder
     import clipsearch.indexing
     import clipsearch.text_export  # noqa: F401
+    from clipsearch.privacy import onnx_runtime
 
+    onnx_runtime()
     for line in sys.stdin:
         request = json.loads(line)
         if "look" in request:

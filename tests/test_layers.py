@@ -16,6 +16,7 @@ ALLOWED = {
     "arguments": {"errors"},
     "settings": {"arguments", "errors"},
     "file_reading": {"errors"},
+    "privacy": {"settings"},
     "unit_length": set(),
     "index": {"errors", "index", "unit_length"},
     "image_files": {"errors", "index", "image_opening", "settings"},

@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from clipsearch.errors import InvalidInput
-from clipsearch.settings import absolute, given_path
+from clipsearch.settings import absolute, expanded, from_here, given_path
 from clipsearch.training.run_config import RunConfig
 
 if sys.version_info >= (3, 11):
@@ -91,7 +91,7 @@ def read_config(path: Path) -> RunConfig:
         raise InvalidInput(f"can't read the configuration {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"{path} is no valid TOML: {error}") from error
-    folder = path.absolute().parent
+    folder = from_here(path).parent
     config = with_values(RunConfig(), values, said_by=str(path), folder=folder)
     check_together(config, said_by=str(path))
     return config
@@ -99,15 +99,13 @@ def read_config(path: Path) -> RunConfig:
 
 def find_config(name: str) -> Path:
     """Return the file of that name, or the recipe that comes with clipsearch; else InvalidInput."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    recipes = sorted(RECIPES.glob("*.toml"))
-    found = next((recipe for recipe in recipes if name == recipe.stem), None)
-    if found is None:
-        choices = ", ".join(recipe.stem for recipe in recipes)
-        raise InvalidInput(f"there is no file {name}; recipes are {choices}")
-    return found
+    recipes = {recipe.stem: recipe for recipe in sorted(RECIPES.glob("*.toml"))}
+    if name in recipes:  # ./lit is the file of that name
+        return recipes[name]
+    path = expanded(name)
+    if not path.is_file():
+        raise InvalidInput(f"there is no file {name}; recipes are {', '.join(recipes)}")
+    return path
 
 
 def with_values(
@@ -149,7 +147,7 @@ def with_settings(config: RunConfig, settings: Iterable[str]) -> RunConfig:
             values.setdefault(table, {})[name] = value
         else:
             values[name] = value
-    return with_values(config, values, said_by="--set", folder=Path.cwd())
+    return with_values(config, values, said_by="--set", folder=Path())
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
@@ -330,10 +328,11 @@ def _absolute(path: str, folder: Path) -> str:
 
 def _located_model(name: str, folder: Path) -> str:
     """Return a model's name; where it is a path that exists, seen from `folder`, that path."""
-    path = folder / Path(name.removeprefix("local-dir:")).expanduser()
+    path = folder / expanded(name.removeprefix("local-dir:"))
     if name.startswith(("local-dir:", ".", "~")) or (path.exists() and "/" in name):
-        return str(path.resolve())
-    return str(path) if path.is_dir() and (path / "open_clip_config.json").exists() else name
+        return str(absolute(path).resolve())
+    is_model = path.is_dir() and (path / "open_clip_config.json").exists()
+    return str(absolute(path)) if is_model else name
 
 
 def check_together(config: RunConfig, *, said_by: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import InvalidInput
+from clipsearch.privacy import load_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +27,14 @@ def draw_curves(
     `guessing` is the loss of a model that knows nothing, ln(batch) for the softmax loss.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        load_matplotlib()
     except ImportError as error:
         raise InvalidInput(
             "drawing curves needs matplotlib: pip install 'clipsearch[train]'"
         ) from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     panels = [panel for panel in _PANELS if any(_series(metrics, name)[0] for name, *_ in panel[1])]
     if not panels:
         return

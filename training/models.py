@@ -21,6 +21,7 @@ from clipsearch.model_config import check_config
 from clipsearch.model_files import CONFIG_NAME, TOKENIZER_NAME, one_line, read_json
 from clipsearch.model_loading import DEFAULT_CONTEXT_LENGTH, load_model, locate_model
 from clipsearch.models import resolve_model
+from clipsearch.settings import expanded
 from clipsearch.text_tokenizer import TextTokenizer, clip_tokenizer, folder_tokenizer
 from clipsearch.training.bag_of_words import (
     bag_of_words_config,
@@ -167,7 +168,7 @@ def read_design(name: str) -> Design:
     A file holds open_clip's model configuration, by itself or as `model_cfg` beside a
     `preprocess_cfg`. Raises UnknownModel or ModelError.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if (CONFIGS / f"{name}.json").is_file():
         path = CONFIGS / f"{name}.json"
     elif path.is_dir():

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from clipsearch.privacy import load_matplotlib
+
 SIDE = 150  # pixels of a photo
 _GAP, _CAPTION = 8, 230
 _MOST_LETTERS = 1000  # of a caption: more than there is room for
@@ -125,9 +127,11 @@ def _paste(
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Return matplotlib's own DejaVu, which has most alphabets, else Pillow's."""
     try:
-        import matplotlib
+        load_matplotlib()
     except ImportError:
         return ImageFont.load_default(size)  # type: ignore[return-value]
+    import matplotlib
+
     return ImageFont.truetype(
         str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
     )

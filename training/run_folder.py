@@ -64,6 +64,7 @@ class RunFolder:
         self._undrawn = False  # whether anything was logged since the curves were drawn
         self._drawn_at = -math.inf
         self._drawing_seconds = 0.0
+        self._made: list[Path] = []  # folders that were not there before, the innermost first
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, *, writes: bool = True) -> RunFolder:
@@ -82,6 +83,7 @@ class RunFolder:
         try:
             if path.exists() and any(path.iterdir()):
                 raise InvalidInput(f"{path} is not empty and holds no run; name another --out")
+            folder._made = [place for place in (path, *path.parents) if not place.exists()]
             folder.checkpoints.mkdir(parents=True)
         except OSError as error:
             raise InvalidInput(f"can't make the folder {path}: {error.strerror}") from error
@@ -199,7 +201,7 @@ class RunFolder:
             return
         for name in (CONFIG_NAME, "git.json"):
             (self.path / name).unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.path):
+        for folder in (self.checkpoints, *self._made):
             with suppress(OSError):  # somebody put something there meanwhile
                 folder.rmdir()
 
@@ -272,7 +274,10 @@ def git_state(folder: Path) -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20
+                ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=20,
             )
         except (OSError, subprocess.TimeoutExpired):  # no git on this machine
             return None

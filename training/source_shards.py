@@ -21,6 +21,7 @@ from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
 from clipsearch.file_reading import in_words
 from clipsearch.image_opening import LARGEST_FILE, is_image_name
+from clipsearch.settings import expanded
 from clipsearch.training.samples import (
     BadSample,
     Sample,
@@ -217,7 +218,7 @@ def matching_shards(pattern: str) -> list[Path]:
         if not found:
             raise InvalidInput(f"no file fits {part}")
         paths += found
-    return [Path(path).expanduser() for path in dict.fromkeys(paths)]
+    return [expanded(path) for path in dict.fromkeys(paths)]
 
 
 def _without_braces(pattern: str) -> list[str]:

@@ -9,17 +9,22 @@ import warnings
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
-    from clipsearch.cli.ending import end_with_error
+    from clipsearch.cli.ending import end_with_error, end_with_fault, open_closed_streams
     from clipsearch.errors import ClipsearchError
+    from clipsearch.settings import leave_a_deleted_folder
 
     # Libraries warn of what they mend themselves (odd EXIF data, say): nothing a user can act on.
     warnings.simplefilter("ignore")
+    open_closed_streams()
+    leave_a_deleted_folder()
     try:
         _run(sys.argv[1:])
     except ClipsearchError as error:
         end_with_error(error)
     except KeyboardInterrupt:  # before the app could see it
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - 1 would mean "nothing found"
+        end_with_fault(error)
 
 
 def _run(arguments: list[str]) -> None:

@@ -18,7 +18,7 @@ from clipsearch.cli.watch_command import watch
 
 EXIT_CODES = (
     "Exit codes: 0 found or done, 1 nothing found (check: problems found), 2 bad usage or "
-    "input, 3 the library can't be used, 130 or 143 interrupted."
+    "input, 3 the library can't be used, 70 a fault of clipsearch, 130 or 143 interrupted."
 )
 
 # Help without Rich: it would take longer than all the rest of `clipsearch --help`.

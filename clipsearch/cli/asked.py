@@ -21,7 +21,7 @@ def understand(asked: str, *, text: bool = False, image: bool = False) -> str | 
     """
     if text:
         return asked
-    if image or asked == STANDARD_INPUT or is_address(asked) or _is(_holds_bytes, asked):
+    if image or asked == STANDARD_INPUT or is_address(asked) or is_a_file(asked):
         return given_picture(asked)
     if _looks_like_a_file(asked):
         raise InvalidInput(f"there is no file {asked}; --text searches for it as words")
@@ -47,8 +47,9 @@ def given_picture(asked: str) -> Path | bytes:
     return read_whole(path, _most(), pipes=True)[0] if _is(Path.is_fifo, asked) else path
 
 
-def _holds_bytes(path: Path) -> bool:
-    return path.exists() and not path.is_dir()
+def is_a_file(asked: str) -> bool:
+    """Tell whether what was asked for is the name of something that holds bytes."""
+    return _is(lambda path: path.exists() and not path.is_dir(), asked)
 
 
 def _is(kind: Callable[[Path], bool], asked: str) -> bool:

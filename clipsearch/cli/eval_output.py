@@ -11,6 +11,7 @@ from clipsearch.cli.ending import say
 from clipsearch.cli.output import json_line, write_out, write_rows
 from clipsearch.cli.printable import printable, shown_count
 from clipsearch.errors import InvalidInput
+from clipsearch.settings import from_here
 
 if TYPE_CHECKING:
     from clipsearch.training.evaluation.compare import Comparison
@@ -31,8 +32,9 @@ def check_places(json: str | None, plot: Path | None) -> None:
         path = Path(name)
         if path.is_dir():
             raise InvalidInput(f"{path} is a folder: name a file to write")
-        if not path.absolute().parent.is_dir():
-            raise InvalidInput(f"can't write {path}: there is no folder {path.absolute().parent}")
+        folder = from_here(path).parent
+        if not folder.is_dir():
+            raise InvalidInput(f"can't write {path}: there is no folder {folder}")
     if plot is not None and plot.suffix.lower() != ".png":
         raise InvalidInput(f"a plot is a PNG file: name it {plot.with_suffix('.png')}")
     if plot is not None:

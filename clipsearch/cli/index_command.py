@@ -15,6 +15,7 @@ from clipsearch.cli.options import (
 )
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
+from clipsearch.settings import expanded
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -116,7 +117,7 @@ def index(
     )
     with stopping() as stop:
         try:
-            with _open(library, paths or [], device) as lib, showing_progress() as progress:
+            with _open(library, paths or [], model, device) as lib, showing_progress() as progress:
                 report = lib.index(
                     paths or None,
                     model=model,
@@ -132,13 +133,14 @@ def index(
         end_if_stopped(stop)
 
 
-def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
+def _open(folder: Path | None, paths: list[Path], model: str | None, device: Device) -> "Library":
     """Open the library, making it only if there is something to put into it."""
     from clipsearch.library import Library
 
     missing = next((path for path in paths if not _is_there(path)), None)
     try:
-        lib = Library(folder, create=bool(paths) and missing is None, device=device.value)
+        here = [] if missing else paths
+        lib = Library.for_indexing(folder, here, model=model, device=device.value)
     except LibraryNotFound:
         if missing is None:
             raise
@@ -151,8 +153,8 @@ def _open(folder: Path | None, paths: list[Path], device: Device) -> "Library":
 
 def _is_there(path: Path) -> bool:
     try:
-        return path.expanduser().exists()
-    except (OSError, RuntimeError) as error:  # too long a name, no access, no such user
+        return expanded(path).exists()
+    except OSError as error:  # too long a name, no access
         raise InvalidInput(f"can't look at {path}: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 # Control characters, direction overrides, line separators, and bytes that are not UTF-8.
@@ -27,16 +28,16 @@ def _escaped(character: str) -> str:
 def short_path(path: Path) -> str:
     """Return the path as seen from here or from home where that is shorter."""
     said = [str(path)]
-    for folder, prefix in ((_here(), ""), (Path.home(), f"~{os.sep}")):
+    for folder, prefix in ((_found(Path.cwd), ""), (_found(Path.home), f"~{os.sep}")):
         if folder and path.is_relative_to(folder):
             said.append(prefix + str(path.relative_to(folder)))
     return min(said, key=len)
 
 
-def _here() -> Path | None:
+def _found(folder: Callable[[], Path]) -> Path | None:
     try:
-        return Path.cwd()
-    except FileNotFoundError:  # the working folder was removed
+        return folder()
+    except (OSError, RuntimeError):  # the working folder was removed; a user without a home
         return None
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipsearch.cli.asked import STANDARD_INPUT, given_picture, understand
+from clipsearch.cli.asked import STANDARD_INPUT, given_picture, is_a_file, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.output import Shape, show_hits
 from clipsearch.cli.printable import shown_count
@@ -97,32 +97,38 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
     from clipsearch.library import Library
 
     library = Library(search.library, read_only=True, device=search.device)
-    with library, _naming(search.asked):
+    with library:
         meant = _meant(search) if meant is None else meant
         find = library.query if search.command == "query" else library.similar
-        hits = find(
-            meant,
-            k=search.top,
-            model=search.model,
-            min_score=search.min_score,
-            include_away=search.include_away,
-            exact=search.exact,
-        )
+        with _naming(search):
+            hits = find(
+                meant,
+                k=search.top,
+                model=search.model,
+                min_score=search.min_score,
+                include_away=search.include_away,
+                exact=search.exact,
+            )
         return Found(hits, library.left_out)
 
 
 def _meant(search: Search) -> str | Path | bytes:
-    with _naming(search.asked):
+    with _naming(search):
         if search.command == "similar":
             return given_picture(search.asked)
         return understand(search.asked, text=search.text, image=search.image)
 
 
 @contextmanager
-def _naming(asked: str) -> Iterator[None]:
-    """Say which picture it is that can't be read."""
+def _naming(search: Search) -> Iterator[None]:
+    """Say which picture it is that can't be read; and the way out, if words were meant."""
+    given = search.command != "query" or search.text or search.image
+    hint = "" if given or not is_a_file(search.asked) else "; --text searches for it as words"
     try:
         yield
     except UnreadableImage as error:
+        asked = search.asked
         name = "the picture on standard input" if asked == STANDARD_INPUT else shown_address(asked)
-        raise InvalidInput(f"can't search with {name}: {error}") from error
+        raise InvalidInput(f"can't search with {name}: {error}{hint}") from error
+    except InvalidInput as error:  # it may not be read, say
+        raise InvalidInput(f"{error}{hint}") from error

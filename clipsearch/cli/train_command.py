@@ -9,6 +9,7 @@ import typer
 from clipsearch.cli.ending import say
 from clipsearch.cli.options import Device, VerboseOption
 from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.settings import from_here
 
 if TYPE_CHECKING:
     from clipsearch.training.averaging import MixResult
@@ -185,13 +186,12 @@ def _gather(
     else:
         source = config_file.find_config(name or DEFAULT_RECIPE)
     run_config = config_file.read_config(source)
-    here = Path.cwd()
     for option, values in given.items():
         table, value = next(iter(values.items()))
         first = next(iter(value.values())) if isinstance(value, dict) else value
         if first is not None and first != []:
             run_config = config_file.with_values(
-                run_config, {table: value}, said_by=option, folder=here
+                run_config, {table: value}, said_by=option, folder=Path()
             )
     run_config = config_file.with_settings(run_config, settings)
     config_file.check_together(run_config, said_by=str(source))
@@ -221,6 +221,7 @@ def _run(config: "RunConfig", out: Path, *, resume: bool) -> None:
     from clipsearch.training.run_folder import RunFolder, is_first_process, require_packages
     from clipsearch.training.trainer import train_run
 
+    from_here(out)  # before any work
     first = is_first_process()
     config = require_packages(config, say if first else lambda line: None)
     # torchrun passes on the Ctrl-C that its processes had already.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch.errors import InvalidInput
+from clipsearch.privacy import load_matplotlib
 from clipsearch.training.evaluation.compare import Comparison
 from clipsearch.training.evaluation.ranks import Figure, Name, metrics_of
 from clipsearch.training.evaluation.results import Evaluation
@@ -25,7 +26,7 @@ _GREY = COLOURS[-1]
 def check_can_plot() -> None:
     """Raise InvalidInput where matplotlib is missing."""
     try:
-        import matplotlib.figure  # noqa: F401
+        load_matplotlib()
     except ImportError as error:
         raise InvalidInput("plots need matplotlib: pip install 'clipsearch[train]'") from error
 
