@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
+    LibraryClosed,
     LibraryDamaged,
     LibraryError,
     LibraryIncompatible,
@@ -53,6 +54,7 @@ __all__ = [
     "IndexReport",
     "InvalidInput",
     "Library",
+    "LibraryClosed",
     "LibraryDamaged",
     "LibraryError",
     "LibraryIncompatible",

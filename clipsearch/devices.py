@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -12,12 +13,18 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+def check_device(name: str) -> str:
+    """Return the name of a device; raises InvalidInput for one that there is nowhere."""
+    if not isinstance(name, str) or name not in DEVICES:
+        raise InvalidInput(f"no device is called {shown(name)}; choose {', '.join(DEVICES)}")
+    return name
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of this name; auto takes the fastest. Raises InvalidInput."""
     import torch
 
-    if name not in DEVICES:
-        raise InvalidInput(f"no device is called {name!r}; choose {', '.join(DEVICES)}")
+    check_device(name)
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((device for device, there in present.items() if there), "cpu")

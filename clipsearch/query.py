@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.arguments import file_path, shown
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -25,9 +26,15 @@ Query: TypeAlias = str | Picture
 
 
 def checked_text(text: str) -> str:
-    """Return the text of a query; raises InvalidInput when there is nothing in it."""
+    """Return the text of a query; raises InvalidInput when there is nothing in it, or no text."""
     if not text.strip():
         raise InvalidInput("the query is empty: say what the photo shows")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"the query {shown(text)} is no text: it holds what is no character"
+        ) from error
     return text
 
 
@@ -37,7 +44,7 @@ def picture_bytes(picture: Picture) -> bytes | None:
         return picture
     if isinstance(picture, Path):
         try:
-            return picture.expanduser().read_bytes()
+            return file_path(picture).expanduser().read_bytes()
         except OSError as error:
             raise InvalidInput(f"can't read {picture}: {error.strerror or error}") from error
     return None

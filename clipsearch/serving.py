@@ -97,7 +97,7 @@ class Searcher:
 
 
 class _Lane:
-    """One thread with the library open: a connection to the catalog belongs to one."""
+    """One thread with the library open, so that another may be opened in its place."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from clipsearch.arguments import file_path
+
 LIBRARY_VARIABLE = "CLIPSEARCH_LIBRARY"
 
 
@@ -20,8 +22,11 @@ def library_folder(folder: str | Path | None) -> Path:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return the path made absolute and free of `..`, links kept as the user named them."""
-    path = Path(path)
+    """Return the path made absolute and free of `..`, links kept as the user named them.
+
+    Raises InvalidInput for what is no path.
+    """
+    path = file_path(path)
     with contextlib.suppress(RuntimeError):  # ~name, and no user has this name
         path = path.expanduser()
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links

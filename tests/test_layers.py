@@ -13,7 +13,9 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 # module (or package) -> what it may import of clipsearch
 ALLOWED = {
     "errors": set(),
-    "settings": set(),
+    "arguments": {"errors"},
+    "search_options": {"arguments"},
+    "settings": {"arguments"},
     "unit_length": set(),
     "index": {"errors", "index", "unit_length"},
     "image_files": {"errors", "index", "image_opening"},

@@ -1,0 +1,97 @@
+"""What a caller gives, checked: what can't be meant is InvalidInput, never an error of some depth.
+
+Numbers may be numpy's; they come back as Python's, for SQLite and JSON know no others.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clipsearch.errors import InvalidInput
+
+_T = TypeVar("_T")
+_BOOLEANS = ("bool", "bool_")  # Python's and numpy's: each is an integer, too, or nearly
+_SHOWN = 60  # characters of a value
+
+
+def whole(value: object, name: str, *, least: int) -> int:
+    """Return an integer, of any type and size."""
+    if type(value).__name__ not in _BOOLEANS:
+        try:
+            number = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+        else:
+            if number < least:
+                raise InvalidInput(f"{name} must be at least {least}, not {shown(value)}")
+            return number
+    raise InvalidInput(f"{name} must be a whole number, not {shown(value)}")
+
+
+def finite(value: object, name: str) -> float:
+    """Return a number that is neither infinite nor NaN."""
+    if isinstance(value, numbers.Real) and type(value).__name__ not in _BOOLEANS:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise InvalidInput(f"{name} must be a finite number, not {shown(value)}")
+
+
+def above_zero(value: object, name: str) -> float:
+    """Return a finite number above 0."""
+    number = finite(value, name)
+    if number <= 0:
+        raise InvalidInput(f"{name} must be above 0, not {shown(value)}")
+    return number
+
+
+def yes_or_no(value: object, name: str) -> bool:
+    """Return a bool; other values that Python takes for one are rather a slip."""
+    if type(value).__name__ not in _BOOLEANS:
+        raise InvalidInput(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
+def listed(values: Iterable[_T], name: str) -> list[_T]:
+    """Return what is given one by one as a list."""
+    try:
+        return list(values)
+    except TypeError as error:
+        raise InvalidInput(f"{name} must be a list, not {shown(values)}") from error
+
+
+def file_path(value: object, name: str = "a path") -> Path:
+    """Return a path that a file can have, whether there is one or not."""
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        raise InvalidInput(f"{name} must be a str or Path, not {shown(value)}")
+    path = Path(value)
+    check_name(str(path), name)
+    return path
+
+
+def check_name(value: str, name: str) -> None:
+    """Raise InvalidInput for text that the system can't take as a name."""
+    try:
+        if b"\0" not in os.fsencode(value):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InvalidInput(f"{name} can't be {shown(value)}: no file has such a name")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of too many digits to be written out
+        return "so large a number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
