@@ -17,6 +17,7 @@ from clipsearch.errors import InvalidInput
 
 _T = TypeVar("_T")
 _BOOLEANS = ("bool", "bool_")  # Python's and numpy's: each is an integer, too, or nearly
+_LONGEST_PATH = 4096 if os.name == "posix" else 32767  # bytes, of any system
 _SHOWN = 60  # characters of a value
 
 
@@ -71,21 +72,23 @@ def listed(values: Iterable[_T], name: str) -> list[_T]:
 
 def file_path(value: object, name: str = "a path") -> Path:
     """Return a path that a file can have, whether there is one or not."""
-    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise InvalidInput(f"{name} must be a str or Path, not {shown(value)}")
-    path = Path(value)
-    check_name(str(path), name)
-    return path
-
-
-def check_name(value: str, name: str) -> None:
-    """Raise InvalidInput for text that the system can't take as a name."""
     try:
-        if b"\0" not in os.fsencode(value):
-            return
-    except UnicodeEncodeError:
-        pass
-    raise InvalidInput(f"{name} can't be {shown(value)}: no file has such a name")
+        encoded = os.fsencode(value)
+    except UnicodeEncodeError:  # half a character
+        encoded = b"\0"
+    if b"\0" in encoded or len(encoded) > _LONGEST_PATH:
+        raise InvalidInput(f"{name} can't be {shown(value)}: no file has such a name")
+    return Path(value)
+
+
+def model_name(value: object) -> str | Path | None:
+    """Return what names a model; None for `auto`, which is what is there."""
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return None
+    path = file_path(value, "a model")
+    return value if isinstance(value, str) else path
 
 
 def shown(value: Any) -> str:

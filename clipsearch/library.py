@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import listed, shown, yes_or_no
+from clipsearch.arguments import listed, model_name, shown, yes_or_no
 from clipsearch.away import away_folders, is_away
 from clipsearch.devices import check_device
 from clipsearch.errors import (
@@ -148,8 +148,8 @@ class Library:
             LibraryLocked: another process or thread is indexing into this library.
         """
         self._store.check_open()
-        given = [self._checked_root(path) for path in paths or ()]
-        model = None if model == "auto" else model
+        given = [self._checked_root(path) for path in _listed_paths(paths)]
+        model = model_name(model)
 
         def roots(changes_model: bool) -> list[Path]:
             return self._roots(given, everything=changes_model)
@@ -173,7 +173,7 @@ class Library:
         Otherwise like `index`.
         """
         known = [folder.path for folder in self._store.catalog.folders()]
-        ours = {path for path in map(absolute, paths) if is_away(path, known)}
+        ours = {path for path in map(absolute, _listed_paths(paths)) if is_away(path, known)}
         roots = sorted(path for path in ours if ours.isdisjoint(path.parents))
         return self._run(
             lambda _: roots, None, options, progress, stop, wait=wait, keep_decoders=True
@@ -334,7 +334,7 @@ class Library:
         self._store.check_open()
         self._check_writable()
         with self._store.writing():
-            forgotten = sum(self._forget(absolute(path)) for path in paths)
+            forgotten = sum(self._forget(absolute(path)) for path in _listed_paths(paths))
             for row in self._store.catalog.models():
                 self._store.refresh_vectors(row.id)
         return forgotten
@@ -492,7 +492,7 @@ class Library:
         current = self._store.catalog.current_model(count_to=1)
         if current is None:
             raise self._empty()
-        if model is None or model == "auto":
+        if model is None:
             return current
         name = resolve_model(model).name
         rows = [row for row in self._store.catalog.models() if row.identity.name == name]
@@ -554,6 +554,10 @@ class Library:
             index=self._store.index_info(current.id) if current else None,
             disk_bytes=_disk_bytes(self.folder),
         )
+
+
+def _listed_paths(paths: Iterable[str | Path] | None) -> list[str | Path]:
+    return [] if paths is None else listed(paths, "paths")
 
 
 def _index_options(options: object) -> IndexOptions:

@@ -142,7 +142,7 @@ def resolve_model(name: str | Path) -> ModelSource:
     a `Path` is never anything else. Raises UnknownModel, whose message lists the choices, and
     InvalidInput for what is no name at all.
     """
-    path = str(file_path(name, "a model"))
+    path = file_path(name, "a model")
     name = name if isinstance(name, str) else f"{LOCAL_PREFIX}{path}"
     if name == "builtin":
         return ModelSource(name, f"{LOCAL_PREFIX}{BUILTIN_FOLDER}")

@@ -67,6 +67,8 @@ def opened_picture(picture: Picture, shrink_to: int | None) -> PIL.Image.Image:
     import PIL.Image
 
     if isinstance(picture, PIL.Image.Image):
+        if not all(picture.size):
+            raise InvalidInput("the picture has no pixels")
         return upright_rgb(picture)
     raise InvalidInput(f"a query is text, a path, bytes or a picture, not {type(picture).__name__}")
 
