@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,6 +89,7 @@ class Library:
         self.device = check_device(device)
         create, read_only = yes_or_no(create, "create"), yes_or_no(read_only, "read_only")
         self._of_thread = threading.local()  # .left_out
+        self._process = os.getpid()
         self._read_only = read_only
         self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
         self._models = LoadedModels(self.folder / "models", device)
@@ -95,6 +97,8 @@ class Library:
 
     def close(self) -> None:
         """Close the catalog and let go of the models; a second time does nothing."""
+        if os.getpid() != self._process:
+            return  # in a fork: the threads of its models are not here, and would be waited for
         self._store.close()
         self._end_decoders()
         self._models.clear()
@@ -435,7 +439,8 @@ class Library:
         row = self._searchable_model(options.model)
         vectors = _as_vectors(queries)
         photos = self._store.catalog.embedded_by(row.id, count_to=options.k)
-        if options.k > photos and options.k * len(vectors) > _MOST_PADDED:
+        rows = vectors.shape[0] if vectors.ndim == 2 else 0
+        if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
             raise InvalidInput(f"k is {shown(k)}, but there are only {photos} photos")
         without = self._left_out(options)
         return self._store.search(row.id, vectors, options.k, without=without, exact=options.exact)

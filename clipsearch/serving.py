@@ -24,6 +24,7 @@ from clipsearch import __version__
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
+    LibraryClosed,
     LibraryError,
     LibraryLocked,
     LibraryNotFound,
@@ -110,7 +111,11 @@ class _Lane:
         self._thread.submit(self._warm_up).result()
 
     def answer(self, question: Question) -> Answer:
-        return self._thread.submit(self._answer, question).result()
+        try:
+            answer = self._thread.submit(self._answer, question)
+        except RuntimeError as error:
+            raise LibraryClosed(f"{self._folder}: the server ends") from error
+        return answer.result()
 
     def close(self) -> None:
         self._thread.submit(self._let_go)
