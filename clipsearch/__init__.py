@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
+    LibraryClosed,
     LibraryDamaged,
     LibraryError,
     LibraryIncompatible,
@@ -57,6 +58,7 @@ __all__ = [
     "IndexReport",
     "InvalidInput",
     "Library",
+    "LibraryClosed",
     "LibraryDamaged",
     "LibraryError",
     "LibraryIncompatible",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipsearch.arguments import yes_or_no
 from clipsearch.index.backup import BackupReport, RestoreReport, back_up, restore
 from clipsearch.settings import absolute, library_folder
 
@@ -20,7 +21,7 @@ def backup_library(
         LibraryDamaged: the library should be repaired first.
         LibraryError: there is no library, or the disk refuses.
     """
-    return back_up(library_folder(folder), absolute(file), replace=replace)
+    return back_up(library_folder(folder), absolute(file), replace=yes_or_no(replace, "replace"))
 
 
 def restore_library(file: str | Path, folder: str | Path | None) -> RestoreReport:

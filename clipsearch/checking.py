@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipsearch.arguments import yes_or_no
 from clipsearch.away import away_folders, is_away
 from clipsearch.errors import LibraryDamaged, ModelError
 from clipsearch.index.checking import (
@@ -85,6 +86,8 @@ def check_library(
     """
     started = time.perf_counter()
     place = library_folder(folder)
+    files, hashes = yes_or_no(files, "files"), yes_or_no(hashes, "hashes")
+    repair = yes_or_no(repair, "repair")
     look = _Look(place, files or hashes, hashes, progress or (lambda _: None))
     parts = look.at_everything()
     if not repair:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
+from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, UnfitMachine
 from clipsearch.settings import current_folder_is_gone
 
@@ -18,6 +19,13 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 PRECISION_VARIABLE = "CLIPSEARCH_PRECISION"
 
 
+def check_device(name: str) -> str:
+    """Return the name of a device; raises InvalidInput for one that there is nowhere."""
+    if not isinstance(name, str) or name not in DEVICES:
+        raise InvalidInput(f"no device is called {shown(name)}; choose {', '.join(DEVICES)}")
+    return name
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of this name; auto takes the fastest.
 
@@ -26,8 +34,7 @@ def choose_device(name: str = "auto") -> torch.device:
     _start_torch()
     import torch
 
-    if name not in DEVICES:
-        raise InvalidInput(f"no device is called {name!r}; choose {', '.join(DEVICES)}")
+    check_device(name)
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((device for device, there in present.items() if there), "cpu")

@@ -11,7 +11,8 @@ ClipsearchError
     ├── LibraryNotFound     nothing there yet, or nothing in it
     ├── LibraryIncompatible made by a newer clipsearch, or no library at all
     ├── LibraryDamaged      the catalog can't be read
-    ├── LibraryLocked       another process is writing
+    ├── LibraryLocked       another process or thread is writing
+    ├── LibraryClosed       it was closed, or opened by the process that this one was forked from
     └── LibraryReadOnly     writing was asked for where it is not possible
 
 `exit_code` is what the command line ends with.
@@ -69,7 +70,11 @@ class LibraryDamaged(LibraryError):
 
 
 class LibraryLocked(LibraryError):
-    """Another process is writing to the library."""
+    """Another process or thread is writing to the library."""
+
+
+class LibraryClosed(LibraryError):
+    """The library was closed, or opened by the process that this one was forked from."""
 
 
 class LibraryReadOnly(LibraryError):

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import as_list, texts_given
+from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
 from clipsearch.away import away_folders, is_away
-from clipsearch.errors import InvalidInput, LibraryNotFound, LibraryReadOnly, ModelError
+from clipsearch.devices import check_device
+from clipsearch.errors import (
+    InvalidInput,
+    LibraryError,
+    LibraryNotFound,
+    LibraryReadOnly,
+    ModelError,
+)
 from clipsearch.index.changes import Change, ForgetFailure, ForgetFolder, Gone
 from clipsearch.index.records import Failure, Folder, ModelRow
 from clipsearch.index.store import Store
@@ -36,15 +47,25 @@ from clipsearch.results import (
     IndexReport,
     LibraryInfo,
 )
+from clipsearch.search_options import SearchOptions
 from clipsearch.settings import absolute_paths, given_path, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.encoder import Encoder
     from clipsearch.indexing import Decoders, IndexRun
 
+# Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
+_MOST_PADDED = 10_000_000
+
 
 class Library:
-    """A folder with a catalog of photos, their embeddings and what is needed to search them."""
+    """A folder with a catalog of photos, their embeddings and what is needed to search them.
+
+    Any thread may use it, and many at the same time: searches go on while one thread indexes. A
+    second that wants to write gets LibraryLocked, or waits where it says so. `close` waits for
+    nobody: what other threads have begun ends with its answer or LibraryClosed, as does everything
+    that is asked later. It is of one process: LibraryClosed in a fork, and it can't be pickled.
+    """
 
     def __init__(
         self,
@@ -63,11 +84,14 @@ class Library:
             device: where photos are encoded: auto, cpu, cuda or mps.
 
         Raises:
+            InvalidInput: no library can have this name, or there is no such device.
             LibraryError: it is missing, damaged, no library, or made by a newer clipsearch.
         """
         self.folder = library_folder(folder)
-        self.device = device
-        self.left_out: list[AwayFolder] = []  # what was away in the last search, and so left out
+        self.device = check_device(device)
+        create, read_only = yes_or_no(create, "create"), yes_or_no(read_only, "read_only")
+        self._of_thread = threading.local()  # .left_out
+        self._process = os.getpid()
         self._read_only = read_only
         self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
         self._models = LoadedModels(self.folder / "models", device)
@@ -102,12 +126,15 @@ class Library:
         return library
 
     def close(self) -> None:
-        """Close the catalog and let go of the models."""
+        """Close the catalog and let go of the models; a second time does nothing."""
+        if os.getpid() != self._process:
+            return  # in a fork: the threads of its models are not here, and would be waited for
+        self._store.close()
         self._end_decoders()
         self._models.clear()
-        self._store.close()
 
     def __enter__(self) -> Library:
+        self._store.check_open()
         return self
 
     def __exit__(
@@ -118,13 +145,25 @@ class Library:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied, or sent to another process."""
+        raise LibraryError(
+            f"an open library can't be copied or pickled: open it where it is needed, with "
+            f"Library({str(self.folder)!r})"
+        )
+
+    @property
+    def left_out(self) -> list[AwayFolder]:
+        """What was away in the last search of this thread, and so left out."""
+        return list(getattr(self._of_thread, "left_out", ()))
+
     # indexing
 
     def index(
         self,
         paths: str | Path | Iterable[str | Path] | None = None,
         *,
-        model: str | None = None,
+        model: str | Path | None = None,
         options: IndexOptions | None = None,
         progress: Callable[[IndexProgress], None] | None = None,
         stop: Callable[[], bool] | None = None,
@@ -135,25 +174,23 @@ class Library:
         Takes several paths, or one. A `model` other than the library's embeds every known photo
         again, beside the old embeddings; queries change over when that is complete. `stop` is
         asked between photos: once it is true, what was begun is saved and the report says that it
-        was interrupted. With `wait`, another process that is indexing is waited for.
+        was interrupted. With `wait`, another process or thread that is indexing is waited for.
 
         Raises:
             InvalidInput: a path is not there.
             ModelError: the model can't be loaded; what was indexed stays.
-            LibraryLocked: another process is indexing into this library.
+            LibraryLocked: another process or thread is indexing into this library.
         """
+        self._store.check_open()
         given = None
         if paths is not None:
             given = [self._checked_root(path) for path in absolute_paths(paths)]
-        model = None if model == "auto" else model
+        model = model_name(model)
 
         def roots(changes_model: bool) -> list[Path]:
             return self._roots(given or [], everything=changes_model or given is None)
 
-        try:
-            return self._run(roots, model, options, progress or (lambda _: None), stop, wait)
-        finally:
-            self._end_decoders()
+        return self._run(roots, model, options, progress, stop, wait=wait, keep_decoders=False)
 
     def update(
         self,
@@ -172,57 +209,85 @@ class Library:
         update, until `close`. Otherwise like `index`.
         """
         given = absolute_paths(paths)
-        tell = progress or (lambda _: None)
+        return self._run(
+            lambda _: self._known(given),
+            None,
+            options,
+            progress,
+            stop,
+            wait=wait,
+            keep_decoders=True,
+        )
+
+    @contextmanager
+    def _decoding(self, *, keep: bool) -> Iterator[Decoders]:
+        """Lend the one run under way the processes that decode; end them unless all goes well."""
+        from clipsearch.indexing import Decoders
+
+        decoders, self._decoders = self._decoders or Decoders(), None
+        kept = False
         try:
-            return self._run(lambda _: self._known(given), None, options, tell, stop, wait)
-        except BaseException:
-            self._end_decoders()
-            raise
+            yield decoders
+            kept = keep
+        finally:
+            if kept:
+                self._decoders = decoders
+            else:
+                decoders.close()
+            if self._store.closed:  # meanwhile, by another thread
+                self._end_decoders()
 
     def _end_decoders(self) -> None:
-        if self._decoders is not None:
-            self._decoders.close()
+        decoders, self._decoders = self._decoders, None
+        if decoders is not None:
+            decoders.close()
 
     def _run(
         self,
         roots_for: Callable[[bool], list[Path]],
-        model: str | None,
+        model: str | Path | None,
         options: IndexOptions | None,
-        progress: Callable[[IndexProgress], None],
+        progress: Callable[[IndexProgress], None] | None,
         stop: Callable[[], bool] | None,
+        *,
         wait: bool,
+        keep_decoders: bool,
     ) -> IndexReport:
-        from clipsearch.indexing import Decoders, IndexRun
+        from clipsearch.indexing import IndexRun
         from clipsearch.preprocessing import Preprocessing
 
-        if self._read_only:
-            raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
+        self._check_writable()
+        options = IndexOptions() if options is None else _index_options(options)
+        wait = yes_or_no(wait, "wait")
+        tell = progress or (lambda _: None)
         started = time.perf_counter()
-        self._decoders = self._decoders or Decoders()
         notes: list[str] = []
 
         def note(line: str) -> None:
             notes.append(line)
-            progress(IndexProgress("loading model", 0, 0, line))
+            tell(IndexProgress("loading model", 0, 0, line))
 
         def waiting(line: str) -> None:
-            progress(IndexProgress("waiting", 0, 0, line))
+            tell(IndexProgress("waiting", 0, 0, line))
 
-        with self._store.writing(wait=wait, stop=stop, waiting=waiting):
+        with (
+            self._store.writing(wait=wait, stop=stop, waiting=waiting),
+            self._decoding(keep=keep_decoders) as decoders,
+        ):
             self._store.join_double_slashes()
             current = self._store.catalog.current_model(count_to=0)
             source = self._source_for_indexing(model, current, note)
             # A model asked for by name is loaded at once: only its weights say if it is the same.
-            loaded = self._models.load(source) if model else None
+            loaded = self._models.load(source) if model is not None else None
             identity = loaded.identity if loaded else current.identity if current else None
             run = IndexRun(
                 self._store,
                 self._model_id(loaded) if loaded else current.id if current else None,
                 lambda: self._load_for_run(loaded, source, current),
                 preprocessing=Preprocessing.from_json(identity.preprocessing) if identity else None,
-                decoders=self._decoders,
-                options=options or IndexOptions(),
-                progress=progress,
+                decoders=decoders,
+                options=options,
+                progress=tell,
                 stop=stop or (lambda: False),
             )
             changes_model = bool(loaded and current and run.model_id != current.id)
@@ -231,14 +296,18 @@ class Library:
             self._finish_run(run, roots, current)
         return _report(run, source.name, notes, time.perf_counter() - started)
 
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
+
     def _checked_root(self, root: Path) -> Path:
         known = [folder.path for folder in self._store.catalog.folders()]
         return _check_root(root, self.folder, known)
 
     def _source_for_indexing(
-        self, model: str | None, current: ModelRow | None, note: Callable[[str], None]
+        self, model: str | Path | None, current: ModelRow | None, note: Callable[[str], None]
     ) -> ModelSource:
-        if model:
+        if model is not None:
             return resolve_model(model)
         return resolve_model(current.identity.name) if current else default_model(note)
 
@@ -318,9 +387,9 @@ class Library:
         Raises:
             InvalidInput: nothing in the library has one of these paths.
         """
+        self._store.check_open()
         places = absolute_paths(paths)
-        if self._read_only:
-            raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
+        self._check_writable()
         with self._store.writing():
             self._store.join_double_slashes()
             changes = dict.fromkeys(
@@ -351,12 +420,12 @@ class Library:
         query: Query,
         *,
         k: int = 10,
-        model: str | None = None,
+        model: str | Path | None = None,
         min_score: float | None = None,
         include_away: bool = False,
         exact: bool = False,
     ) -> list[Hit]:
-        """Return the k photos nearest to a text or a picture, best first.
+        """Return the k photos nearest to a text or a picture, best first; all, if k is more.
 
         A `str` is text; a picture is a `Path`, the bytes of a file, a Pillow image or a uint8
         array (height, width, 3). `min_score` is the least cosine that counts as found. Photos
@@ -364,20 +433,18 @@ class Library:
         photos are looked at, also in a library so large that its index is approximate (`info`).
 
         Raises:
-            InvalidInput: the query is empty or can't be read.
+            InvalidInput: the query is empty or can't be read, or an option makes no sense.
             LibraryNotFound: the library holds no photos yet.
         """
-        hits = self.query_batch([query], k=k, model=model, include_away=include_away, exact=exact)[
-            0
-        ]
-        return [hit for hit in hits if min_score is None or hit.score >= min_score]
+        options = SearchOptions(k, min_score, include_away, exact, model)
+        return self._search([query], options)[0]
 
     def query_batch(
         self,
         queries: Query | Iterable[Query],
         *,
         k: int = 10,
-        model: str | None = None,
+        model: str | Path | None = None,
         include_away: bool = False,
         exact: bool = False,
     ) -> list[list[Hit]]:
@@ -385,19 +452,15 @@ class Library:
 
         Takes several queries, or one.
         """
-        asked = as_list(queries)
-        row = self._searchable_model(model)
-        if not asked:
-            return []
-        vectors = self._encode(row, asked)
-        return self._hits(row, vectors, _checked_k(k), include_away=include_away, exact=exact)
+        options = SearchOptions(k, None, include_away, exact, model)
+        return self._search(as_list(queries), options)
 
     def similar(
         self,
         image: str | Picture,
         *,
         k: int = 10,
-        model: str | None = None,
+        model: str | Path | None = None,
         min_score: float | None = None,
         include_away: bool = False,
         exact: bool = False,
@@ -407,27 +470,23 @@ class Library:
         A `str` is a path here. The picture itself is known by its content, so only one that comes
         as a file or bytes can be left out.
         """
-        row = self._searchable_model(model)
+        options = SearchOptions(k, min_score, include_away, exact, model)
+        row = self._searchable_model(options.model)
         picture: Picture = given_path(image) if isinstance(image, str) else image
         data = picture_bytes(picture)
         itself = content_hash(data) if data is not None else None
         copies = len(self._store.catalog.photos_by_hash(itself)) if itself else 0
         vectors = self._encode(row, [data if data is not None else picture])
-        k = _checked_k(k)
-        found = self._hits(row, vectors, k + copies, include_away=include_away, exact=exact)[0]
-        others = [hit for hit in found if hit.content_hash != itself][:k]
-        return [
-            _with_rank(hit, rank)
-            for rank, hit in enumerate(others, 1)
-            if min_score is None or hit.score >= min_score
-        ]
+        found = self._hits(row, vectors, replace(options, k=options.k + copies))[0]
+        others = [hit for hit in found if hit.content_hash != itself][: options.k]
+        return [replace(hit, rank=rank) for rank, hit in enumerate(others, 1)]
 
     def search_vectors(
         self,
         queries: NDArray[np.float32],
         *,
         k: int = 10,
-        model: str | None = None,
+        model: str | Path | None = None,
         include_away: bool = False,
         exact: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -435,10 +494,15 @@ class Library:
 
         Rows with fewer than k photos end in -inf and -1.
         """
-        row = self._searchable_model(model)
-        vectors = np.asarray(queries, dtype=np.float32)
-        without = self._left_out(include_away)
-        return self._store.search(row.id, vectors, _checked_k(k), without=without, exact=exact)
+        options = SearchOptions(k, None, include_away, exact, model)
+        row = self._searchable_model(options.model)
+        vectors = _as_vectors(queries)
+        photos = self._store.catalog.embedded_by(row.id, count_to=options.k)
+        rows = vectors.shape[0] if vectors.ndim == 2 else 0
+        if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
+            raise InvalidInput(f"k is {shown(k)}, but there are only {photos} photos")
+        without = self._left_out(options)
+        return self._store.search(row.id, vectors, options.k, without=without, exact=options.exact)
 
     def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts by the library's model, float32 (n, d), unit length.
@@ -457,30 +521,32 @@ class Library:
     def _encode(self, row: ModelRow, queries: Sequence[Query]) -> NDArray[np.float32]:
         return encode_queries(queries, row, self._models, self._store)
 
+    def _search(self, queries: Sequence[Query], options: SearchOptions) -> list[list[Hit]]:
+        row = self._searchable_model(options.model)
+        return self._hits(row, self._encode(row, queries), options) if queries else []
+
     def _hits(
-        self,
-        row: ModelRow,
-        vectors: NDArray[np.float32],
-        k: int,
-        *,
-        include_away: bool,
-        exact: bool,
+        self, row: ModelRow, vectors: NDArray[np.float32], options: SearchOptions
     ) -> list[list[Hit]]:
-        without = self._left_out(include_away)
-        k = self._store.catalog.embedded_by(row.id, count_to=k)  # room is made for k results
+        without = self._left_out(options)
+        least = -np.inf if options.min_score is None else options.min_score
+        # Room is made for k results.
+        k = self._store.catalog.embedded_by(row.id, count_to=options.k)
         with self._store.reading():  # one state of the catalog for vectors and rows
-            scores, ids = self._store.search(row.id, vectors, k, without=without, exact=exact)
+            scores, ids = self._store.search(
+                row.id, vectors, k, without=without, exact=options.exact
+            )
             photos = self._store.catalog.photos(list(set(ids[ids >= 0].tolist())))
         return [
             [
                 Hit.from_record(rank, float(score), photos[int(photo_id)])
                 for rank, (score, photo_id) in enumerate(zip(*found, strict=True), 1)
-                if photo_id >= 0
+                if photo_id >= 0 and score >= least
             ]
             for found in zip(scores, ids, strict=True)
         ]
 
-    def _model_row(self, model: str | None) -> ModelRow:
+    def _model_row(self, model: str | Path | None) -> ModelRow:
         """Return the library's model, or another one it holds embeddings of.
 
         Of the former, `photos` says no more than whether there are any.
@@ -488,7 +554,7 @@ class Library:
         current = self._store.catalog.current_model(count_to=1)
         if current is None:
             raise self._empty()
-        if model is None or model == "auto":
+        if model is None:
             return current
         name = resolve_model(model).name
         rows = [row for row in self._store.catalog.models() if row.identity.name == name]
@@ -503,15 +569,16 @@ class Library:
         hint = "`clipsearch index FOLDER` adds some"
         return LibraryNotFound(f"the library {self.folder} holds no photos yet: {hint}")
 
-    def _searchable_model(self, model: str | None) -> ModelRow:
+    def _searchable_model(self, model: str | Path | None) -> ModelRow:
         row = self._model_row(model)
         if row.photos == 0:
             raise self._empty()
         return row
 
-    def _left_out(self, include_away: bool) -> list[Path]:
-        self.left_out = [] if include_away else self.away()
-        return [folder.path for folder in self.left_out]
+    def _left_out(self, options: SearchOptions) -> list[Path]:
+        away = [] if options.include_away else self.away()
+        self._of_thread.left_out = away
+        return [folder.path for folder in away]
 
     # looking at the library itself
 
@@ -572,16 +639,22 @@ def _check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
     return root
 
 
-def _checked_k(k: int) -> int:
-    if k < 1:
-        raise InvalidInput(f"k must be at least 1, not {k}")
-    return k
+def _index_options(options: object) -> IndexOptions:
+    if not isinstance(options, IndexOptions):
+        raise InvalidInput(f"options must be IndexOptions, not {shown(options)}")
+    return options
 
 
-def _with_rank(hit: Hit, rank: int) -> Hit:
-    from dataclasses import replace
-
-    return replace(hit, rank=rank)
+def _as_vectors(queries: object) -> NDArray[np.float32]:
+    """Return what is given as an array of float32; whether it is of the right shape shows later."""
+    try:
+        with np.errstate(all="ignore"):
+            vectors = np.asarray(queries)
+            if vectors.dtype.kind in "fiu":
+                return vectors.astype(np.float32)
+    except ValueError:  # rows of several lengths
+        pass
+    raise InvalidInput(f"query vectors must be an array of numbers, not {shown(queries)}")
 
 
 def _disk_bytes(folder: Path) -> dict[str, int]:

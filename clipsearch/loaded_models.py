@@ -1,7 +1,8 @@
-"""The encoders in use by one library, each loaded once."""
+"""The encoders in use by one library, each loaded once, whichever threads ask for it."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ class LoadedModels:
     def __init__(self, folder: Path, device: str) -> None:
         self._folder = folder
         self._device = device
+        # Held while one is loaded: who asks for a text never waits for a model of pictures.
+        self._loading = threading.RLock()
+        self._loading_text = threading.Lock()
         self._encoders: dict[str, Encoder] = {}
         self._text_encoders: dict[str, TextEncoder] = {}
         self._ahead: dict[ModelSource, Encoder] = {}  # loaded before they were asked for
@@ -37,10 +41,11 @@ class LoadedModels:
         """Load a model, whatever its weights are now."""
         from clipsearch.encoder import load_encoder
 
-        if source in self._ahead:
-            return self._ahead.pop(source)
-        encoder = load_encoder(source, device=self._device)
-        return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
+        with self._loading:
+            if source in self._ahead:
+                return self._ahead.pop(source)
+            encoder = load_encoder(source, device=self._device)
+            return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
 
     def load_ahead(self, source: ModelSource) -> None:
         """Load a model that is asked for next, to know that it can be."""
@@ -49,24 +54,33 @@ class LoadedModels:
     def encoder_of(self, row: ModelRow) -> Encoder:
         """Return the encoder that this model's embeddings were made with."""
         fingerprint = row.identity.fingerprint
-        if fingerprint not in self._encoders:
-            encoder = self.load(resolve_model(row.identity.name))
-            if encoder.identity.fingerprint != fingerprint:
-                raise other_weights(row.identity.name)
-        return self._encoders[fingerprint]
+        if (encoder := self._encoders.get(fingerprint)) is not None:
+            return encoder
+        with self._loading:
+            encoder = self._encoders.get(fingerprint)  # loaded meanwhile
+            if encoder is None:
+                encoder = self.load(resolve_model(row.identity.name))
+                if encoder.identity.fingerprint != fingerprint:
+                    raise other_weights(row.identity.name)
+        return encoder
 
     def text_encoder_of(self, row: ModelRow) -> TextEncoder | Encoder:
         """Return what encodes text for this model: its exported tower, else the whole model."""
         from clipsearch.text_encoder import TextEncoder
 
         fingerprint = row.identity.fingerprint
-        if fingerprint not in self._text_encoders:
+        with self._loading_text:
+            tower = self._text_encoders.get(fingerprint)
+            if tower is not None:
+                return tower
             try:
                 tower = TextEncoder.open(self._folder / fingerprint)
             except ModelError:  # missing or damaged; the next index run makes it anew
-                return self.encoder_of(row)
-            self._text_encoders[fingerprint] = tower
-        return self._text_encoders[fingerprint]
+                pass
+            else:
+                self._text_encoders[fingerprint] = tower
+                return tower
+        return self.encoder_of(row)
 
     def keep_text_encoder(self, encoder: Encoder) -> None:
         """Export the text tower beside the library, unless a good one lies there."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch import model_files
+from clipsearch.arguments import file_path
 from clipsearch.errors import ModelError, UnknownModel, WeightsUnavailable
 from clipsearch.settings import expanded, from_here
 
@@ -135,12 +136,15 @@ def _width_in_folder(folder: Path) -> int:
         return 0
 
 
-def resolve_model(name: str) -> ModelSource:
+def resolve_model(name: str | Path) -> ModelSource:
     """Return what a model name stands for.
 
-    Takes a short name, ARCHITECTURE/tag, hf-hub:ORG/REPO, local-dir:PATH or the path of a folder.
-    Raises UnknownModel, whose message lists the choices.
+    Takes a short name, ARCHITECTURE/tag, hf-hub:ORG/REPO, local-dir:PATH or the path of a folder;
+    a `Path` is never anything else. Raises UnknownModel, whose message lists the choices, and
+    InvalidInput for what is no name at all.
     """
+    path = file_path(name, "a model")
+    name = name if isinstance(name, str) else f"{LOCAL_PREFIX}{path}"
     if name == "builtin":
         return ModelSource(name, f"{LOCAL_PREFIX}{BUILTIN_FOLDER}")
     for model in _NAMED:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import as_list
+from clipsearch.arguments import as_list, shown
 from clipsearch.errors import InvalidInput
 from clipsearch.file_reading import read_whole
 from clipsearch.settings import given_path
@@ -28,9 +28,15 @@ Query: TypeAlias = str | Picture
 
 
 def checked_text(text: str) -> str:
-    """Return the text of a query; raises InvalidInput when there is nothing in it."""
+    """Return the text of a query; raises InvalidInput when there is nothing in it, or no text."""
     if not text.strip():
         raise InvalidInput("the query is empty: say what the photo shows")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"the query {shown(text)} is no text: it holds what is no character"
+        ) from error
     return text
 
 
@@ -78,6 +84,8 @@ def opened_picture(picture: Picture, shrink_to: int | None) -> PIL.Image.Image:
     import PIL.Image
 
     if isinstance(picture, PIL.Image.Image):
+        if not all(picture.size):
+            raise InvalidInput("the picture has no pixels")
         return upright_rgb(picture)
     raise InvalidInput(f"a query is text, a path, bytes or a picture, not {type(picture).__name__}")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.arguments import above_zero, whole, yes_or_no
 from clipsearch.index.paths import to_text
 
 if TYPE_CHECKING:
@@ -76,6 +77,19 @@ class IndexOptions:
     max_megapixels: float | None = None  # refuse larger pictures; None: by this machine's memory
     batch_size: int | None = None  # photos an encoder pass; None: by device
     postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what can't be meant."""
+        checked: dict[str, object] = {
+            name: yes_or_no(getattr(self, name), name)
+            for name in ("retry_failed", "include_hidden", "prune")
+        }
+        if self.max_megapixels is not None:
+            checked["max_megapixels"] = above_zero(self.max_megapixels, "max_megapixels")
+        if self.batch_size is not None:
+            checked["batch_size"] = whole(self.batch_size, "batch_size", least=1)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from clipsearch import __version__
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
+    LibraryClosed,
     LibraryError,
     LibraryLocked,
     LibraryNotFound,
@@ -99,7 +100,7 @@ class Searcher:
 
 
 class _Lane:
-    """One thread with the library open: a connection to the catalog belongs to one."""
+    """One thread with the library open, so that another may be opened in its place."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -112,7 +113,11 @@ class _Lane:
         self._thread.submit(self._warm_up).result()
 
     def answer(self, question: Question) -> Answer:
-        return self._thread.submit(self._answer, question).result()
+        try:
+            answer = self._thread.submit(self._answer, question)
+        except RuntimeError as error:
+            raise LibraryClosed(f"{self._folder}: the server ends") from error
+        return answer.result()
 
     def close(self) -> None:
         self._thread.submit(self._let_go)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from clipsearch.arguments import as_list
+from clipsearch.arguments import as_list, file_path
 from clipsearch.errors import InvalidInput
 
 LIBRARY_VARIABLE = "CLIPSEARCH_LIBRARY"
@@ -52,12 +52,10 @@ def given_path(path: str | Path) -> Path:
     An empty text most often comes of a variable that is not set, and never means the current
     folder; `Path("")` does, for it is equal to `Path(".")`.
     """
-    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise InvalidInput(f"a path is a str or a Path, not {type(path).__name__}")
-    text = os.fspath(path)
-    if not text or text.isspace():
+    given = file_path(path)
+    if not os.fspath(path) or os.fspath(path).isspace():
         raise InvalidInput("a path is empty: is a variable not set? . is the current folder")
-    return expanded(text)
+    return expanded(given)
 
 
 def absolute(path: str | Path) -> Path:

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -85,7 +85,8 @@ def back_up(folder: Path, file: Path, *, replace: bool = False) -> BackupReport:
     should be repaired first, LibraryError where the disk refuses.
     """
     _check_source(folder)
-    _check_target(folder, file, replace=replace)
+    with _looking_at(file):
+        _check_target(folder, file, replace=replace)
     catalog = file.with_name(f".{file.name}.{os.getpid()}.sqlite")
     aside = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
@@ -95,8 +96,18 @@ def back_up(folder: Path, file: Path, *, replace: bool = False) -> BackupReport:
             put_in_place(aside, file)
     finally:
         for leftover in (aside, catalog, catalog.with_name(f"{catalog.name}-journal")):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):  # of a name that is too long, say, there is none
+                leftover.unlink()
     return report
+
+
+@contextmanager
+def _looking_at(path: Path) -> Iterator[None]:
+    """Say what is wrong with a path that can't even be looked at."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be used: {error.strerror or error}") from error
 
 
 def _check_source(folder: Path) -> None:
@@ -144,7 +155,9 @@ def _copy_catalog(source: Path, target: Path) -> None:
     try:
         with reading(source) as state:
             state.connection.execute("ROLLBACK")  # VACUUM is a transaction of its own
-            state.connection.execute("VACUUM INTO ?", (str(target),))
+            # As bytes: a name need not be UTF-8.
+            name = os.fsencode(target)
+            state.connection.execute("VACUUM INTO CAST(? AS TEXT)", (name,))
     except DAMAGE as error:
         if "malformed" in str(error) or "not a database" in str(error):
             raise _damaged(source.parent, str(error)) from error
@@ -235,10 +248,12 @@ def restore(file: Path, folder: Path) -> RestoreReport:
     Raises InvalidInput for a file that is no backup or is damaged, or a folder that holds
     something; LibraryIncompatible for the backup of a newer clipsearch.
     """
-    _check_vacant(folder)
-    if not file.is_file():
-        raise InvalidInput(f"{file} {'is no file' if file.exists() else 'does not exist'}")
-    made = not folder.exists()
+    with _looking_at(folder):
+        _check_vacant(folder)
+        made = not folder.exists()
+    with _looking_at(file):
+        if not file.is_file():
+            raise InvalidInput(f"{file} {'is no file' if file.exists() else 'does not exist'}")
     aside = folder / _RESTORING
     with disk_errors(folder):
         make_folder(folder)

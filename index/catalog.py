@@ -27,6 +27,7 @@ from clipsearch.index.records import (
 
 _T = TypeVar("_T")
 
+_LARGEST_NUMBER = 2**63 - 1  # of SQLite
 _PHOTO = (
     "SELECT id, path, size, mtime_ns, content_hash, width, height, format, orientation, "
     "taken_at, camera, lens, latitude, longitude, indexed_at FROM photos "
@@ -205,7 +206,8 @@ class Catalog:
     def embedded_by(self, model_id: int, count_to: int | None = None) -> int:
         """Count a model's embeddings, up to a number: all of a million take long."""
         sql = "SELECT count(*) FROM (SELECT 1 FROM embeddings WHERE model_id = ? LIMIT ?)"
-        return int(self._db.value(sql, (model_id, -1 if count_to is None else count_to)))
+        most = _LARGEST_NUMBER if count_to is None else min(count_to, _LARGEST_NUMBER)
+        return int(self._db.value(sql, (model_id, most)))
 
     def _model(self, row: tuple[Any, ...], count_to: int | None = None) -> ModelRow:
         id_, name, *identity, is_current = row

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import stat
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from clipsearch.errors import (
+    LibraryClosed,
     LibraryDamaged,
     LibraryError,
     LibraryIncompatible,
@@ -52,21 +56,41 @@ _MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
 )
 
 
-class Database:
-    """A connection to the catalog; every SQLite error leaves it as a LibraryError.
+class Connection(sqlite3.Connection):
+    """A connection to the catalog; what it tells of the catalog's state can't be another's."""
 
-    It belongs to the thread that opened it.
+    _numbers = itertools.count()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.number = next(self._numbers)
+
+
+class Database:
+    """The catalog, for any thread; every SQLite error leaves it as a LibraryError.
+
+    A thread has a connection of its own for one statement, or a whole transaction. Those that are
+    free wait for the next thread, so that threads which come and go leave nothing behind.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    # Open ones of this process. A fork must not touch its copies of their connections.
+    _open: ClassVar[weakref.WeakSet[Database]] = weakref.WeakSet()
+
+    def __init__(self, path: Path, connection: Connection, mode: str = "rw") -> None:
+        """Take the first connection, and the mode of `_connect` in which others are made."""
         self.path = path
-        self._db = connection
+        self._mode = mode
+        self._process = os.getpid()
+        self.closed = False
+        self._free = [connection]
+        self._mine = threading.local()  # .connection: the one of this thread's transaction
         try:
-            for setting in _SETTINGS:
-                self.write(setting)
+            _set_up(connection, path)
+            self._file = _identity(path)
         except BaseException:
             self.close()
             raise
+        self._open.add(self)
 
     @classmethod
     def create(cls, path: Path) -> None:
@@ -88,10 +112,10 @@ class Database:
     def _create(cls, path: Path) -> None:
         db = cls(path, _connect(path, "rwc"))
         try:
-            with db._errors_translated():
-                db._db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-                db._migrate()
-                db._db.execute("PRAGMA journal_mode = WAL")
+            with db._connected() as connection:
+                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+                _migrate(connection)
+                connection.execute("PRAGMA journal_mode = WAL")
         finally:
             db.close()
 
@@ -105,7 +129,8 @@ class Database:
         _check_header(path)
         if not read_only and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise LibraryReadOnly(f"{path.parent}: the library can't be written to")
-        db = cls(path, _connect_read_only(path) if read_only else _connect(path, "rw"))
+        connection, mode = _connect_read_only(path) if read_only else (_connect(path, "rw"), "rw")
+        db = cls(path, connection, mode)
         try:
             db._check_schema(read_only=read_only)
             if not read_only and db.value("PRAGMA journal_mode") != "wal":
@@ -116,8 +141,23 @@ class Database:
         return db
 
     def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
+        """Close the connections; one that a thread is using, as soon as it is done."""
+        if os.getpid() != self._process:
+            return
+        self.closed = True
+        with suppress(IndexError):
+            while True:
+                self._free.pop().close()
+
+    def check_open(self) -> None:
+        """Raise LibraryClosed after `close`, and in a fork of the process that opened it."""
+        if self.closed:
+            raise LibraryClosed(f"{self.path.parent}: the library was closed; open it again")
+        if os.getpid() != self._process:
+            raise LibraryClosed(
+                f"{self.path.parent}: the library was opened by the process that this one was "
+                "forked from; open it in this one"
+            )
 
     def schema_version(self) -> int:
         """Return the version of the schema."""
@@ -125,8 +165,8 @@ class Database:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        with self._errors_translated():
-            return self._db.execute(sql, parameters).fetchall()
+        with self._connected() as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Return the first column of the first row, or None."""
@@ -135,40 +175,31 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the schema up to date, in one transaction, or leave it as it was."""
-        with self._errors_translated():
-            self._migrate()
-
-    def _migrate(self) -> None:
-        # Here, because it takes longer to import than a search takes.
-        from sqlite_utils import Database as SqliteUtils
-
-        from clipsearch.index.migrations import migrate
-
-        # No plugins: what a user installed for the sqlite-utils command is none of ours.
-        migrate(SqliteUtils(self._db, execute_plugins=False))
+        with self._connected() as connection:
+            _migrate(connection)
 
     def copy_to(self, path: Path) -> None:
         """Write what is committed to a new file, safely on disk when this returns."""
-        with self._errors_translated():
-            connection = _connect(path, "rwc")
+        with self._connected() as connection:
+            copy = _connect(path, "rwc")
             try:
-                self._db.backup(connection)
+                connection.backup(copy)
             finally:
-                connection.close()
+                copy.close()
 
     def batches(
         self, sql: str, parameters: Sequence[Any], size: int
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query in lists of up to `size`."""
-        with self._errors_translated():
-            cursor = self._db.execute(sql, parameters)
+        with self._connected() as connection:
+            cursor = connection.execute(sql, parameters)
             while rows := cursor.fetchmany(size):
                 yield rows
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement that writes."""
-        with self._errors_translated():
-            self._db.execute(sql, parameters)
+        with self._connected() as connection:
+            connection.execute(sql, parameters)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -179,27 +210,85 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Show the block one committed state, whatever others commit; may be nested."""
-        if self._db.in_transaction:
+        if self._of_transaction() is not None:
             yield
         else:
             with self._transaction("BEGIN"):
                 yield
 
-    def state(self) -> tuple[int, int]:
-        """Return a value that differs whenever anything was committed since, here or elsewhere."""
-        return self.value("PRAGMA data_version"), self._db.total_changes
+    def state(self) -> tuple[int, int, int]:
+        """Return a value that differs whenever anything was committed since, here or elsewhere.
+
+        It may also differ outside of one transaction though nothing was.
+        """
+        with self._connected() as connection:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            return connection.number, version, connection.total_changes
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
-        self.write(begin)
-        try:
-            yield
+        with self._lent() as connection:
             with self._errors_translated():
-                self._db.commit()
+                connection.execute(begin)
+            try:
+                self._mine.connection = connection
+                yield
+                with self._errors_translated():
+                    connection.commit()
+            except BaseException:
+                with suppress(sqlite3.DatabaseError):  # SQLite itself has rolled back, or will
+                    connection.rollback()
+                raise
+            finally:
+                self._mine.connection = None
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Lend this thread a connection for a statement, whose errors become ours."""
+        with self._errors_translated(), self._lent() as connection:
+            yield connection
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        """Lend this thread a connection: that of its transaction, else one that is free."""
+        if (mine := self._of_transaction()) is not None:
+            yield mine
+            return
+        connection = self._free_connection()
+        try:
+            yield connection
+        finally:
+            self._put_back(connection)
+
+    def _of_transaction(self) -> Connection | None:
+        return getattr(self._mine, "connection", None)
+
+    def _free_connection(self) -> Connection:
+        self.check_open()
+        try:
+            return self._free.pop()  # the last that was put back: what it has read is still there
+        except IndexError:
+            pass
+        connection = _connect(self.path, self._mode)
+        try:
+            _set_up(connection, self.path)
+            if _identity(self.path) != self._file:
+                raise LibraryError(
+                    f"{self.path.parent}: another library is in its place since it was opened "
+                    "(restored or repaired, say); open it again"
+                )
         except BaseException:
-            with suppress(sqlite3.DatabaseError):  # SQLite itself has rolled back, or will
-                self._db.rollback()
+            connection.close()
             raise
+        return connection
+
+    def _put_back(self, connection: Connection) -> None:
+        if connection.in_transaction:  # an interrupt came between
+            connection.close()
+            return
+        self._free.append(connection)
+        if self.closed:  # meanwhile
+            self.close()
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:
@@ -209,6 +298,14 @@ class Database:
             raise  # our mistake, not the library's state
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise _translated(error, self.path) from error
+
+    @classmethod
+    def leave_in_child(cls) -> None:
+        """Let go of what a fork copied, unclosed: SQLite would take the parent's locks for ours."""
+        for db in cls._open:
+            mine = db._of_transaction()
+            _OF_THE_PARENT.extend([*db._free, *([mine] if mine else [])])
+            db._free, db._mine = [], threading.local()
 
     def damaged(self, what: str) -> LibraryDamaged:
         """Return the error for a catalog that can't be right."""
@@ -227,6 +324,22 @@ class Database:
         planted = TABLES & {name for (name,) in self.rows(others)}
         if planted:
             raise self.damaged(f"{min(planted)} is not a table")
+
+
+_OF_THE_PARENT: list[Connection] = []  # kept, for they would be closed when they are freed
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Database.leave_in_child)
+
+
+def _migrate(connection: Connection) -> None:
+    # Here, because it takes longer to import than a search takes.
+    from sqlite_utils import Database as SqliteUtils
+
+    from clipsearch.index.migrations import migrate
+
+    # No plugins: what a user installed for the sqlite-utils command is none of ours.
+    migrate(SqliteUtils(connection, execute_plugins=False))
 
 
 def _translated(error: sqlite3.DatabaseError | UnicodeDecodeError, path: Path) -> LibraryError:
@@ -251,17 +364,45 @@ def _is_full(path: Path) -> bool:
         return False
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect without implicit transactions: each one is begun and ended by name."""
+def _connect(path: Path, mode: str) -> Connection:
+    """Connect without implicit transactions: each one is begun and ended by name.
+
+    Any thread may use the connection, but no two at a time.
+    """
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     try:
-        return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        return sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=Connection,
+        )
     except sqlite3.OperationalError as error:
         raise _translated(error, path) from error
 
 
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """Connect for reading, also where SQLite can't make its files beside the catalog."""
+def _set_up(connection: Connection, path: Path) -> None:
+    try:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise _translated(error, path) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells this file from another that is put in its place."""
+    with disk_errors(path.parent):
+        state = path.stat()
+    return state.st_dev, state.st_ino
+
+
+def _connect_read_only(path: Path) -> tuple[Connection, str]:
+    """Connect for reading, also where SQLite can't make its files beside the catalog.
+
+    Returns the mode, too, in which that could be done.
+    """
     connection = _connect(path, "ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").close()
@@ -284,8 +425,9 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
             ) from error
         # Nobody is writing, and all is in the one file: read it as the constant it is. A library
         # opened so does not follow what others write to it later.
-        return _connect(path, "ro&immutable=1")
-    return connection
+        mode = "ro&immutable=1"
+        return _connect(path, mode), mode
+    return connection, "ro"
 
 
 def _has_content(*files: Path) -> bool:

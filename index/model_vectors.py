@@ -37,7 +37,7 @@ class ModelVectors:
         self._folder = folder
         self._model_id = model_id
         self._width = width
-        self._state: tuple[int, int] | None = None
+        self._state: tuple[int, int, int] | None = None
         self._segments: list[Segment] | None = None  # as the catalog names them
         self._parts: list[_Part] = []
         self._newer = VectorIndex.empty(width)

@@ -36,7 +36,7 @@ from clipsearch.index.checking import (
     schema_steps,
     undecodable,
 )
-from clipsearch.index.database import Database
+from clipsearch.index.database import Connection, Database
 from clipsearch.index.identities import kept_identity
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION
@@ -89,9 +89,11 @@ def _errors_translated(folder: Path) -> Iterator[None]:
         raise LibraryError(f"{folder}: the catalog can't be repaired ({error})") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> Connection:
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, factory=Connection
+    )
     connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     return connection
 

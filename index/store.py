@@ -4,15 +4,16 @@
     vectors/         index files derived from it
     lock             held by the process that writes
 
-A store belongs to the thread that opened it. Any number of processes may read while one writes:
-each search sees the last committed batch, whole.
+Any thread may use a store. Any number of processes and threads may read while one writes: each
+search sees the last committed batch, whole. One thread at a time searches.
 """
 
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -49,7 +50,8 @@ class Store:
         self.catalog = Catalog(db)
         self._db = db
         self._read_only = read_only
-        self._locked = False
+        self._writer: int | None = None  # the thread that holds the writer lock
+        self._searching = threading.RLock()  # held by the thread that uses the vectors
         self._vectors: dict[int, ModelVectors] = {}
 
     @classmethod
@@ -79,9 +81,21 @@ class Store:
         return cls(folder, db, read_only=read_only)
 
     def close(self) -> None:
-        """Close the catalog and let go of the vectors."""
-        self._vectors.clear()
+        """Close the catalog and let go of the vectors.
+
+        Nobody is waited for: what other threads have begun ends with its answer or LibraryClosed.
+        """
         self._db.close()
+        self._vectors = {}
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether it was closed."""
+        return self._db.closed
+
+    def check_open(self) -> None:
+        """Raise LibraryClosed after `close`, and in a fork of the process that opened it."""
+        self._db.check_open()
 
     def __enter__(self) -> Store:
         return self
@@ -94,9 +108,14 @@ class Store:
     ) -> None:
         self.close()
 
-    def reading(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def reading(self) -> Iterator[None]:
         """Show the block one committed state of the library, whatever others commit meanwhile."""
-        return self._db.reading()
+        self.check_open()
+        # The vectors follow the catalog, and never go back: no thread may see an older state of it
+        # than the one that used them before.
+        with self._searching, self._db.reading():
+            yield
 
     @contextmanager
     def writing(
@@ -111,14 +130,20 @@ class Store:
         With `wait` wait until that is done, or `stop()` is true (then LibraryLocked); `waiting` is
         called once, with a line that names the other process, if there is one.
         """
+        self.check_open()
         if self._read_only:
             raise LibraryReadOnly(f"{self.folder}: the library was opened for reading only")
-        with writer_lock(self.folder / "lock", wait=wait, stop=stop, waiting=waiting):
-            self._locked = True
+
+        def given_up() -> bool:
+            self.check_open()
+            return stop is not None and stop()
+
+        with writer_lock(self.folder / "lock", wait=wait, stop=given_up, waiting=waiting):
+            self._writer = threading.get_ident()
             try:
                 yield
             finally:
-                self._locked = False
+                self._writer = None
 
     def apply(self, changes: Sequence[Change], model_id: int | None) -> None:
         """Write a batch of changes: all of them are committed, or none.
@@ -154,12 +179,12 @@ class Store:
         width = self._width(model_id)
         if queries.ndim != 2 or queries.shape[1] != width or not np.isfinite(queries).all():
             raise InvalidInput(f"query vectors must be finite numbers of shape [n, {width}]")
-        vectors = self._vectors.get(model_id)
-        if vectors is None:
-            vectors = ModelVectors(self.folder / "vectors", model_id, width)
-            self._vectors[model_id] = vectors
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        with self._db.reading():
+        with self.reading():
+            vectors = self._vectors.get(model_id)
+            if vectors is None:
+                vectors = ModelVectors(self.folder / "vectors", model_id, width)
+                self._vectors[model_id] = vectors
             vectors.update(self._db, without)
             scores, photo_ids = vectors.search(queries, k, exact=exact)
             if _twice(photo_ids) or not all_embedded(self._db, model_id, photo_ids):
@@ -189,7 +214,8 @@ class Store:
         with self._db.reading():
             segments = segments_of(self._db, model_id)
             found = coverage(self._db, model_id, segments)
-        note = self._vectors[model_id].note if model_id in self._vectors else None
+        vectors = self._vectors.get(model_id)
+        note = vectors.note if vectors else None
         if not segments:
             return IndexInfo(EXACT, 0, found.newer, 0, 0, None, note)
         paths = [self._intact(segment) for segment in segments]
@@ -230,7 +256,7 @@ class Store:
         return width
 
     def _check_writing(self) -> None:
-        if not self._locked:
+        if self._writer != threading.get_ident():
             raise RuntimeError("the library is changed only inside `with store.writing():`")
 
 

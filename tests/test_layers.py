@@ -14,6 +14,7 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 ALLOWED = {
     "errors": set(),
     "arguments": {"errors"},
+    "search_options": {"arguments"},
     "settings": {"arguments", "errors"},
     "file_reading": {"errors"},
     "privacy": {"settings"},

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -633,7 +634,7 @@ segments.refresh(Store.open(folder)._db, folder / "vectors", 1, {WIDTH})
         assert reader.catalog.counts(1).embedded == 89
     with Store.open(folder) as writer:
         # The former test process still holds the lock; the dead one holds nothing.
-        writer._locked = True
+        writer._writer = threading.get_ident()
         writer.refresh_vectors(1)
         assert_search_is_exact(writer)
         info = writer.index_info(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -31,6 +30,7 @@ else:
 _MOST = float("inf")
 # What each number may be, ends included; a number that may not reach its end says so by a tiny one.
 _TINY = 1e-12
+_LARGEST = {int: 2**31 - 1, float: 1e300}  # whatever the range: nobody counts further
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "model.image_size": (8, 4096),
@@ -294,12 +294,10 @@ def _as_number(kind: type, value: Any, limits: tuple[float, float]) -> float:
     lowest, highest = limits
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     whole = kind is int
-    if (
-        not is_number
-        or not math.isfinite(value)
-        or (whole and value != int(value))
-        or not lowest <= value <= highest
-    ):
+    most = _LARGEST[kind] if highest == _MOST else highest
+    if highest == _MOST and isinstance(value, int) and value > most:
+        raise ValueError(f"at most {most:.10g}")
+    if not is_number or not lowest <= value <= most or (whole and value != int(value)):
         raise ValueError(_allowed(whole, lowest, highest))
     return kind(value)  # type: ignore[no-any-return]
 

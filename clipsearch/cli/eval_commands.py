@@ -104,11 +104,16 @@ ShiftsOption = Annotated[
 ResamplesOption = Annotated[
     int,
     typer.Option(
-        "--resamples", metavar="N", min=100, help="How often photos are drawn for the intervals."
+        "--resamples",
+        metavar="N",
+        min=100,
+        max=1_000_000,
+        help="How often photos are drawn for the intervals.",
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="Where all chance starts from.")
+    int,
+    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Where all chance starts from."),
 ]
 JsonToOption = Annotated[
     str | None,
@@ -303,12 +308,19 @@ def fine_tune(
     classes: ClassesOption = None,
     skip_unknown: SkipUnknownOption = False,
     epochs: Annotated[
-        int, typer.Option("--epochs", metavar="N", min=1, help="How often each photo is seen.")
+        int,
+        typer.Option(
+            "--epochs", metavar="N", min=1, max=100_000, help="How often each photo is seen."
+        ),
     ] = 5,
     learning_rate: Annotated[
         float,
         typer.Option(
-            "--learning-rate", metavar="RATE", min=0, help="Of the image tower, at its highest."
+            "--learning-rate",
+            metavar="RATE",
+            min=0,
+            max=10,
+            help="Of the image tower, at its highest.",
         ),
     ] = 3e-5,
     resamples: ResamplesOption = 1000,

@@ -12,6 +12,7 @@ from clipsearch.cli.options import (
     JsonOption,
     LibraryOption,
     VerboseOption,
+    finite,
 )
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
@@ -63,6 +64,7 @@ MaxMegapixelsOption = Annotated[
         "--max-megapixels",
         metavar="N",
         min=0.001,
+        callback=finite,
         show_default=False,
         help="Refuse larger pictures.  [default: 64 to 256, by the memory of this machine]",
     ),

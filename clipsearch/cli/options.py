@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,13 @@ def _given_anywhere(ctx: typer.Context, folder: Path | None) -> Path | None:
         before: Path | None = ctx.find_root().params.get("library")
         return before
     return folder
+
+
+def finite(value: float | None) -> float | None:
+    """Raise a usage error for a number that is infinite or NaN."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("must be a finite number")
+    return value
 
 
 def _be_verbose(verbose: bool) -> bool:
@@ -93,6 +101,7 @@ MinScoreOption = Annotated[
     typer.Option(
         "--min-score",
         metavar="SCORE",
+        callback=finite,
         show_default=False,
         help="Leave out photos that score less (a cosine, -1 to 1).  [default: leave out none]",
     ),

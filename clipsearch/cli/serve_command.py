@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.ending import say
-from clipsearch.cli.options import LibraryOption, VerboseOption
+from clipsearch.cli.options import LibraryOption, VerboseOption, finite
+
+_LONGEST = 1e6  # minutes: two years
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -22,6 +24,7 @@ def serve(
             "--idle",
             metavar="MINUTES",
             min=0,
+            callback=finite,
             help="End when nothing was asked for so long; 0 never ends.",
         ),
     ] = 60.0,
@@ -46,4 +49,4 @@ def serve(
             signal.signal(number, stop)
         say(f"serving {folder}")
 
-    serve(folder, idle_seconds=60 * idle or None, ready=ready)
+    serve(folder, idle_seconds=60 * min(idle, _LONGEST) or None, ready=ready)

@@ -20,6 +20,7 @@ from clipsearch.cli.options import (
     JsonOption,
     LibraryOption,
     VerboseOption,
+    finite,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ RescanOption = Annotated[
         "--rescan",
         metavar="MINUTES",
         min=0.1,
+        callback=finite,
         help="How often to look at everything all the same.",
     ),
 ]
