@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
 
+from clipsearch.errors import InvalidInput
 from clipsearch.image_opening import is_image_name
 from clipsearch.index.changes import SeenFile
 from clipsearch.index.paths import escape
@@ -77,10 +78,11 @@ def scan_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Seen]:
     is seen once, under its real path if that lies below `root`. Paths are absolute, with links in
     `root` kept as named; the order depends on the names alone.
     """
-    place = absolute(root)
+    place = root
     try:
+        place = absolute(root)
         state = place.stat()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InvalidInput) as error:
         yield ScanProblem(place, _reason(error))
         return
     if stat.S_ISDIR(state.st_mode):
@@ -194,7 +196,7 @@ def _look_at(entry: os.DirEntry[str]) -> SeenFile | ScanProblem:
     return SeenFile(escape(entry.path), state.st_size, state.st_mtime_ns)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: OSError | ValueError | InvalidInput) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file or folder"
     if isinstance(error, PermissionError):

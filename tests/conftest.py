@@ -21,6 +21,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_HUB_CACHE", None)
 os.environ.pop("HUGGINGFACE_HUB_CACHE", None)
 
+# Where each worker of xdist has a core, more threads of torch or FAISS only wait for each other.
+# Before either is imported, and for the programs that tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PHOTO_COUNT = 24
 

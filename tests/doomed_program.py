@@ -131,7 +131,9 @@ def die_at_step(number: int, folder: Path, steps: Path) -> None:
 
 
 def _count_statements(step: Callable[[str], None]) -> None:
-    class Counted(sqlite3.Connection):
+    from clipsearch.index import database
+
+    class Counted(database.Connection):
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
             if sql.lstrip().upper().startswith(WRITING_SQL):
                 step(" ".join(sql.split())[:60])
@@ -150,6 +152,7 @@ def _count_statements(step: Callable[[str], None]) -> None:
             step("backup")
             super().backup(*arguments, **named)
 
+    database.Connection = Counted
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Counted)
 
 

@@ -57,12 +57,12 @@ def samples(sample_photos: list[Path]) -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def tiny(tiny_model_folder: Path):
-    return load_encoder(resolve_model(str(tiny_model_folder)), device="cpu")
+    return load_encoder(resolve_model(str(tiny_model_folder)), device="cpu", exact=True)
 
 
 @pytest.fixture(scope="module")
 def other(other_model_folder: Path):
-    return load_encoder(resolve_model(str(other_model_folder)), device="cpu")
+    return load_encoder(resolve_model(str(other_model_folder)), device="cpu", exact=True)
 
 
 @pytest.fixture(scope="module")

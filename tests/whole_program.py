@@ -62,7 +62,7 @@ def main() -> None:
         for words in LONG_LIVED
     ]
     for process in resident:
-        process.stderr.readline()  # "serving ...": it is up
+        sys.stderr.write(process.stderr.readline())  # "serving ...": it is up
     for words in EACH:
         ended[words[0]] = subprocess.run([*PROGRAM, *words], stdout=sys.stderr).returncode
     for words, process in zip(LONG_LIVED, resident, strict=True):

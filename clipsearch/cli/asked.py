@@ -55,7 +55,7 @@ def is_a_file(asked: str) -> bool:
 def _is(kind: Callable[[Path], bool], asked: str) -> bool:
     try:
         return bool(asked.strip()) and kind(given_path(asked))
-    except OSError:  # too long for a name, or in a folder that is closed to us
+    except (OSError, InvalidInput):  # too long for a name, or in a folder that is closed to us
         return False
 
 
