@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,17 +86,17 @@ def observer(tmp_path_factory) -> Observer:
 
 
 @pytest.fixture
-def user(tmp_path) -> dict[str, str]:
+def user(tmp_path) -> Iterator[dict[str, str]]:
     """Return the environment of a user who has set nothing, with a home and a /tmp of his own."""
     ours = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "HF_HOME")
-    for name in ("home", "tmp"):
-        (tmp_path / name).mkdir()
-    given = clean_environment(HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path / "tmp"))
-    return {
-        name: value
-        for name, value in given.items()
-        if name not in ours and not name.startswith(("XDG_", "MPL"))
-    }
+    (tmp_path / "home").mkdir()
+    with tempfile.TemporaryDirectory() as short:  # a socket's path has to be
+        given = clean_environment(HOME=str(tmp_path / "home"), TMPDIR=short)
+        yield {
+            name: value
+            for name, value in given.items()
+            if name not in ours and not name.startswith(("XDG_", "MPL"))
+        }
 
 
 def test_the_whole_program_speaks_to_nobody(observer, user, tmp_path, tiny_model_folder) -> None:
@@ -122,7 +123,8 @@ def test_the_whole_program_speaks_to_nobody(observer, user, tmp_path, tiny_model
     ours = re.compile(r"\.local/share/clipsearch/|\.cache/clipsearch/")
     assert home and not {path for path in home if not ours.match(path)}
     socket_lock = re.compile(r"clipsearch-\d+/[0-9a-f-]+\.sock\.lock")
-    temporary = {str(path.relative_to(tmp_path / "tmp")) for path in _files(tmp_path / "tmp")}
+    place = Path(user["TMPDIR"])
+    temporary = {str(path.relative_to(place)) for path in _files(place)}
     assert not {path for path in temporary if not socket_lock.fullmatch(path)}
 
 
