@@ -42,7 +42,7 @@ _SETTINGS = (
     "PRAGMA cache_size = -16384",  # KiB: the paths of hits lie all over a large catalog
 )
 
-# SQLite's words -> our error. The words, because Python 3.10 does not give the codes.
+# SQLite's words -> our error. The words, for text that is no UTF-8 has no code.
 _MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
     ("malformed", LibraryDamaged, "the catalog is damaged"),
     ("not a database", LibraryDamaged, "the catalog is damaged"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from functools import cache
@@ -16,16 +16,6 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from clipsearch.errors import InvalidInput
 from clipsearch.settings import absolute, expanded, from_here, given_path
 from clipsearch.training.run_config import RunConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    try:
-        import tomli as tomllib
-    except ImportError as error:
-        raise InvalidInput(
-            "reading TOML needs the package tomli: pip install 'clipsearch[train]'"
-        ) from error
 
 _MOST = float("inf")
 # What each number may be, ends included; a number that may not reach its end says so by a tiny one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 eval_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 
-class Task(str, Enum):
+class Task(StrEnum):
     """What `compare` measures two models in."""
 
     retrieval = "retrieval"
