@@ -30,8 +30,8 @@ from clipsearch.index.records import ModelIdentity, utc_now
 
 # Python asks SQLite for a row ahead, and so does not give the one before a damaged page; a row
 # asked for alone comes alone.
-_SOME = "rowid BETWEEN ?1 AND ?2 ORDER BY rowid"
-_ONE = "rowid = ?1 AND ?2"
+_SOME = "rowid BETWEEN ? AND ? ORDER BY rowid"
+_ONE = "rowid = ? AND ?"
 _TRIES = 300_000  # failing reads in one table before the rest of it is given up
 _LAST_ID = 1 << 40
 

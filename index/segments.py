@@ -236,8 +236,8 @@ def _make(
     with db.reading():
         _, last_removed = removed_after(db, model_id, 0)
         count = db.value(
-            "SELECT count(*) FROM embeddings WHERE model_id = ?1 AND id > ?2 "
-            "AND id <= coalesce(?3, id)",
+            "SELECT count(*) FROM embeddings WHERE model_id = ? AND id > ? "
+            "AND id <= coalesce(?, id)",
             (model_id, after, up_to),
         )
         made = None
@@ -288,8 +288,8 @@ def _record(
                 (model_id, segment.stamp.watermark),
             )
         db.write(
-            "DELETE FROM removed_embeddings WHERE model_id = ?1 AND embedding_id > ?2 "
-            "AND embedding_id <= coalesce(?3, embedding_id) AND id <= ?4",
+            "DELETE FROM removed_embeddings WHERE model_id = ? AND embedding_id > ? "
+            "AND embedding_id <= coalesce(?, embedding_id) AND id <= ?",
             (model_id, *span),
         )
         if made is not None:
