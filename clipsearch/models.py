@@ -212,24 +212,18 @@ def _choices() -> str:
 
 
 def default_model(report: Callable[[str], None]) -> ModelSource:
-    """Choose the model of a new library: base where it can be had, else builtin.
+    """Choose the model of a new library: base where its weights are on this machine, else builtin.
 
-    Says which, and how to change it, in one line to `report`. Waits at most a few seconds for
-    the network.
+    Says which, and how to change it, in one line to `report`. Nothing is fetched, and nobody is
+    asked: that is for who names a model.
     """
     base = _NAMED[0]
     if base.on_machine:
         report("Using the model 'base'; choose another with --model (see: clipsearch models)")
         return resolve_model("base")
-    if model_files.hub_is_reachable():
-        report(
-            f"Using the model 'base', fetching its {base.megabytes} MB once; "
-            "--model builtin needs no download (see: clipsearch models)"
-        )
-        return resolve_model("base")
     report(
-        "Using the small model 'builtin': 'base' is not on this machine and the network is out of "
-        "reach; choose another with --model (see: clipsearch models)"
+        "Using the small model 'builtin'; a better one is fetched with --model base "
+        f"({base.megabytes} MB; see: clipsearch models)"
     )
     return resolve_model("builtin")
 

@@ -260,20 +260,17 @@ def test_a_new_library_takes_base_when_its_weights_are_here(hub_cache):
     assert len(said) == 1 and "--model" in said[0]
 
 
-def test_a_new_library_takes_builtin_without_a_network(hub_cache, deaf_hub):
-    said: list[str] = []
-    assert default_model(said.append).name == "builtin"
-    assert len(said) == 1 and "--model" in said[0] and "builtin" in said[0]
-
-
-def test_a_new_library_takes_base_when_it_can_be_fetched(hub_cache, monkeypatch, deaf_hub):
+def test_a_new_library_takes_builtin_otherwise_and_asks_nobody(hub_cache, monkeypatch):
     from huggingface_hub import constants
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         said: list[str] = []
-        assert default_model(said.append).name == "base"
-    assert len(said) == 1 and "605 MB" in said[0] and "--model builtin" in said[0]
+        assert default_model(said.append).name == "builtin"
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert len(said) == 1 and "builtin" in said[0] and "--model base (605 MB" in said[0]
 
 
 # fetching ahead

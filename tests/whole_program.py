@@ -23,6 +23,7 @@ def others(model: str) -> tuple[list[str], ...]:
     """Return the commands that share a process, for the sake of the time that torch takes."""
     data = ["--data", "captions.csv"]
     return (
+        ["index", "photos"],
         ["index", "photos", "--model", model],
         ["similar", "new.jpg"],
         ["train", "--model", model, *data, "--validation", "captions.csv", *TINY, "--out", "run"],
