@@ -814,8 +814,9 @@ def test_a_catalog_held_by_another_program_is_called_locked(
     store.apply(photos(1), 1)
 
 
+# All is imported before: the interpreter may lie where only its owner may read.
 UNPRIVILEGED = """
-import os, sys
+import os, sys, urllib.parse
 from pathlib import Path
 import faiss, numpy as np
 from clipsearch.errors import LibraryReadOnly
