@@ -254,8 +254,8 @@ def load_encoder(source: ModelSource, *, device: str = "auto", exact: bool = Fal
     """Load a model with its weights onto a device (auto, cpu, cuda or mps).
 
     Photos are embedded in the fastest precision of the device in which the vectors of the judge's
-    pictures stay within a cosine of LEAST_COSINE of float32's; with `exact`, which is for measuring
-    a model itself, in float32.
+    pictures stay near those of float32 (LEAST_COSINE, HALVED_LEAST_COSINE); with `exact`, which is
+    for measuring a model itself, in float32.
 
     Raises UnknownModel, WeightsUnavailable or ModelError, and InvalidInput for a device that is
     not there or a CLIPSEARCH_PRECISION that is none; each in one line.
@@ -269,8 +269,8 @@ def load_encoder(source: ModelSource, *, device: str = "auto", exact: bool = Fal
 
 
 # precision rounds off, among photos too.
-_LIGHT_AND_CONTRAST = (
-    *((128, 55), (20, 12), (60, 30), (128, 12), (200, 12), (20, 30), (60, 12), (200, 30)),
+_LIGHT_AND_CONTRAST = tuple(
+    zip((128, 20, 60, 128, 200, 20, 60, 200), (55, 12, 30, 12, 12, 30, 12, 30), strict=True)
 )
 
 
