@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.cold_query import PHOTOS, PROGRAM, ROUNDS, WORDS, make_library, make_vit_b_32, timed
 from clipsearch import Library
-from clipsearch.serve_client import connected
+from clipsearch.serving.client import connected
 
 QUESTIONS = 200
 ANIMALS = ("dog", "cat", "horse", "heron", "goat")

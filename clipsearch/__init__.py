@@ -31,8 +31,7 @@ from clipsearch.privacy import switch_off
 
 if TYPE_CHECKING:
     from clipsearch.backup import backup_library, restore_library
-    from clipsearch.checking import CheckReport, check_library
-    from clipsearch.index.backup import BackupReport, RestoreReport
+    from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
     from clipsearch.results import (
         FailedFile,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
         IndexReport,
         LibraryInfo,
     )
+    from clipsearch.upkeep import CheckReport, check_library
 
 __version__ = "0.1.0"
 
@@ -79,11 +79,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BackupReport": "clipsearch.index.backup",
-    "CheckReport": "clipsearch.checking",
-    "RestoreReport": "clipsearch.index.backup",
+    "BackupReport": "clipsearch.index.upkeep.backup",
+    "CheckReport": "clipsearch.upkeep",
+    "RestoreReport": "clipsearch.index.upkeep.backup",
     "backup_library": "clipsearch.backup",
-    "check_library": "clipsearch.checking",
+    "check_library": "clipsearch.upkeep",
     "restore_library": "clipsearch.backup",
     "Library": "clipsearch.library",
     "FailedFile": "clipsearch.results",

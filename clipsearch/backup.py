@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipsearch.arguments import yes_or_no
-from clipsearch.index.backup import BackupReport, RestoreReport, back_up, restore
+from clipsearch.index.upkeep.backup import BackupReport, RestoreReport, back_up, restore
 from clipsearch.settings import absolute, library_folder
 
 

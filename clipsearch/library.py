@@ -17,8 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
-from clipsearch.away import away_folders, is_away
-from clipsearch.devices import check_device
 from clipsearch.errors import (
     InvalidInput,
     LibraryError,
@@ -29,16 +27,11 @@ from clipsearch.errors import (
 from clipsearch.index.changes import Change, ForgetFailure, ForgetFolder, Gone
 from clipsearch.index.records import Failure, Folder, ModelRow
 from clipsearch.index.store import Store
-from clipsearch.loaded_models import LoadedModels
-from clipsearch.models import ModelSource, default_model, resolve_model
-from clipsearch.query import (
-    Picture,
-    Query,
-    content_hash,
-    encode_queries,
-    picture_bytes,
-    pictures_given,
-)
+from clipsearch.models.devices import check_device
+from clipsearch.models.loaded import LoadedModels
+from clipsearch.models.names import ModelSource, default_model, resolve_model
+from clipsearch.options import SearchOptions
+from clipsearch.photos.away import away_folders, is_away
 from clipsearch.results import (
     AwayFolder,
     Hit,
@@ -47,12 +40,19 @@ from clipsearch.results import (
     IndexReport,
     LibraryInfo,
 )
-from clipsearch.search_options import SearchOptions
+from clipsearch.searching.query import (
+    Picture,
+    Query,
+    content_hash,
+    encode_queries,
+    picture_bytes,
+    pictures_given,
+)
 from clipsearch.settings import absolute_paths, given_path, library_folder
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
-    from clipsearch.indexing import Decoders, IndexRun
+    from clipsearch.indexing.run import Decoders, IndexRun
+    from clipsearch.models.encoder import Encoder
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
@@ -118,7 +118,7 @@ class Library:
             if model and model != "auto":
                 models.load_ahead(resolve_model(model))
             elif device != "auto":
-                from clipsearch.devices import choose_device
+                from clipsearch.models.devices import choose_device
 
                 choose_device(device)
         library = cls(place, create=bool(paths), device=device)
@@ -222,7 +222,7 @@ class Library:
     @contextmanager
     def _decoding(self, *, keep: bool) -> Iterator[Decoders]:
         """Lend the one run under way the processes that decode; end them unless all goes well."""
-        from clipsearch.indexing import Decoders
+        from clipsearch.indexing.run import Decoders
 
         decoders, self._decoders = self._decoders or Decoders(), None
         kept = False
@@ -253,8 +253,8 @@ class Library:
         wait: bool,
         keep_decoders: bool,
     ) -> IndexReport:
-        from clipsearch.indexing import IndexRun
-        from clipsearch.preprocessing import Preprocessing
+        from clipsearch.indexing.run import IndexRun
+        from clipsearch.photos.preprocessing import Preprocessing
 
         self._check_writable()
         options = IndexOptions() if options is None else _index_options(options)
@@ -313,7 +313,7 @@ class Library:
 
     def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
         """Record the folders given; return the folders to scan."""
-        from clipsearch.image_files import finds
+        from clipsearch.photos.scanning import finds
 
         catalog = self._store.catalog
         for root in given:

@@ -13,8 +13,8 @@ from clipsearch.arguments import above_zero, whole, yes_or_no
 from clipsearch.index.paths import to_text
 
 if TYPE_CHECKING:
-    from clipsearch.image_files import ScanProblem
     from clipsearch.index.records import Failure, Folder, IndexInfo, ModelRow, PhotoRecord
+    from clipsearch.photos.scanning import ScanProblem
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipsearch import decoder_process, image_opening
+from clipsearch.photos import decoder_process, opening
 
 MARK = b"misbehave: "
 
-_real = image_opening.open_image
+_real = opening.open_image
 
 
-def open_image(data: bytes, **options: Any) -> image_opening.OpenedImage:
+def open_image(data: bytes, **options: Any) -> opening.OpenedImage:
     """Open a picture, or do as the bytes say; the words after the first are arguments."""
     if not data.startswith(MARK):
         return _real(data, **options)
@@ -60,7 +60,7 @@ def eat_memory_as_cpp_does() -> None:
 def fill_memory_and_answer(megabytes: str) -> None:
     """Keep memory for good, as a leak does, and fail as damaged pictures do."""
     kept.append(b"x" * (int(megabytes) << 20))
-    raise image_opening.UnreadableImage("damaged, and leaking")
+    raise opening.UnreadableImage("damaged, and leaking")
 
 
 def die_once(marker: str) -> None:
@@ -68,7 +68,7 @@ def die_once(marker: str) -> None:
     if not Path(marker).exists():
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    raise image_opening.UnreadableImage("seen again")
+    raise opening.UnreadableImage("seen again")
 
 
 def wait_for(folder: str) -> None:
@@ -87,7 +87,7 @@ def talk() -> None:
         with suppress(OSError):  # there is a limit
             for _ in range(100):
                 os.write(fd, b"Warning: unknown tag\n" * 1000)
-    raise image_opening.UnreadableImage("it talked")
+    raise opening.UnreadableImage("it talked")
 
 
 def say_nonsense() -> None:
@@ -124,5 +124,5 @@ misbehaviours: dict[str, Any] = {
 
 
 def main() -> None:
-    image_opening.open_image = open_image
+    opening.open_image = open_image
     decoder_process.main()

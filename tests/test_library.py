@@ -17,9 +17,9 @@ from clipsearch import (
     ModelError,
     UnknownModel,
     UnreadableImage,
-    indexing,
 )
 from clipsearch.index.paths import to_text
+from clipsearch.indexing import run
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def embedding_at(library: Library, path: Path) -> np.ndarray:
 
 def test_an_unchanged_folder_is_not_opened_again(indexed, monkeypatch):
     opened = []
-    monkeypatch.setattr(indexing, "read_file", lambda item: opened.append(item))
+    monkeypatch.setattr(run, "read_file", lambda item: opened.append(item))
     assert counts(indexed.index()) == {"unchanged": 6}
     assert opened == []
 
@@ -268,7 +268,7 @@ def test_a_failing_model_loses_nothing(indexed, photos, sample_photos, monkeypat
     shutil.copyfile(sample_photos[7], photos / "photo-0.jpg")
     shutil.copyfile(sample_photos[8], photos / "new.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr("clipsearch.encoder.Encoder.encode_pixels", fail)
+        patch.setattr("clipsearch.models.encoder.Encoder.encode_pixels", fail)
         with pytest.raises(ModelError):
             indexed.index()
     assert len(paths_found(indexed)) == 6

@@ -22,9 +22,9 @@ from cli_process import clipsearch
 from make_library import DATA, two_pixels, write_photos
 
 from clipsearch import Hit, Library
-from clipsearch.checking import check_library
-from clipsearch.index import approximate
+from clipsearch.index.vectors import lists
 from clipsearch.results import IndexOptions
+from clipsearch.upkeep import check_library
 
 ARCHIVES = sorted(DATA.glob("made-by-*.tar.xz"))
 # What bf16 changes in the score of a picture; the vectors of texts and of the library are the same.
@@ -135,13 +135,13 @@ def assert_as_then(found: list[Hit], then: list[Any], place: Path, within: float
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Counts the searches of lists."""
     searches: list[int] = []
-    real = approximate.Lists.candidates
+    real = lists.Lists.candidates
 
-    def candidates(self: approximate.Lists, *arguments: Any, **more: Any) -> Any:
+    def candidates(self: lists.Lists, *arguments: Any, **more: Any) -> Any:
         searches.append(1)
         return real(self, *arguments, **more)
 
-    monkeypatch.setattr(approximate.Lists, "candidates", candidates)
+    monkeypatch.setattr(lists.Lists, "candidates", candidates)
     yield searches
 
 

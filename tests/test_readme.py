@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cli_process import clipsearch
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = (

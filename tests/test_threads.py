@@ -18,15 +18,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from clipsearch import (
-    Hit,
-    IndexProgress,
-    Library,
-    LibraryClosed,
-    LibraryError,
-    LibraryLocked,
-    encoder,
-)
+from clipsearch import Hit, IndexProgress, Library, LibraryClosed, LibraryError, LibraryLocked
+from clipsearch.models import encoder
 
 THREADS = 8
 SECONDS = 60  # in which whatever is waited for has come, on any machine

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from clipsearch.errors import InvalidInput
 from clipsearch.index.durable import in_words
-from clipsearch.training.averaging import MixResult, choose_mix
-from clipsearch.training.divergence import TrainingDiverged
-from clipsearch.training.learner import Learner
-from clipsearch.training.model_folder import ModelFolderConfig, save_weights, write_config
-from clipsearch.training.models import Design, resized_positions
+from clipsearch.training.learning.divergence import TrainingDiverged
+from clipsearch.training.learning.learner import Learner
+from clipsearch.training.towers.averaging import MixResult, choose_mix
+from clipsearch.training.towers.model_folder import ModelFolderConfig, save_weights, write_config
+from clipsearch.training.towers.models import Design, resized_positions
 from clipsearch.training.validation import Validation
 
 

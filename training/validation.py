@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.preprocessing import Preprocessing
-from clipsearch.training.augmentation import normalized, plain_pixels
-from clipsearch.training.gradient_cache import Encoding
-from clipsearch.training.objective import Objective
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.augmentation import normalized, plain_pixels
+from clipsearch.training.data.samples import BadSample, Sample
+from clipsearch.training.data.sources import Source
+from clipsearch.training.learning.gradient_cache import Encoding
+from clipsearch.training.learning.objective import Objective
 from clipsearch.training.retrieval_metrics import image_ranks, text_ranks
 from clipsearch.training.retrieval_sheet import choose_retrievals, draw_retrievals
-from clipsearch.training.samples import BadSample, Sample
-from clipsearch.training.sources import Source
 
 MEAN_RECALL, LOSS = "mean_recall", "loss"
 RECALLS = (1, 5, 10)

@@ -10,8 +10,8 @@ from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
 from clipsearch.cli.printable import shown_count
 
 if TYPE_CHECKING:
-    from clipsearch.checking import CheckReport
-    from clipsearch.index.findings import Checked
+    from clipsearch.index.upkeep.findings import Checked
+    from clipsearch.upkeep import CheckReport
 
 PROBLEMS_FOUND = 1
 
@@ -50,9 +50,9 @@ def check(
     Ends with 0 only when all is well, else with 1. The library may be in use meanwhile; --repair
     waits for nobody and says who is writing.
     """
-    from clipsearch.checking import check_library
     from clipsearch.cli.output import write_json
     from clipsearch.cli.progress import showing_progress
+    from clipsearch.upkeep import check_library
 
     with showing_progress() as progress:
         report = check_library(

@@ -13,7 +13,7 @@ import typer
 from clipsearch.cli.options import Device, DeviceOption, VerboseOption
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
     from clipsearch.training.evaluation import Evaluation
     from clipsearch.training.evaluation.embedding import Photos
     from clipsearch.training.evaluation.labelled import LabelledData
@@ -407,7 +407,7 @@ def compare(
         write_json_to,
     )
     from clipsearch.errors import InvalidInput
-    from clipsearch.models import resolve_model
+    from clipsearch.models.names import resolve_model
     from clipsearch.training.evaluation import compare as compare_results
     from clipsearch.training.evaluation import read_evaluation
 
@@ -467,7 +467,7 @@ def _check(json: str | None, plot: Path | None) -> None:
 
 
 def _captioned(data: list[str], label: list[str] | None) -> Photos:
-    from clipsearch.training.sources import open_sources
+    from clipsearch.training.data.sources import open_sources
 
     source = open_sources(data, labels=label or ())
     _say_all(source.notes)

@@ -13,8 +13,8 @@ from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.output import Shape, show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.query_image import shown_address
-from clipsearch.serve_client import Server, connected
+from clipsearch.searching.web_picture import shown_address
+from clipsearch.serving.client import Server, connected
 
 if TYPE_CHECKING:
     from clipsearch.results import AwayFolder, Hit

@@ -68,7 +68,7 @@ def watch(
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import stopping
     from clipsearch.results import IndexOptions
-    from clipsearch.watching import Voices, Watcher, WatchOptions
+    from clipsearch.watching.watcher import Voices, Watcher, WatchOptions
 
     options = WatchOptions(
         model=model,

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipsearch.training.samples import Sample
+from clipsearch.training.data.samples import Sample
 
 
 @dataclass(frozen=True)

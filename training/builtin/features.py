@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from clipsearch.image_opening import open_image
+from clipsearch.photos.opening import open_image
 from clipsearch.training.builtin.teachers import SentenceEncoder
-from clipsearch.training.samples import Sample
+from clipsearch.training.data.samples import Sample
 
 _BATCH = 8  # small batches stay in the processor's cache; larger ones ran slower
 

@@ -18,7 +18,7 @@ from clipsearch.training.builtin.text_student import (
     rows,
 )
 from clipsearch.training.builtin.train import print_progress, train
-from clipsearch.training.losses import cosine_distillation_loss
+from clipsearch.training.learning.losses import cosine_distillation_loss
 
 _TOKENS = 2048  # of any texts in each step: they keep the tower from forgetting the teacher
 

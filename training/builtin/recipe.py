@@ -55,15 +55,15 @@ from clipsearch.training.builtin.upper_layers import (
     tune_upper_layers,
 )
 from clipsearch.training.builtin.wordnet import read_visible_nouns
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.data.sources import read_lines, read_shard, read_shards, shard_paths
 from clipsearch.training.evaluation import evaluate_retrieval, report_lines
-from clipsearch.training.model_folder import (
+from clipsearch.training.towers.model_folder import (
     WEIGHTS_NAME,
     ModelFolderConfig,
     new_model,
     save_model_folder,
 )
-from clipsearch.training.samples import Sample
-from clipsearch.training.sources import read_lines, read_shard, read_shards, shard_paths
 
 WIDTH = 256
 CONTEXT = 48  # tokens: the longest validation caption has 41, a long search some 20

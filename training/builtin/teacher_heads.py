@@ -9,7 +9,11 @@ from torch.nn import functional
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos, PhotoBatch
 from clipsearch.training.builtin.config import TrainingConfig
 from clipsearch.training.builtin.train import train
-from clipsearch.training.losses import class_distillation_loss, contrastive_loss, same_meaning
+from clipsearch.training.learning.losses import (
+    class_distillation_loss,
+    contrastive_loss,
+    same_meaning,
+)
 
 
 class SentenceHead(nn.Module):

@@ -13,7 +13,10 @@ from torch.nn import functional
 
 from clipsearch.training.builtin.config import TrainingConfig
 from clipsearch.training.builtin.train import print_progress, train
-from clipsearch.training.losses import cosine_distillation_loss, neighbour_distillation_loss
+from clipsearch.training.learning.losses import (
+    cosine_distillation_loss,
+    neighbour_distillation_loss,
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clipsearch.training.builtin.config import TrainingConfig
-from clipsearch.training.schedule import warmup_cosine
+from clipsearch.training.learning.schedule import warmup_cosine
 
 Batch = TypeVar("Batch")
 

@@ -18,19 +18,19 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsearch.image_opening import open_image
+from clipsearch.photos.opening import open_image
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
 from clipsearch.training.builtin.config import TrainingConfig
 from clipsearch.training.builtin.teacher_heads import Classes
 from clipsearch.training.builtin.text_student import TextBatch, TokenizedTexts, encode_short
 from clipsearch.training.builtin.train import print_progress, train
-from clipsearch.training.losses import (
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.learning.losses import (
     class_distillation_loss,
     contrastive_loss,
     cosine_distillation_loss,
     same_meaning,
 )
-from clipsearch.training.samples import Sample
 
 LOWER_BLOCKS = 5  # of the seven of EfficientNet: what comes after makes 14 x 14 maps into 7 x 7
 VIEWS = 2  # of each photo: whole, and cropped

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.file_reading import read_whole
+from clipsearch.photos.file_reading import read_whole
 from clipsearch.settings import given_path
 
 IMAGENET = "imagenet"

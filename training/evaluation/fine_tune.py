@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsearch.errors import ModelError
-from clipsearch.model_loading import load_model
-from clipsearch.models import resolve_model
-from clipsearch.preprocessing import Preprocessing
+from clipsearch.models.loading import load_model
+from clipsearch.models.names import resolve_model
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.samples import Sample
 from clipsearch.training.evaluation.embedding import (
     BATCH,
     PLAIN,
@@ -39,8 +40,7 @@ from clipsearch.training.evaluation.zero_shot import (
     ensemble_vectors,
     per_class,
 )
-from clipsearch.training.samples import Sample
-from clipsearch.training.schedule import warmup_cosine
+from clipsearch.training.learning.schedule import warmup_cosine
 
 FINE_TUNED = "fine-tuned"
 _SMALLEST_CROP = 0.8  # of a side

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
-from clipsearch.image_files import find_photos
 from clipsearch.index.records import FileState
+from clipsearch.photos.scanning import find_photos
 from clipsearch.settings import absolute, given_path
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.data.source_shards import ShardSource, matching_shards, shard_paths
+from clipsearch.training.data.source_tables import read_picture
+from clipsearch.training.data.sources import JoinedSource, Source, notes_of, open_source
 from clipsearch.training.evaluation.embedding import EmbeddedPhotos, Photos
-from clipsearch.training.samples import Sample
-from clipsearch.training.source_shards import ShardSource, matching_shards, shard_paths
-from clipsearch.training.source_tables import read_picture
-from clipsearch.training.sources import JoinedSource, Source, notes_of, open_source
 
 _NO_FOLDERS = (".tar", ".csv", ".tsv", ".jsonl")  # what lies in folders of other kinds
 _TRAINING, _HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")

@@ -31,7 +31,7 @@ from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, 
 from clipsearch.training.evaluation.zero_shot import class_ranks, per_class, to_classes
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 STRENGTHS: NDArray[np.float64] = np.logspace(-6, 6, 97)  # scikit-learn's C: small holds strongly
 MOST_STEPS = 1000  # of L-BFGS, as in the paper

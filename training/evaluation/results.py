@@ -25,7 +25,7 @@ from clipsearch.training.evaluation.ranks import (
 from clipsearch.training.evaluation.shifts import SEVERITY
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
     from clipsearch.training.evaluation.embedding import EmbeddedPhotos
 
 _COMMON = ("resamples", "seed", "confidence")  # settings of every task

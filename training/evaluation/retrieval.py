@@ -23,7 +23,7 @@ from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, 
 from clipsearch.training.retrieval_metrics import RetrievalMetrics, image_ranks, text_ranks
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text to image", "image to text"
 _NO_CAPTION = "no caption"

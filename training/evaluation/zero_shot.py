@@ -32,7 +32,7 @@ from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, 
 from clipsearch.unit_length import unit_length
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 SINGLE, ENSEMBLE = "single prompt", "80 templates"
 PROMPT = "a photo of a {}."
