@@ -501,8 +501,10 @@ class Library:
         rows = vectors.shape[0] if vectors.ndim == 2 else 0
         if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
             raise InvalidInput(f"k is {shown(k)}, but there are only {photos} photos")
-        without = self._left_out(options)
-        return self._store.search(row.id, vectors, options.k, without=without, exact=options.exact)
+        selected = self._store.select(without=self._left_out(options))
+        return self._store.search(
+            row.id, vectors, options.k, selected=selected, exact=options.exact
+        )
 
     def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts by the library's model, float32 (n, d), unit length.
@@ -534,7 +536,11 @@ class Library:
         k = self._store.catalog.embedded_by(row.id, count_to=options.k)
         with self._store.reading():  # one state of the catalog for vectors and rows
             scores, ids = self._store.search(
-                row.id, vectors, k, without=without, exact=options.exact
+                row.id,
+                vectors,
+                k,
+                selected=self._store.select(without=without),
+                exact=options.exact,
             )
             photos = self._store.catalog.photos(list(set(ids[ids >= 0].tolist())))
         return [

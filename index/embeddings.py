@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import LibraryDamaged, LibraryError
 from clipsearch.index.database import HOW_TO_MEND, Database
-from clipsearch.index.paths import text_range_below, to_text
 
 _ROWS_AT_ONCE = 10_000
 _LAST_ID = 2**63 - 1
@@ -63,17 +61,6 @@ def removed_after(db: Database, model_id: int, last_id: int) -> tuple[NDArray[np
     )
     rows = db.rows(sql, (model_id, last_id))
     return np.array([row[0] for row in rows], dtype=np.int64), rows[-1][1] if rows else last_id
-
-
-def embeddings_at_or_below(db: Database, model_id: int, paths: Iterable[Path]) -> NDArray[np.int64]:
-    """Return the ids of a model's embeddings of the photos at or below some paths."""
-    sql = (
-        "SELECT group_concat(embeddings.id) FROM (SELECT id FROM photos WHERE path = ? "
-        "UNION ALL SELECT id FROM photos WHERE path >= ? AND path < ?) AS photo "
-        "CROSS JOIN embeddings ON photo_id = photo.id AND model_id = ?"
-    )
-    found = [db.value(sql, (to_text(path), *text_range_below(path), model_id)) for path in paths]
-    return np.array([id_ for ids in found if ids for id_ in ids.split(",")], dtype=np.int64)
 
 
 def all_embedded(db: Database, model_id: int, photo_ids: NDArray[np.int64]) -> bool:

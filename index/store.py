@@ -5,7 +5,7 @@
     lock             held by the process that writes
 
 Any thread may use a store. Any number of processes and threads may read while one writes: each
-search sees the last committed batch, whole. One thread at a time searches.
+search sees the last committed batch, whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -34,10 +34,12 @@ from clipsearch.index.database import HOW_TO_MEND, Database
 from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
+from clipsearch.index.filters import Filters
 from clipsearch.index.lock import do_once, writer_lock
 from clipsearch.index.records import IndexInfo
+from clipsearch.index.selection import Selection
 from clipsearch.index.upgrading import bring_up_to_date
-from clipsearch.index.vectors.model_vectors import ModelVectors
+from clipsearch.index.vectors.model_vectors import ModelVectors, VectorFollower
 from clipsearch.index.vectors.segments import Segment, coverage, refresh, segments_of
 from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
@@ -51,8 +53,10 @@ class Store:
         self._db = db
         self._read_only = read_only
         self._writer: int | None = None  # the thread that holds the writer lock
-        self._searching = threading.RLock()  # held by the thread that uses the vectors
-        self._vectors: dict[int, ModelVectors] = {}
+        self._followers: dict[int, VectorFollower] = {}  # by model
+        self._following = threading.Lock()  # held while vectors are brought up to date
+        self._mine = threading.local()  # .vectors: those of this thread's `reading`, by model
+        self._selected: tuple[object, dict[tuple[Path, ...], Selection]] = None, {}
 
     @classmethod
     def open(cls, folder: Path, *, create: bool = False, read_only: bool = False) -> Store:
@@ -86,7 +90,8 @@ class Store:
         Nobody is waited for: what other threads have begun ends with its answer or LibraryClosed.
         """
         self._db.close()
-        self._vectors = {}
+        self._followers = {}
+        self._selected = None, {}
 
     @property
     def closed(self) -> bool:
@@ -110,12 +115,32 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Show the block one committed state of the library, whatever others commit meanwhile."""
+        """Show the block one committed state of the library, whatever others commit meanwhile.
+
+        May be nested.
+        """
         self.check_open()
-        # The vectors follow the catalog, and never go back: no thread may see an older state of it
-        # than the one that used them before.
-        with self._searching, self._db.reading():
+        if self._vectors_of_block() is not None:
             yield
+            return
+        with ExitStack() as block:
+            # The vectors follow the catalog, and never go back: the state of a block is chosen
+            # while no other thread moves on.
+            with self._following:
+                block.enter_context(self._db.reading())
+                vectors = {
+                    model_id: follower.follow(self._db)
+                    for model_id, follower in self._followers.items()
+                }
+            self._mine.vectors = vectors
+            try:
+                yield
+            finally:
+                self._mine.vectors = None
+
+    def _vectors_of_block(self) -> dict[int, ModelVectors] | None:
+        vectors: dict[int, ModelVectors] | None = getattr(self._mine, "vectors", None)
+        return vectors
 
     @contextmanager
     def writing(
@@ -160,19 +185,39 @@ class Store:
         self._check_writing()
         join_double_slashes(self._db)
 
+    def select(
+        self, filters: Filters | None = None, without: Sequence[Path] = ()
+    ) -> Selection | None:
+        """Return which photos a search may find: those that pass, but none below some paths.
+
+        None for all of them.
+        """
+        if not without:
+            return None
+        paths = tuple(without)
+        with self._db.reading():
+            state = self._db.state()
+            if self._selected[0] != state:
+                self._selected = state, {}
+            known = self._selected[1]
+            if paths not in known:
+                ids = [self.catalog.ids_below(path) for path in paths]
+                known[paths] = Selection.all_but_these(np.concatenate(ids))
+            return known[paths]
+
     def search(
         self,
         model_id: int,
         queries: NDArray[np.float32],
         k: int,
         *,
-        without: Sequence[Path] = (),
+        selected: Selection | None = None,
         exact: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return (cosines float32, photo ids int64), both [n, k], for unit vectors [n, width].
+        """Return (cosines float32, photo ids int64), both (n, k), for unit vectors (n, width).
 
-        Scores are those of the stored float16; best first, ties by photo id; padded with -inf and
-        -1 where fewer than k are left. Photos at or below the paths of `without` are no hits.
+        Only photos that are `selected` are found; None: all are. Scores are those of the stored
+        float16; best first, ties by photo id; padded with -inf and -1 where fewer than k are left.
         Every batch that was committed before the call is seen. The best k are found for certain
         with `exact`, or where `index_info` names no recall; else nearly all of them.
         """
@@ -181,20 +226,40 @@ class Store:
             raise InvalidInput(f"query vectors must be finite numbers of shape [n, {width}]")
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         with self.reading():
-            vectors = self._vectors.get(model_id)
-            if vectors is None:
-                vectors = ModelVectors(self.folder / "vectors", model_id, width)
-                self._vectors[model_id] = vectors
-            vectors.update(self._db, without)
-            scores, photo_ids = vectors.search(queries, k, exact=exact)
+            vectors = self._vectors_now(model_id, width)
+            scores, photo_ids = vectors.search(queries, k, selected=selected, exact=exact)
             if _twice(photo_ids) or not all_embedded(self._db, model_id, photo_ids):
-                vectors.leave_files_aside(self._db)
-                scores, photo_ids = vectors.search(queries, k, exact=exact)
+                vectors = self._vectors_without_files(model_id, width)
+                scores, photo_ids = vectors.search(queries, k, selected=selected, exact=exact)
                 if not all_embedded(self._db, model_id, photo_ids):
                     raise LibraryDamaged(
                         f"{self.folder}: an embedding in the catalog is of no photo; {HOW_TO_MEND}"
                     )
         return scores, photo_ids
+
+    def _vectors_now(self, model_id: int, width: int) -> ModelVectors:
+        """Return a model's vectors in the state that the block of `reading` shows."""
+        vectors = self._vectors_of_block()
+        assert vectors is not None  # in a block
+        if model_id not in vectors:
+            with self._following:
+                follower = VectorFollower(self.folder / "vectors", model_id, width)
+                vectors[model_id] = follower.follow(self._db)
+                # Another thread may have opened them since this block began, in a later state;
+                # then these are for this block alone.
+                self._followers.setdefault(model_id, follower)
+        return vectors[model_id]
+
+    def _vectors_without_files(self, model_id: int, width: int) -> ModelVectors:
+        """Return the same from the catalog alone, and leave the files aside from now on."""
+        vectors = self._vectors_of_block()
+        assert vectors is not None
+        with self._following:
+            follower = self._followers.get(model_id)
+            if follower is None or not follower.gave(vectors[model_id]):  # in another state
+                follower = VectorFollower(self.folder / "vectors", model_id, width)
+            vectors[model_id] = follower.leave_files_aside(self._db)
+        return vectors[model_id]
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the embeddings [n, width] of photos, as stored; LibraryError if one has none."""
@@ -214,8 +279,8 @@ class Store:
         with self._db.reading():
             segments = segments_of(self._db, model_id)
             found = coverage(self._db, model_id, segments)
-        vectors = self._vectors.get(model_id)
-        note = vectors.note if vectors else None
+        follower = self._followers.get(model_id)
+        note = follower.note if follower else None
         if not segments:
             return IndexInfo(EXACT, 0, found.newer, 0, 0, None, note)
         paths = [self._intact(segment) for segment in segments]

@@ -18,6 +18,7 @@ How many lists a search looks into is tuned when they are made, against exact se
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -132,6 +133,7 @@ class Lists:
         self._index.ntotal = self._vectors
         self._inside = faiss.downcast_InvertedLists(self._index.invlists)
         self._read = sizes == 0
+        self._reading = threading.Lock()
 
     @classmethod
     def over(
@@ -202,10 +204,8 @@ class Lists:
         dealt = np.full((queries, each * shares), -1)
         dealt[:, :probes] = np.take_along_axis(chosen, np.argsort(-sizes, axis=1), axis=1)
         dealt = dealt.reshape(queries, each, shares).transpose(0, 2, 1).reshape(-1, each)
-        self._index.nprobe = each
-        estimates, rows = self._index.search_preassigned(
-            np.repeat(turned, shares, axis=0), count, dealt, np.zeros(dealt.shape, np.float32)
-        )
+        turned = np.repeat(turned, shares, axis=0)
+        estimates, rows = _search_preassigned(self._index, turned, count, dealt)
         if shares == 1:
             return rows, estimates
         estimates, rows = estimates.reshape(queries, -1), rows.reshape(queries, -1)
@@ -238,11 +238,36 @@ class Lists:
         import faiss
 
         for number in set(chosen[~self._read[chosen] & (chosen >= 0)].tolist()):
-            rows, codes = self._rows[number], self._codes[number]
-            self._inside.resize(number, len(rows))
-            faiss.rev_swig_ptr(self._inside.get_codes(number), len(codes))[:] = codes
-            faiss.rev_swig_ptr(self._inside.get_ids(number), len(rows))[:] = rows
-            self._read[number] = True
+            with self._reading:  # another thread may be reading the same
+                if self._read[number]:
+                    continue
+                rows, codes = self._rows[number], self._codes[number]
+                self._inside.resize(number, len(rows))
+                faiss.rev_swig_ptr(self._inside.get_codes(number), len(codes))[:] = codes
+                faiss.rev_swig_ptr(self._inside.get_ids(number), len(rows))[:] = rows
+                self._read[number] = True
+
+
+def _search_preassigned(
+    index: Any, queries: NDArray[np.float32], count: int, chosen: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return estimates and rows (n, count) of FAISS's search of chosen lists (n, probes).
+
+    FAISS's own wrapper takes the number of lists from the index, which other threads search, too.
+    """
+    import faiss
+
+    queries = np.ascontiguousarray(queries, np.float32)
+    chosen = np.ascontiguousarray(chosen, np.int64)
+    estimates = np.empty((len(queries), count), np.float32)
+    rows = np.empty((len(queries), count), np.int64)
+    library: Any = faiss
+    places = map(library.swig_ptr, (chosen, np.zeros(chosen.shape, np.float32), estimates, rows))
+    settings = library.IVFSearchParameters(nprobe=chosen.shape[1])
+    index.search_preassigned_c(
+        len(queries), faiss.swig_ptr(queries), count, *places, False, settings
+    )
+    return estimates, rows
 
 
 def cores() -> int:

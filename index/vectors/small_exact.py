@@ -5,8 +5,6 @@ The same vectors are found as by FAISS's exact index; scores may differ in the l
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,22 +34,27 @@ class SmallIndex:
         return self._vectors[start : start + count].astype(np.float32)
 
     def search(
-        self, queries: NDArray[np.float32], count: int, *, params: Any = None
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return scores and positions [queries, count], best first; `params` marks the allowed.
+        """Return scores and positions (queries, count), best first, of the allowed (n,) or all.
 
         No more than are allowed must be asked for.
         """
-        vectors = self._vectors.astype(np.float32)
+        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
+        some = 2 * len(rows) < len(self)  # else to leave out the others costs more than they do
+        vectors = (self._vectors[rows] if some else self._vectors).astype(np.float32)
         scores = np.empty((len(queries), count), dtype=np.float32)
         positions = np.empty((len(queries), count), dtype=np.int64)
-        for row, query in enumerate(queries):
+        for number, query in enumerate(queries):
             # Row by row, and not by a matrix product, which may give equal vectors other scores.
             found = np.einsum("ij,j->i", vectors, query)
+            found = found if len(found) == len(rows) else found[rows]
             found = np.where(np.isfinite(found), found, -np.inf)
-            allowed = np.arange(len(found)) if params is None else np.flatnonzero(params)
-            found = found[allowed]
             nearest = np.argpartition(-found, count - 1)[:count]
             nearest = nearest[np.argsort(-found[nearest], kind="stable")]
-            scores[row], positions[row] = found[nearest], allowed[nearest]
+            scores[number], positions[number] = found[nearest], rows[nearest]
         return scores, positions

@@ -25,7 +25,6 @@ from clipsearch.errors import (
 )
 from clipsearch.index.changes import Change, Copied, Embedded, Gone, Moved
 from clipsearch.index.database import Database
-from clipsearch.index.embeddings import embeddings_at_or_below
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
 from clipsearch.index.vectors import model_vectors, segments
@@ -77,7 +76,7 @@ def assert_search_is_exact(
         hidden = [row["id"] for row in rows if is_hidden(Path(row["path"]), without)]
         kept = ~np.isin(photo_ids, hidden)
         photo_ids, vectors = photo_ids[kept], vectors[kept]
-    scores, found = store.search(model_id, QUERIES, k, without=without)
+    scores, found = store.search(model_id, QUERIES, k, selected=store.select(without=without))
     assert scores.shape == found.shape == (len(QUERIES), k)
     for query, row_scores, row_ids in zip(QUERIES, scores, found, strict=True):
         expected = query @ vectors.T
@@ -219,7 +218,8 @@ def test_hidden_copies_do_not_crowd_out_those_in_sight(store: Store) -> None:
     rows = store.catalog.known_files(1, [Path("/here"), Path("/photos/2.jpg")]).values()
     expected = sorted(row.photo_id for row in rows)
     for k in (1, 10, 41):
-        found = store.search(1, store.vectors(1, [3]), k, without=[Path("/away")])[1]
+        selected = store.select(without=[Path("/away")])
+        found = store.search(1, store.vectors(1, [3]), k, selected=selected)[1]
         assert found[0].tolist() == expected[:k]
 
 
@@ -227,13 +227,14 @@ def test_what_is_hidden_is_worked_out_once_for_each_state(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.apply(photos(50), 1)
-    asked: list[object] = []
+    asked: list[Path] = []
+    ids_below = store.catalog.ids_below
 
-    def count(db: Database, model_id: int, paths: Sequence[Path]) -> np.ndarray:
-        asked.append(paths)
-        return embeddings_at_or_below(db, model_id, paths)
+    def count(path: Path) -> np.ndarray:
+        asked.append(path)
+        return ids_below(path)
 
-    monkeypatch.setattr(model_vectors, "embeddings_at_or_below", count)
+    monkeypatch.setattr(store.catalog, "ids_below", count)
     for _ in range(3):
         assert_search_is_exact(store, without=[Path("/photos/7.jpg")])
     assert len(asked) == 1

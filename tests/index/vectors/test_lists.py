@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,9 @@ from sqlite_utils import Database as SqliteUtils
 
 from clipsearch.index.changes import Embedded, Gone
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
+from clipsearch.index.selection import Selection
 from clipsearch.index.store import Store
-from clipsearch.index.vectors import lists, segments
+from clipsearch.index.vectors import lists, segments, vector_index
 from clipsearch.index.vectors.lists import TARGET, Model, candidates_for, lists_for
 from clipsearch.index.vectors.vector_files import (
     EXACT,
@@ -104,9 +106,13 @@ def test_where_lists_are_no_gain_all_is_searched(
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.99, 0.999, 1.0])
 @pytest.mark.parametrize("near", [True, False])
-@pytest.mark.parametrize("how", ["hide", "remove"])
+@pytest.mark.parametrize("how", ["select", "remove"])
 def test_what_is_left_out_makes_place_for_the_next_best(
-    written: tuple[Path, FileStamp, float], share: float, near: bool, how: str
+    written: tuple[Path, FileStamp, float],
+    share: float,
+    near: bool,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether it lies all about, or just where the query looks."""
     index = VectorIndex.open(*written[:2], verify=False)
@@ -115,15 +121,39 @@ def test_what_is_left_out_makes_place_for_the_next_best(
     if not near:
         order = np.random.default_rng(3).permutation(COUNT)
     out = order[: round(share * COUNT)]
-    getattr(index, how)(IDS[out, 0])
-    scores, found = index.search(query, 10, exact=False)
+    monkeypatch.setattr(vector_index, "EXACT_WITHIN", 0)  # lists, however few are left
+    selected = Selection.all_but_these(IDS[out, 1]) if how == "select" else None
+    index = index.without(IDS[out, 0]) if how == "remove" else index
+    scores, found = index.search(query, 10, selected=selected, exact=False)
     left = min(10, COUNT - len(out))
     assert (found[0, :left] >= 10).all()
     assert (found[0, left:] == -1).all()
     assert not np.isin(found[0, :left], IDS[out, 1]).any()
-    exact = index.search(query, 10)[1]
+    exact = index.search(query, 10, selected=selected)[1]
     assert recall_of(found[:, :left], exact[:, :left]) >= 0.9 if left else True
     assert np.isneginf(scores[0, left:]).all()
+
+
+def test_threads_search_the_same_lists_at_once(
+    written: tuple[Path, FileStamp, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each within a selection of its own, so that they look into more and fewer of the lists."""
+    monkeypatch.setattr(vector_index, "EXACT_WITHIN", 0)
+    selections = [None, *(Selection.only_these(IDS[n :: n + 1, 1]) for n in range(1, 6))]
+    alone = VectorIndex.open(*written[:2], verify=False)
+    expected = [alone.search(QUERIES, 10, selected=s, exact=False)[1] for s in selections]
+    for _ in range(3):
+        shared = VectorIndex.open(*written[:2], verify=False)  # none of its lists is read yet
+
+        def search(number: int, shared: VectorIndex = shared) -> None:
+            selected = selections[number % 6]
+            for first in range(0, len(QUERIES), 5):
+                queries = QUERIES[first : first + 5]
+                found = shared.search(queries, 10, selected=selected, exact=False)[1]
+                np.testing.assert_array_equal(found, expected[number % 6][first : first + 5])
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(search, range(24)))
 
 
 def test_vectors_that_lists_can_not_tell_apart_are_searched_exactly(tmp_path: Path) -> None:
@@ -283,8 +313,8 @@ def test_lists_may_hold_anything_and_do_no_harm(
     held[some] = noise[some] if value is None else value
     path = tmp_path / "a.faiss"
     index = VectorIndex.open(path, renewed(path, stamp, data.tobytes()), verify=True)
-    index.hide(IDS[::3, 0])
-    scores, found = index.search(QUERIES, 10, exact=False)
+    selected = Selection.all_but_these(IDS[::3, 1])
+    scores, found = index.search(QUERIES, 10, selected=selected, exact=False)
     known = np.isin(found, IDS[:, 1])
     assert (known | (found == -1)).all()
     assert (np.isfinite(scores) == known).all()
@@ -317,8 +347,9 @@ def add(store: Store, first: int, end: int) -> None:
 
 
 def found_share(store: Store, without: list[Path] | None = None) -> float:
-    found = store.search(1, QUERIES, 10, without=without or [])[1]
-    return recall_of(found, store.search(1, QUERIES, 10, without=without or [], exact=True)[1])
+    selected = store.select(without=without or [])
+    found = store.search(1, QUERIES, 10, selected=selected)[1]
+    return recall_of(found, store.search(1, QUERIES, 10, selected=selected, exact=True)[1])
 
 
 def test_a_library_that_grows_large_is_searched_by_lists(store: Store) -> None:

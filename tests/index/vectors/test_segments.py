@@ -136,7 +136,7 @@ def assert_search_is_exact(store: Store, hidden: int | None = None) -> None:
     ids = np.array([row["photo_id"] for row in rows])
     vectors = np.array([np.frombuffer(row["vector"], "<f2") for row in rows], np.float64)
     without = [] if hidden is None else [Path(f"/photos/{hidden}")]
-    found = store.search(1, QUERIES, 9, without=without, exact=True)[1]
+    found = store.search(1, QUERIES, 9, selected=store.select(without=without), exact=True)[1]
     for query, hits in zip(QUERIES, found, strict=True):
         best = np.lexsort((ids, -(vectors.reshape(-1, WIDTH) @ query).round(9)))[:9]
         assert hits[: len(best)].tolist() == ids[best].tolist()

@@ -4,6 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
+from clipsearch.index.selection import Selection
 from clipsearch.index.vectors import vector_index
 from clipsearch.index.vectors.small_exact import SMALL, SmallIndex
 from clipsearch.index.vectors.vector_files import _header
@@ -32,16 +33,17 @@ def both(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[VectorIn
 
 @pytest.mark.parametrize("width", [3, 8, 24, 512])
 @pytest.mark.parametrize("count", [1, 2, 17, 1000])
-def test_it_finds_what_faiss_finds_with_ties_removed_and_hidden_ones(width, count, monkeypatch):
+def test_it_finds_what_faiss_finds_with_ties_removed_and_left_out_ones(width, count, monkeypatch):
     rng = np.random.default_rng(width * count)
     vectors = unit(rng, count, width)
     vectors[rng.integers(0, count, count // 3)] = vectors[0]  # many equal ones
     small, large = both(vectors, monkeypatch)
     queries = np.concatenate([unit(rng, 5, width), vectors[:2]]).astype(np.float32)
+    selected = None
     for step in range(3):
         for k in (1, 3, count, count + 5):
             (scores, ids), (faiss_scores, faiss_ids) = (
-                i.search(queries, k) for i in (small, large)
+                index.search(queries, k, selected=selected) for index in (small, large)
             )
             np.testing.assert_allclose(scores, faiss_scores, atol=2e-6)
             apart = np.where(ids >= 0, faiss_scores, -5 - np.arange(k))
@@ -50,9 +52,10 @@ def test_it_finds_what_faiss_finds_with_ties_removed_and_hidden_ones(width, coun
             assert (ids[alone] == faiss_ids[alone]).all()
             tied = (scores[:, 1:] == scores[:, :-1]) & (ids[:, 1:] >= 0)
             assert (np.diff(ids, axis=1)[tied] > 0).all()
-        which = np.arange(step, count, 3) + 1
-        for index in (small, large):
-            index.remove(which) if step == 0 else index.hide(which)
+        if step == 0:
+            small, large = (i.without(np.arange(0, count, 3) + 1) for i in (small, large))
+        else:
+            selected = Selection.all_but_these(small.ids[step::3, 1])
 
 
 def test_equal_vectors_score_the_same_to_the_last_bit_and_come_by_id():

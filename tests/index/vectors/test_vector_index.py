@@ -1,13 +1,17 @@
 """Search is exact: equal to numpy over the same float16 values, whatever is removed or tied."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from clipsearch.index.selection import Selection
 from clipsearch.index.vectors import vector_files, vector_index
 from clipsearch.index.vectors.vector_files import FileStamp, UnusableFile, checksum, write_file
 from clipsearch.index.vectors.vector_index import VectorIndex
@@ -57,10 +61,14 @@ def brute_force(
 
 
 def assert_equals_brute_force(
-    index: VectorIndex, vectors: np.ndarray, photo_ids: np.ndarray, k: int = 10
+    index: VectorIndex,
+    vectors: np.ndarray,
+    photo_ids: np.ndarray,
+    k: int = 10,
+    selected: Selection | None = None,
 ) -> None:
     queries = unit_vectors(7, seed=99)
-    scores, found = index.search(queries, k)
+    scores, found = index.search(queries, k, selected=selected)
     expected_scores, expected = brute_force(vectors, photo_ids, queries, k)
     count = expected.shape[1]
     assert (scores.dtype, found.dtype) == (np.float32, np.int64)
@@ -94,7 +102,7 @@ def test_exactly_k_are_found_however_many_of_the_best_were_removed(removed: int)
     query = unit_vectors(7, seed=99)[:1]
     nearest_first = np.argsort(-(vectors @ query[0]))
     gone = nearest_first[:removed]
-    index.remove(ids_for(photo_ids)[gone, 0])
+    index = index.without(ids_for(photo_ids)[gone, 0])
     kept = np.sort(nearest_first[removed:])
     assert index.removed == removed
     assert_equals_brute_force(index, vectors[kept], photo_ids[kept])
@@ -102,10 +110,21 @@ def test_exactly_k_are_found_however_many_of_the_best_were_removed(removed: int)
 
 def test_removing_ids_that_are_not_there_removes_nothing() -> None:
     index = index_of(unit_vectors(10), np.arange(10))
-    index.remove(np.array([-1, 0, 6, 7, 10_000]))
-    index.remove(np.array([], dtype=np.int64))
-    assert index.removed == 0
-    VectorIndex.empty(WIDTH).remove(np.array([1]))
+    assert index.without(np.array([-1, 0, 6, 7, 10_000])) is index
+    assert index.without(np.array([], dtype=np.int64)) is index
+    assert VectorIndex.empty(WIDTH).without(np.array([1])).removed == 0
+
+
+def test_removing_leaves_the_index_of_others_as_it_is() -> None:
+    vectors, photo_ids = unit_vectors(40), np.arange(40)
+    index = index_of(vectors, photo_ids)
+    fewer = index.without(ids_for(photo_ids)[:30, 0])
+    assert (index.removed, fewer.removed, len(fewer)) == (0, 30, 40)
+    assert_equals_brute_force(index, vectors, photo_ids)
+    assert_equals_brute_force(fewer, vectors[30:], photo_ids[30:])
+    kept_vectors, kept_ids = fewer.kept()
+    np.testing.assert_array_equal(kept_vectors, vectors[30:].astype(np.float16))
+    np.testing.assert_array_equal(kept_ids, ids_for(photo_ids)[30:])
 
 
 @pytest.mark.parametrize("copies", [5, 26, 27, 300])
@@ -268,32 +287,111 @@ def test_saving_does_not_write_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("hidden", [1, 250, 499, 500])
+@pytest.mark.parametrize("left_out", [1, 250, 499, 500])
 @pytest.mark.parametrize("removed", [0, 100])
-def test_hidden_photos_are_no_hits_until_the_next_call(hidden: int, removed: int) -> None:
+def test_what_is_not_selected_makes_place_for_the_next_best(left_out: int, removed: int) -> None:
     vectors, photo_ids = unit_vectors(500), np.arange(500) + 1
-    index = index_of(vectors, photo_ids)
     query = unit_vectors(7, seed=99)[:1]
     nearest_first = np.argsort(-(vectors @ query[0]))
     gone = nearest_first[:removed]
-    index.remove(ids_for(photo_ids)[gone, 0])
-    for count in (hidden, 3, 0):
-        index.hide(ids_for(photo_ids)[nearest_first[removed // 2 : removed // 2 + count], 0])
-        out = (
-            nearest_first[: max(removed, removed // 2 + count)]
-            if removed
-            else (nearest_first[:count])
+    index = index_of(vectors, photo_ids).without(ids_for(photo_ids)[gone, 0])
+    for count in (left_out, 3, 0):
+        out = nearest_first[removed // 2 : removed // 2 + count]
+        kept = np.setdiff1d(np.arange(500), np.concatenate([gone, out]))
+        rest = np.setdiff1d(photo_ids, photo_ids[out])
+        selections = Selection.all_but_these(photo_ids[out]), Selection.only_these(rest)
+        for selected in selections:
+            assert_equals_brute_force(index, vectors[kept], photo_ids[kept], selected=selected)
+
+
+@given(st.data())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_selection_is_searched_exactly(data: st.DataObject) -> None:
+    """Whatever was removed, ties, and whether those left are few or many, or ids unknown."""
+    count = data.draw(st.integers(1, 900))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    vectors = unit_vectors(count, seed=1)
+    vectors[random.random(count) < data.draw(st.sampled_from([0, 0.2, 0.9]))] = vectors[0]
+    photo_ids = random.permutation(count) + 1
+    gone = random.random(count) < data.draw(st.sampled_from([0, 0, 0.1, 0.95]))
+    some = random.permutation(photo_ids)[: data.draw(st.integers(0, count))]
+    named = np.concatenate([some, random.integers(count + 1, 2 * count + 2, 5), [0]])
+    only, others = Selection.only_these(named), Selection.all_but_these(named)
+    index = index_of(vectors, photo_ids).without(ids_for(photo_ids)[gone, 0])
+    k = data.draw(st.sampled_from([1, 7, 40, count, count + 3]))
+    for selected, is_in in ((only, True), (others, False), (only, True)):
+        keep = (np.isin(photo_ids, some) == is_in) & ~gone
+        assert_equals_brute_force(index, vectors[keep], photo_ids[keep], k, selected)
+    assert_equals_brute_force(index, vectors[~gone], photo_ids[~gone], k)
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 14, 15, 16, 100])
+def test_few_selected_are_read_one_by_one(
+    tmp_path: Path, count: int, in_a_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to one in two hundred; FAISS is not asked for them."""
+    monkeypatch.setattr(vector_files, "SMALL", -1)
+    monkeypatch.setattr(vector_index, "SMALL", -1)
+    vectors, photo_ids = unit_vectors(3000), np.random.default_rng(1).permutation(3000)
+    index = index_of(vectors, photo_ids)
+    if in_a_file:
+        index = VectorIndex.open(
+            tmp_path / "a", save(vectors, photo_ids, tmp_path / "a"), verify=True
         )
-        kept = np.setdiff1d(np.arange(500), out)
-        assert_equals_brute_force(index, vectors[kept], photo_ids[kept])
+    scanned: list[object] = []
+    scan = VectorIndex._scan
+    monkeypatch.setattr(
+        VectorIndex, "_scan", lambda *given: (scanned.append(given), scan(*given))[1]
+    )
+    rows = np.arange(7, 7 + count)
+    selected = Selection.only_these(photo_ids[rows])
+    assert_equals_brute_force(index, vectors[rows], photo_ids[rows], selected=selected)
+    assert bool(scanned) == (count > 15)
+    assert index.search(unit_vectors(0), 3, selected=selected)[0].shape == (0, 3)
 
 
-def test_vectors_added_after_hiding_are_found() -> None:
-    vectors, photo_ids = unit_vectors(50), np.arange(50)
-    index = index_of(vectors[:30], photo_ids[:30])
-    index.hide(ids_for(photo_ids)[:10, 0])
-    index.add(vectors[30:].astype(np.float16), ids_for(photo_ids)[30:])
-    assert_equals_brute_force(index, vectors[10:], photo_ids[10:], 40)
+def test_threads_search_one_index_within_selections_of_their_own() -> None:
+    vectors, photo_ids = unit_vectors(3000), np.arange(3000)
+    index = index_of(vectors, photo_ids)
+    parts = [photo_ids[start::9] for start in range(9)]
+
+    def search(number: int) -> None:
+        part = parts[number % 9]
+        for _ in range(5):
+            selected = Selection.only_these(part)
+            assert_equals_brute_force(index, vectors[part], part, selected=selected)
+            rest = np.setdiff1d(photo_ids, part)
+            selected = Selection.all_but_these(part)
+            assert_equals_brute_force(index, vectors[rest], rest, selected=selected)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(search, range(18)))
+
+
+class Overlooking:
+    """Stands in for FAISS's index on a GPU: it searches all, and takes no selector."""
+
+    def __init__(self, index: VectorIndex) -> None:
+        self._all = index
+
+    def search(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, ids = self._all.search(queries, count)
+        return scores, np.searchsorted(self._all.ids[:, 1], ids)
+
+
+def test_a_gpu_is_passed_by_where_only_some_are_selected() -> None:
+    vectors, photo_ids = unit_vectors(3000), np.arange(3000)
+    index = index_of(vectors, photo_ids)
+    index._gpu_index = Overlooking(index_of(vectors, photo_ids))
+    index = index.without(ids_for(photo_ids)[:1500, 0])
+    assert_equals_brute_force(index, vectors[1500:], photo_ids[1500:])
+    for part in (photo_ids[1000:1510], photo_ids[1400:]):
+        kept = part[part >= 1500]
+        selected = Selection.only_these(part)
+        assert_equals_brute_force(index, vectors[kept], kept, selected=selected)
 
 
 @pytest.mark.skipif(faiss.get_num_gpus() == 0, reason="no GPU that FAISS sees")
@@ -301,7 +399,7 @@ def test_vectors_added_after_hiding_are_found() -> None:
 def test_a_gpu_finds_what_the_cpu_finds(k: int) -> None:
     vectors, photo_ids = unit_vectors(20_000), np.arange(20_000)
     index = index_of(vectors, photo_ids)
-    index.remove(ids_for(photo_ids)[::7, 0])
+    index = index.without(ids_for(photo_ids)[::7, 0])
     queries = unit_vectors(20, seed=3)
     scores, found = index.search(queries, k)
     index.move_to_gpu()
@@ -309,9 +407,9 @@ def test_a_gpu_finds_what_the_cpu_finds(k: int) -> None:
     gpu_scores, gpu_found = index.search(queries, k)
     np.testing.assert_allclose(gpu_scores, scores, atol=1e-3)
     assert not np.isin(gpu_found, photo_ids[::7]).any()
-    hidden = np.arange(0, 20_000, 2)
-    index.hide(ids_for(photo_ids)[hidden, 0])
-    kept = np.setdiff1d(photo_ids, np.concatenate([hidden, photo_ids[::7]]))
-    assert_equals_brute_force(index, vectors[kept], photo_ids[kept], k)
+    out = np.arange(0, 20_000, 2)
+    kept = np.setdiff1d(photo_ids, np.concatenate([out, photo_ids[::7]]))
+    selected = Selection.all_but_these(out)
+    assert_equals_brute_force(index, vectors[kept], photo_ids[kept], k, selected)
     shared = [len(np.intersect1d(found[row], gpu_found[row])) / k for row in range(len(queries))]
     assert np.mean(shared) > 0.99
