@@ -15,7 +15,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.index.changes import SeenFile
 from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState
-from clipsearch.photos.opening import is_image_name
+from clipsearch.photos.formats import is_image_name
 from clipsearch.settings import absolute
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,

@@ -573,8 +573,8 @@ def test_where_the_system_does_not_end_them_an_alarm_does() -> None:
         from clipsearch.photos import decoder_process
         entry = MISBEHAVING.replace(
             "misbehaving_decoder.main()",
-            "from clipsearch.photos import decoder_process as d; d._die_with = lambda parent: None; "
-            "d._ALARM_AFTER = 1; misbehaving_decoder.main()",
+            "from clipsearch.photos import decoder_process as d; "
+            "d._die_with = lambda parent: None; d._ALARM_AFTER = 1; misbehaving_decoder.main()",
         )
         pool = DecoderPool(
             Preprocessing(40, 32), max_megapixels=100, workers=1, seconds=2, _entry=entry
@@ -633,8 +633,8 @@ def test_a_package_found_by_path_alone_is_found_by_the_processes(
 
 def test_the_processes_load_neither_torch_nor_numpy() -> None:
     check = (
-        "import sys; from clipsearch.photos import decoder_process, opening\n"
-        "opening._decoders()\n"
+        "import sys; from clipsearch.photos import decoder_process, formats\n"
+        "formats.decoders()\n"
         "heavy = {'torch', 'numpy', 'open_clip', 'torchvision', 'faiss', 'sqlite3', 'rich'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
