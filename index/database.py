@@ -38,9 +38,8 @@ BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edi
 PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
 HOW_TO_MEND = "`clipsearch check --repair` mends what can be mended"
 HELD_BY_ANOTHER = "another program holds the catalog; try again when it is done"
-IMMUTABLE = (
-    "ro&immutable=1"  # the mode for media that can't be written: SQLite makes no files there
-)
+# A mode for media that can't be written, on which SQLite makes no files of its own.
+IMMUTABLE = "ro&immutable=1"
 _LONGEST_REASON = 200
 _SHARED_BYTES = 1 << 15  # what SQLite needs beside the catalog even to read it
 

@@ -574,7 +574,8 @@ def test_where_the_system_does_not_end_them_an_alarm_does() -> None:
         entry = MISBEHAVING.replace(
             "misbehaving_decoder.main()",
             "from clipsearch.photos import decoder_process as d; "
-            "d._die_with = lambda parent: None; d._ALARM_AFTER = 1; misbehaving_decoder.main()",
+            "d._die_with = lambda parent: None; "
+            "d._ALARM_AFTER = 1; misbehaving_decoder.main()",
         )
         pool = DecoderPool(
             Preprocessing(40, 32), max_megapixels=100, workers=1, seconds=2, _entry=entry

@@ -19,9 +19,9 @@ from tiny_models import CLIP, SIGLIP, save_tiny_model, save_tiny_tokenizer
 from clipsearch.errors import ModelError
 from clipsearch.models.encoder import Encoder, load_encoder
 from clipsearch.models.names import resolve_model
-from clipsearch.models.text.cleaning import clean_text
 from clipsearch.models.text.clip_tokenizer import ClipTokenizer
 from clipsearch.models.text.encoder import TextEncoder
+from clipsearch.models.text.settings import clean_text
 from clipsearch.models.text.tokenizer import clip_tokenizer, folder_tokenizer, open_tokenizer
 from clipsearch.unit_length import unit_length
 
@@ -292,7 +292,7 @@ def test_an_export_replaces_an_older_one_and_leaves_nothing_beside_it(encoder, t
 
 
 def test_a_tower_that_does_not_equal_its_model_is_refused_and_not_kept(tmp_path, monkeypatch):
-    from clipsearch.models.names.text import towers
+    from clipsearch.models.text import towers
 
     encoder = load(save_tiny_model(tmp_path / "model"))
     network = encoder._network
