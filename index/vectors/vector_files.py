@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.vectors.lists import Lists, build_lists, least_bytes, over_memory
+from clipsearch.index.vectors.lists import Lists, least_bytes
 from clipsearch.index.vectors.small_exact import SMALL, SmallIndex
 
 MAX_WIDTH = 1 << 16
@@ -136,6 +136,8 @@ def write_file(
         tuned = None
         if lists:
             raw.flush()
+            from clipsearch.index.vectors.list_building import build_lists
+
             tuned = build_lists(_mapped_rows(path, width, count), width)
             if tuned.found_enough:
                 tuned.write(file.write)
@@ -203,7 +205,7 @@ def _parts(path: Path, mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: b
             part = mapped[ids_end:]
             lists = Lists.over(part, stamp.vectors, stamp.width, stamp.lists, stamp.probes)
         small = stamp.vectors <= SMALL and not stamp.lists
-        index = None if small else over_memory(mapped[:vectors_end])
+        index = None if small else _over_memory(mapped[:vectors_end])
     except (RuntimeError, ValueError) as error:
         raise _not_as_recorded() from error
     vectors = mapped[start:vectors_end].reshape(stamp.vectors, 2 * stamp.width)
@@ -296,3 +298,11 @@ def exact_index(width: int, vectors: int) -> Any:
 
     kind = faiss.ScalarQuantizer.QT_fp16
     return faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
+
+
+def _over_memory(part: NDArray[np.uint8]) -> Any:
+    """Return the FAISS index whose file lies in this memory, which must outlive it."""
+    import faiss
+
+    library: Any = faiss  # its types know nothing of this reader
+    return faiss.read_index(library.ZeroCopyIOReader(faiss.swig_ptr(part), part.size))
