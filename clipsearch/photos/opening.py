@@ -56,11 +56,11 @@ DEFAULT_MAX_MEGAPIXELS: float = _megapixels_that_fit()
 
 
 def largest_file(max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> int:
-    """Return how many bytes of a file are read at most: larger ones are no picture we would take.
+    """Return how many bytes of a file are read at most: no larger file is a picture to be opened.
 
-    That is what the largest picture takes without compression, with four channels of 16 bits, the
-    most of any format that is opened; never less than by default (a small picture may bring a
-    film along), nor more than a quarter of the memory.
+    It is what the largest picture takes without compression and with four channels of 16 bits, the
+    most of any format. A low limit of megapixels does not lower it, for a small picture may bring a
+    film along; it is never more than a quarter of the memory.
     """
     pixels = max(max_megapixels, DEFAULT_MAX_MEGAPIXELS) * 1e6
     return int(min(8 * pixels, max(_memory() / 4, 8 * DEFAULT_MAX_MEGAPIXELS * 1e6)))

@@ -29,22 +29,25 @@ from clipsearch.index.vectors.lists import (
 )
 
 TARGET = 0.99  # of the ten nearest neighbours, the share that a search must find
-# Of so many vectors, looking at all takes so long that a little more may be missed: what lists are
-# tuned to find, and what they must.
+# An exact search of more vectors than this takes so long that lists may miss a bit more: they are
+# tuned to find LARGE_TARGET, and used if they find LARGE_LEAST.
 LARGE = 2_000_000
 LARGE_TARGET, LARGE_LEAST = 0.97, 0.95
 NEIGHBOURS = 10
-LEAST_PROBES = 8  # a margin for queries unlike those it is tuned with, which costs next to nothing
+LEAST_PROBES = 8  # a margin for queries unlike those of the trial; it costs next to nothing
 
-_SAMPLES = 32  # a list, to find the centroids
+_SAMPLES = 32  # vectors for each list, from which the centroids are learnt
 _ROUNDS = 5  # of k-means
 _SEED = 1
-_CODED = 2048  # vectors, from which the codes are learnt
-_FITTED = 4  # times as many as a vector has dimensions: to fit vectors on their codes
-_QUERIES = 128  # of each of two kinds, to tune with
-_LIKE_PHOTOS = 0.5  # of what a text says about photos, the part that is of one of them
-_ABOUT_PHOTOS = 0.4  # of a text, the part that says anything about photos
-_SHARED = 16  # one in so many dimensions: what photos differ in least is what texts have beside
+_CODED = 2048  # vectors from which the codebook is learnt
+_FITTED = 4  # vectors for each dimension, from which the fit is learnt
+_QUERIES = 128  # of each of the two kinds in a trial
+# What the queries like texts are mixed of, as cosines: how much of one is about photos, and how
+# much of that is about one photo. The rest of a query lies in a sixteenth of the dimensions, those
+# in which photos differ least.
+_ABOUT_PHOTOS = 0.4
+_LIKE_PHOTOS = 0.5
+_SHARED = 16
 _ROWS_AT_ONCE = 1 << 15
 
 
@@ -60,7 +63,7 @@ class Tuned:
     model: Model
     index: Any  # FAISS's, filled
     probes: int
-    recall: float  # of the ten nearest, the share found; of the worse of two kinds of query
+    recall: float  # share of the ten nearest found, for the kind of query that finds less
 
     @property
     def lists(self) -> int:
@@ -73,7 +76,7 @@ class Tuned:
         return self.recall >= (LARGE_LEAST if self.index.ntotal > LARGE else TARGET)
 
     def write(self, write: Callable[[Any], None]) -> None:
-        """Write them as bytes and arrays."""
+        """Hand all that stands in the file to `write`, as arrays, in the order of the file."""
         for array in self.model.arrays():
             write(np.ascontiguousarray(array, "<f4"))
         sizes, rows, codes = _contents(self.index)
@@ -87,7 +90,10 @@ class Tuned:
 def _contents(
     index: Any,
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]], list[NDArray[np.uint8]]]:
-    """Return of FAISS's lists their sizes, row numbers and codes; memory of the index."""
+    """Return what FAISS's lists hold: their sizes (lists,), and the row numbers and codes of each.
+
+    Lists without vectors are left out of the latter two, which are memory of the index.
+    """
     import faiss
 
     inside: Any = faiss.downcast_InvertedLists(index.invlists)
@@ -100,7 +106,7 @@ def _contents(
 
 
 def build_lists(rows: NDArray[np.float16], width: int) -> Tuned:
-    """Put vectors [n, width] in lists, and find out how many of them a search must look into."""
+    """Put vectors (n, width) in lists, and find out how many lists a search must look into."""
     random = np.random.default_rng(_SEED)
     trial = _Trial(rows, random)
     model = _learnt(rows, width, trial.photos, random)
@@ -122,6 +128,7 @@ def _learnt(
     photos: NDArray[np.float32],
     random: np.random.Generator,
 ) -> Model:
+    """Learn a model, not yet tuned, from vectors (n, width); `photos` (m, width) are queries."""
     lists = lists_for(len(rows))
     sample = _some(rows, _SAMPLES * lists, random)
     centroids = _centroids(sample, lists)
@@ -131,12 +138,12 @@ def _learnt(
     products = photos @ centroids.T
     # Half the squared length of a centroid is what tells the nearest from the largest product.
     compactness = 0.5 / max(1e-9, float(products.std(axis=1).mean()))
-    # No cosine is 2: all queries are like texts, until it is tuned.
+    # No cosine reaches 2: until the model is tuned, all queries count as like texts.
     return Model(centroids, codebook, fit, np.array([compactness, 1, 2, 1], np.float32))
 
 
 def _codebook(sample: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    """Return 16 values [n, 16, dimensions] for each few dimensions: k-means of all at once."""
+    """Return what the values of each code stand for (codes, 16, dimensions): k-means of each."""
     parts = _parts(sample, dimensions)
     book = parts[:, np.arange(CODES) % len(sample)]
     count = len(book) * CODES
@@ -154,14 +161,14 @@ def _codebook(sample: NDArray[np.float32], dimensions: int) -> NDArray[np.float3
 
 
 def _decoded(vectors: NDArray[np.float32], book: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what is left of vectors when they are coded."""
+    """Return the vectors (n, width) that the codes of these vectors stand for."""
     codes = _nearest_codes(_parts(vectors, book.shape[2]), book)
     decoded = np.take_along_axis(book, codes[:, :, None], axis=1)
     return np.ascontiguousarray(decoded.transpose(1, 0, 2)).reshape(vectors.shape)
 
 
 def _parts(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    """Return vectors as [parts, vectors, dimensions of a part]."""
+    """Return vectors (n, width) as (codes, n, dimensions): the part of each that a code covers."""
     parts = vectors.reshape(len(vectors), -1, dimensions).transpose(1, 0, 2)
     return np.ascontiguousarray(parts)
 
@@ -173,7 +180,10 @@ def _nearest_codes(parts: NDArray[np.float32], book: NDArray[np.float32]) -> NDA
 
 
 def _fit(coded: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the matrix that brings codes nearest to their vectors, both without their means."""
+    """Return the matrix (width, width) with which `coded` @ matrix come nearest to `vectors`.
+
+    Both are (n, width), and count without their means.
+    """
     some, others = coded - coded.mean(axis=0), vectors - vectors.mean(axis=0)
     squares = (some.T @ some).astype(np.float64)
     little = 1e-4 * np.trace(squares) / len(squares) + 1e-9
@@ -214,12 +224,12 @@ def _some(
 class _Trial:
     """Queries with their nearest neighbours, which a search of the lists has to find.
 
-    One half asks for photos like a photo of the library. The other half are like texts, of which
-    a library knows none: a third of each are directions in which photos differ from each other,
-    drawn at random, with a part of what one photo differs by from all; the rest lies where photos
-    hardly differ (Liang et al., "Mind the gap", 2022). So they score 0.2 with the best photos, as
-    captions do with CLIP models, and their best scores stand out from the others no more than
-    those of captions and single words.
+    Half of them are photos of the library. The other half stand in for texts, of which a library
+    knows none. Most of such a query lies in dimensions in which photos hardly differ, where CLIP's
+    texts lie (Liang et al., "Mind the gap", 2022). The smaller part is what it says about photos:
+    how one photo differs from the mean, mixed with a random direction in which photos differ. So
+    these queries score 0.2 with the best photos, as captions do with CLIP models, and their best
+    scores stand out no more than those of captions and single words.
     """
 
     def __init__(self, rows: NDArray[np.float16], random: np.random.Generator) -> None:
@@ -241,7 +251,10 @@ class _Trial:
         self._nearest = np.full((2 * count, NEIGHBOURS), -1, np.int64)
 
     def see(self, vectors: NDArray[np.float32], first_row: int) -> None:
-        """Look at more vectors, whose rows follow `first_row`."""
+        """Keep the nearest neighbours among these vectors (n, width), too.
+
+        `first_row` is the row number of the first of them.
+        """
         scores = self._queries @ vectors.T
         own = self._own - first_row
         here = np.flatnonzero((own >= 0) & (own < len(vectors)))
@@ -255,7 +268,7 @@ class _Trial:
         self._nearest = np.take_along_axis(nearest, best, axis=1)
 
     def tune(self, model: Model, lists: Lists, vectors: NDArray[np.float16]) -> int:
-        """Find the model's settings; return how many lists a search for a text looks into."""
+        """Set the model's settings; return how many lists a search for a text looks into."""
         photos, texts = np.split(np.arange(len(self._queries)), 2)
         few, some = self._least(lists, photos, vectors)
         probes, more = self._least(lists, texts, vectors)
@@ -267,9 +280,9 @@ class _Trial:
     def _least(
         self, lists: Lists, which: NDArray[np.int64], vectors: NDArray[np.float16]
     ) -> tuple[int, int]:
-        """Return the least numbers of lists and of candidates with which some queries find enough.
+        """Return with how few lists and candidates the queries in `which` find enough.
 
-        Candidates are counted in times the least number of them.
+        The latter is a multiple of `candidates_for`. Where nothing is enough, both are the most.
         """
         counts = [candidates_for(NEIGHBOURS) << n for n in range(MOST_CANDIDATES.bit_length())]
         most = lists.count // MOST_PROBES
@@ -287,7 +300,7 @@ class _Trial:
             probes = min(probes + max(1, probes * 2 // 5), most)
 
     def recall(self, lists: Lists, vectors: NDArray[np.float16]) -> float:
-        """Return which share of the nearest a search finds: of the worse of the two kinds."""
+        """Return the share of the nearest that a search finds, of the kind that finds less."""
         count, shares = lists.candidates_for(NEIGHBOURS), []
         for which in np.split(np.arange(len(self._queries)), 2):
             rows, estimates = lists.candidates(self._queries[which], count, probes=lists.probes)
@@ -308,7 +321,7 @@ class _Trial:
         which: NDArray[np.int64],
         vectors: NDArray[np.float16],
     ) -> NDArray[np.int64]:
-        """Return the best of each row of candidates, as a search ranks them."""
+        """Return the best candidates of each query (n, 10), as a search ranks them, then -1."""
         hits = np.full((len(found), NEIGHBOURS), -1)
         for number, query in enumerate(self._queries[which]):
             keep = (found[number] >= 0) & (found[number] != self._own[which[number]])
@@ -332,7 +345,10 @@ def _scores(
 def _mixed(
     part: float, some: NDArray[np.float32], others: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return unit vectors that are to this part like some, for the rest like others."""
+    """Return vectors with the cosine `part` with `some`, and for the rest like `others`.
+
+    All are (n, width). The cosine is exact where `some` and `others` are orthogonal.
+    """
     return _unit(part * _unit(some) + (1 - part**2) ** 0.5 * _unit(others))
 
 

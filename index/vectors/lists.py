@@ -2,15 +2,18 @@
 
 Each vector stands in the list of the centroid nearest to it, as a code of two bits a dimension
 (FAISS's product quantizer, scanned with SIMD). A search looks into the lists that promise most, and
-takes from them more candidates than are asked for, with estimates of their scores; whoever asks
-ranks those by their full vectors.
+takes from them more candidates than are asked for, with estimates of their scores; the caller ranks
+the candidates by their full vectors.
 
-Texts are harder to search for than photos: CLIP's texts lie apart from all photos, so that most of
-a query speaks of what all photos have in common, and only a small rest tells them apart. Lists are
-therefore ranked in a way that does not change when a query shrinks or moves by what all photos
-share. Before codes are scanned, a query is turned by the least-squares fit of the vectors on their
-codes: so it says nothing in directions in which the codes' errors are larger than the differences
-between photos. And what lies no nearer to a centroid than texts do is looked for in more lists.
+Texts are harder to search for than photos. CLIP puts all texts far from all photos: most of a
+text's vector says what photos have in common, and only a small rest tells photos apart. Therefore:
+
+- The order in which lists are searched stays the same when a query is scaled, or moved in the
+  direction that all photos share.
+- Before codes are scanned, a query is multiplied by a matrix: the least-squares fit of the vectors
+  on their codes. It takes from the query the directions in which the codes' errors are larger than
+  the differences between photos.
+- A query that is no nearer to any centroid than texts are is searched for in more lists.
 
 How lists are made, and how many of them a search looks into, is in list_building.
 """
@@ -25,19 +28,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_PROBES = 2  # a search that had to look into more than one in so many lists is no gain
-MOST_CANDIDATES = 8  # times the least number of candidates
-CODES = 16  # of two dimensions: four bits
+MOST_PROBES = 2  # to search more than half (1 / 2) of the lists takes as long as to search exactly
+MOST_CANDIDATES = 8  # the most candidates a search takes, as a multiple of `candidates_for`
+CODES = 16  # values of a code, which has four bits
 
-_BLOCK = 32  # vectors whose codes are scanned at once, and so are stored together
-_LARGEST = 1e3  # no number in lists of unit vectors is as large
-_FIRST = 4  # times k: so many candidates are ranked before it is decided how many more
-_WORTH_A_CORE = 1 << 14  # vectors
-_DOUBT = 4.0  # standard deviations by which an estimate may be wrong before it is believed
+_BLOCK = 32  # vectors whose codes FAISS scans at once, and so stores together
+_LARGEST = 1e3  # what is learnt from unit vectors has no number as large
+_FIRST = 4  # `ranked` scores 4 * k + 24 candidates before it decides how many more it needs
+_WORTH_A_CORE = 1 << 14  # vectors to scan for which one more core is worth its start
+_DOUBT = 4.0  # standard deviations by which `ranked` takes an estimate to be wrong at most
 
 
 def candidates_for(k: int) -> int:
-    """Return how many candidates are looked at to find the best k of them, at the least."""
+    """Return the least number of candidates from which the best k are chosen."""
     return 32 * k + 80
 
 
@@ -45,12 +48,13 @@ def candidates_for(k: int) -> int:
 class Model:
     """What is learnt from vectors before they are put in lists."""
 
-    centroids: NDArray[np.float32]  # [lists, width]
-    codebook: NDArray[np.float32]  # [width / dimensions of a code, 16, dimensions of a code]
-    fit: NDArray[np.float32]  # [width, width]: codes times it come nearest to the vectors
-    settings: NDArray[np.float32]  # [4]: what the length of a centroid counts in its rank; how
-    # many times the least number of candidates a search takes; the cosine with a centroid from
-    # which on a query is like a photo; and the share of the lists that then is looked into
+    centroids: NDArray[np.float32]  # (lists, width)
+    codebook: NDArray[np.float32]  # (codes, 16, dimensions of a code): what each code stands for
+    fit: NDArray[np.float32]  # (width, width): decoded vectors @ fit come nearest to the vectors
+    # (4,): by how much of its squared length a centroid ranks lower; how many candidates a search
+    # takes, as a multiple of `candidates_for`; from which cosine with a centroid on a query counts
+    # as like a photo; and in which share of the lists such a query is searched for.
+    settings: NDArray[np.float32]
 
     def index(self, chooser: Any = None) -> Any:
         """Return FAISS's index of these lists, all of them empty.
@@ -82,7 +86,7 @@ class Model:
 
 
 class Lists:
-    """Lists that can be searched, in a mapped file: each is read when it is first looked into."""
+    """Lists in a mapped file, ready to be searched; each is read when it is first looked into."""
 
     def __init__(
         self,
@@ -92,6 +96,11 @@ class Lists:
         codes: NDArray[np.uint8],
         probes: int,
     ) -> None:
+        """Take the vectors in each list (lists,), and their row numbers (n,) and codes (bytes,).
+
+        Row numbers and codes are in the order of the lists. `probes` is how many lists a search
+        looks into.
+        """
         import faiss
 
         self.count = len(sizes)
@@ -101,7 +110,7 @@ class Lists:
         self._wider = int(np.clip(wider, 1, MOST_CANDIDATES))
         self._model = model
         self._lengths = np.square(model.centroids).sum(axis=1)
-        self._sizes = np.append(sizes, 0)  # the last is that of list -1, which is none
+        self._sizes = np.append(sizes, 0)  # the last for "list" -1, which stands for none
         self._rows = np.split(rows, np.cumsum(sizes)[:-1])
         self._codes = np.split(codes, np.cumsum(code_bytes(sizes, model.fit.shape[0]))[:-1])
         self._index = model.index()
@@ -113,10 +122,11 @@ class Lists:
     def over(
         cls, part: NDArray[np.uint8], vectors: int, width: int, lists: int, probes: int
     ) -> Lists:
-        """Return the lists that lie in this memory; ValueError unless it is as long as they are.
+        """Return the lists that lie in the bytes `part`; they may come from anywhere.
 
-        FAISS reads none of it: it is given codes, any of which is one, and row numbers, which
-        `candidates` compares with how many rows there are.
+        Raises ValueError unless the length is that of such lists, and the numbers are possible.
+        Codes and row numbers can do no harm: any bytes are valid codes, and `candidates` leaves out
+        row numbers that no row has.
         """
         arrays, at = [], 0
         for shape in Model.shapes(width, lists):
@@ -137,25 +147,26 @@ class Lists:
         return cls(Model(*arrays), sizes, rows, codes, probes)
 
     def candidates_for(self, k: int) -> int:
-        """Return how many candidates to look at to find the best k of them."""
+        """Return from how many candidates the best k are chosen in these lists."""
         return self._wider * candidates_for(k)
 
     def candidates(
         self, queries: NDArray[np.float32], count: int, *, probes: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return rows [n, count] that may be the nearest to each query, and estimates of scores.
+        """Return the candidates of each query: rows (n, count) and estimated scores (n, count).
 
-        By falling estimate, which is off by the same for all of a query. The row is -1 where
-        there are no more, and in place of a number that no row has. A query that is like a photo
-        gets as many candidates as `candidates_for` would without what texts need.
+        They are by falling estimate. All estimates of a query may be off by the same amount. A row
+        is -1 where there are no more candidates, or where the file holds a number that no row has.
+        A query that is like a photo gets fewer: the multiple that texts need is left out.
         """
         chosen, near = self._chosen(queries, min(probes, self.count))
         wanted = np.where(near, count // self._wider, count)
         self._look_into(chosen)
         turned = inner_products(queries, self._model.fit)
         rows, estimates = self._scanned(turned, int(wanted.max(initial=1)), chosen)
-        # Which of those with the last estimate are among them is chance, and not the same for a
-        # query alone and one of many: none is taken, unless they are most.
+        # Several candidates may have the last estimate, and it is chance which of them are
+        # returned: for a query alone others than for the same query among many. So all of them are
+        # left out, unless they are most of the candidates.
         above = estimates > estimates[np.arange(len(wanted)), wanted - 1][:, None]
         keep = (above.sum(axis=1) >= wanted // 2)[:, None]
         keep = np.where(keep, above, np.arange(rows.shape[1]) < wanted[:, None])
@@ -165,10 +176,10 @@ class Lists:
     def _scanned(
         self, turned: NDArray[np.float32], count: int, chosen: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows [n, count] with the best estimates among some lists, and these.
+        """Return the rows (n, count) with the best estimates in the chosen lists, and these.
 
-        FAISS gives a query to one core; so that a few keep all busy, each is asked several times,
-        for other lists.
+        FAISS searches for each query on one core. So that a few queries keep all cores busy, each
+        is given to FAISS several times, with a share of its lists each time.
         """
         queries, probes = chosen.shape
         sizes = self._sizes[chosen]
@@ -191,11 +202,13 @@ class Lists:
     def _chosen(
         self, queries: NDArray[np.float32], probes: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the lists [n, probes] that promise most to each query, and which are like photos.
+        """Return the best lists for each query (n, probes), and which queries are like photos (n,).
 
-        Fewer, then -1, to one that is like a photo. By the distance of a centroid, if the query
-        was as near to photos as a photo is: what all photos share adds the same to all products,
-        and how much these differ is the scale.
+        A query that is like a photo gets fewer lists; the rest of its row is -1.
+
+        A list is the better, the nearer its centroid would be if the query lay as near to photos
+        as a photo does. What all photos share adds the same to all products, and so changes no
+        rank; by how much the products differ gives the scale.
         """
         products = inner_products(queries, self._model.centroids)
         scale = products.std(axis=1, keepdims=True)
@@ -211,6 +224,7 @@ class Lists:
         return chosen, near
 
     def _look_into(self, chosen: NDArray[np.int64]) -> None:
+        """Give FAISS the contents of the chosen lists that it does not have yet."""
         import faiss
 
         for number in set(chosen[~self._read[chosen] & (chosen >= 0)].tolist()):
@@ -229,7 +243,7 @@ def faiss_threads() -> int:
 
 
 def _largest(numbers: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return where the largest of each row are [n, count], in no order."""
+    """Return in which columns the largest numbers of each row stand (n, count), in no order."""
     if count == numbers.shape[1]:
         return np.tile(np.arange(count), (len(numbers), 1))
     return np.argpartition(-numbers, count - 1, axis=1)[:, :count].astype(np.int64)
@@ -238,7 +252,7 @@ def _largest(numbers: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 def inner_products(
     queries: NDArray[np.float32], others: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return queries @ others.T, on one core: for so little work, others cost more than they do."""
+    """Return queries @ others.T (n, m), on one core: more cost time to start, and save less."""
     import faiss
 
     products = np.empty((len(queries), len(others)), np.float32)
@@ -256,10 +270,11 @@ def ranked(
     k: int,
     scores_of: Callable[[NDArray[np.int64]], NDArray[np.float32]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return candidates that may be among the best k, and their scores; the rest is not read.
+    """Return the candidates that may be among the best k, and their scores.
 
-    `rows` are by falling estimate. After the first, only those are looked at whose estimates may
-    be wrong by enough: as far as those of the first are.
+    `rows` (n,) are by falling estimate. `scores_of` reads vectors and returns their exact scores.
+    The first few candidates show how far estimates are off; of the others, only those are scored
+    whose estimates could be wrong by enough.
     """
     first = _FIRST * k + 24
     scores = scores_of(rows[:first])
@@ -268,13 +283,13 @@ def ranked(
     errors = scores - estimates[:first]
     least = np.partition(scores, len(scores) - k)[-k]
     hopeful = estimates[first:] + errors.mean() + _DOUBT * errors.std() >= least
-    # By falling estimate: they are the next so many.
+    # As estimates fall, all that are hopeful come before all that are not.
     more = rows[first : first + int(hopeful.sum())]
     return rows[: first + len(more)], np.concatenate([scores, scores_of(more)])
 
 
 def least_bytes(vectors: int, width: int, lists: int) -> int:
-    """Return how long lists are in a file at least: what their codes take beyond is padding."""
+    """Return how many bytes lists take in a file at least; their codes may be padded to more."""
     numbers = sum(math.prod(shape) for shape in Model.shapes(width, lists))
     codes = code_bytes(np.array([vectors]), width)[0]
     return int(4 * numbers + 8 * lists + 4 * vectors + codes)
@@ -286,12 +301,12 @@ def dimensions_of_a_code(width: int) -> int:
 
 
 def code_bytes(sizes: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Return how long the codes of lists are: whole blocks of them, each of an even number."""
+    """Return how many bytes the codes of each list (lists,) take: they fill whole blocks."""
     codes = width // dimensions_of_a_code(width)
     blocks = -(-sizes // _BLOCK)
     return blocks * (_BLOCK // 2) * (codes + codes % 2)
 
 
 def _numbers(part: NDArray[np.uint8], kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return numbers that lie in this memory; ValueError if it is too short for them."""
+    """Return the numbers that lie in the bytes `part`; ValueError if it is too short for them."""
     return part.view(kind).reshape(shape) if part.size else np.empty(shape, kind)
