@@ -25,7 +25,8 @@ import numpy as np
 from PIL import Image
 
 from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto, available_cores
-from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, is_image_name, open_image
+from clipsearch.photos.formats import is_image_name
+from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, open_image
 from clipsearch.photos.preprocessing import Preprocessing
 
 IN_FLIGHT = 64

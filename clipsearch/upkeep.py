@@ -23,12 +23,12 @@ from clipsearch.index.identities import keep_identity
 from clipsearch.index.upkeep.checking import (
     NOTHING_TO_SAVE,
     CatalogFindings,
-    CheckedModel,
     CheckedPhoto,
     check_catalog,
     leftovers,
 )
 from clipsearch.index.upkeep.findings import EXAMPLES, Checked, Problem
+from clipsearch.index.upkeep.reading import CheckedModel
 from clipsearch.index.upkeep.repairing import Repairs, repair_catalog
 from clipsearch.photos.away import away_folders, is_away
 from clipsearch.results import IndexProgress

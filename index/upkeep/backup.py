@@ -31,14 +31,14 @@ from clipsearch.index.durable import disk_errors, make_folder, put_in_place
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.records import utc_now
 from clipsearch.index.store import Store
-from clipsearch.index.upkeep.checking import (
+from clipsearch.index.upkeep.checking import check_pages
+from clipsearch.index.upkeep.reading import (
     CATALOG,
     DAMAGE,
     CatalogLost,
     HeaderDamaged,
     Reading,
     check_header,
-    check_pages,
     planted,
     reading,
 )

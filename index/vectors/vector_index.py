@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.index.selection import Selection
-from clipsearch.index.vectors.lists import MOST_PROBES, Lists, candidates_for, cores, ranked
+from clipsearch.index.vectors.lists import MOST_PROBES, Lists, candidates_for, faiss_threads, ranked
 from clipsearch.index.vectors.small_exact import SMALL, SmallIndex
 from clipsearch.index.vectors.vector_files import FileStamp, StoredRows, exact_index, map_file
 
@@ -278,7 +278,7 @@ class VectorIndex:
         if isinstance(self._index, SmallIndex):
             return self._index.search(queries, count, allowed=left.marks)
         threads = len(self) // _WORTH_A_THREAD
-        threads = min(cores(), threads) if threads > 1 else 1
+        threads = min(faiss_threads(), threads) if threads > 1 else 1
         if len(queries) > 1 or threads < 2:
             params = _parameters(left.faiss_selector)
             found: tuple[Any, Any] = self._index.search(queries, count, params=params)
