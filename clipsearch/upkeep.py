@@ -20,6 +20,7 @@ import numpy as np
 from clipsearch.arguments import yes_or_no
 from clipsearch.errors import LibraryDamaged, ModelError
 from clipsearch.index.identities import keep_identity
+from clipsearch.index.layout import Layout
 from clipsearch.index.upkeep.checking import (
     NOTHING_TO_SAVE,
     CatalogFindings,
@@ -238,7 +239,7 @@ def text_model_fault(folder: Path, model: CheckedModel) -> str | None:
     """Return what is wrong with what encodes text for a model: queries use it without torch."""
     from clipsearch.models.text.encoder import TextEncoder, runtime_errors
 
-    place = folder / "models" / model.fingerprint
+    place = Layout(folder).model(model.fingerprint)
     if not place.is_dir():
         return "missing"
     # NaN is a ValueError; a network that can't run is the runtime's own error
@@ -272,7 +273,7 @@ def _remade_text_models(folder: Path) -> Iterator[str]:
     for model in check_catalog(folder).models:
         if text_model_fault(folder, model) is None:
             continue
-        with writer_lock(folder / "lock"):
+        with writer_lock(Layout(folder).lock):
             try:
                 _remake(folder, model)
             except ModelError:
@@ -292,7 +293,7 @@ def _remake(folder: Path, model: CheckedModel) -> None:
     encoder = load_encoder(source, device="cpu", exact=True)
     if encoder.identity.fingerprint != model.fingerprint:
         raise ModelError(f"{model.name} has other weights now")
-    place = folder / "models" / model.fingerprint
+    place = Layout(folder).model(model.fingerprint)
     encoder.export_text_encoder(place)
     keep_identity(place, encoder.identity)
 

@@ -8,12 +8,13 @@ is no longer in the catalog is passed over; the next run finds its file as a new
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clipsearch.index import photo_columns
 from clipsearch.index.changes import (
     Change,
     Copied,
@@ -30,18 +31,14 @@ from clipsearch.index.embeddings import to_blob
 from clipsearch.index.paths import escape, to_text
 from clipsearch.index.records import FileState, utc_now
 
-_CONTENT = (
-    *("content_hash", "width", "height", "format", "orientation", "taken_at", "camera", "lens"),
-    *("latitude", "longitude"),
-)
 _PUT = (
     "INSERT INTO photos (path, size, mtime_ns, indexed_at, {columns}) VALUES ({values}) "
     "ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, "
     "indexed_at = excluded.indexed_at, {updates} RETURNING id"
 ).format(
-    columns=", ".join(_CONTENT),
-    values=", ".join("?" * (4 + len(_CONTENT))),
-    updates=", ".join(f"{name} = excluded.{name}" for name in _CONTENT),
+    columns=", ".join(photo_columns.CONTENT),
+    values=", ".join("?" * (4 + len(photo_columns.CONTENT))),
+    updates=", ".join(f"{name} = excluded.{name}" for name in photo_columns.CONTENT),
 )
 
 
@@ -49,7 +46,7 @@ _PUT = (
 class _Content:
     """What files with the same bytes share."""
 
-    columns: tuple[Any, ...]  # the values of _CONTENT
+    columns: tuple[Any, ...]  # the values of photo_columns.CONTENT
     vectors: dict[int, bytes]  # by model
 
 
@@ -96,18 +93,15 @@ def _embedded_content(db: Database, change: Embedded, model_id: int | None) -> _
     if change.embedding.shape != (width,) or not np.isfinite(change.embedding).all():
         raise ValueError(f"{change.file.path}: not an embedding of model {model_id}")
     assert model_id is not None  # it has a width
-    metadata = change.metadata
-    values = (
-        *(change.content_hash, metadata.width, metadata.height, metadata.format),
-        *(metadata.orientation, metadata.taken_at, metadata.camera, metadata.lens),
-        *(metadata.latitude, metadata.longitude),
-    )
+    values = (change.content_hash, *astuple(change.metadata))
     columns = tuple(escape(value) if isinstance(value, str) else value for value in values)
     return _Content(columns, {model_id: to_blob(change.embedding)})
 
 
 def _content_of(db: Database, photo_id: int) -> _Content | None:
-    columns = db.rows(f"SELECT {', '.join(_CONTENT)} FROM photos WHERE id = ?", (photo_id,))
+    columns = db.rows(
+        f"SELECT {', '.join(photo_columns.CONTENT)} FROM photos WHERE id = ?", (photo_id,)
+    )
     vectors = db.rows("SELECT model_id, vector FROM embeddings WHERE photo_id = ?", (photo_id,))
     return _Content(columns[0], dict(vectors)) if columns else None
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.index import photo_columns
 from clipsearch.index.changes import KnownFile, KnownState
 from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, text_range_below, to_path, to_text, unescape
@@ -31,10 +32,7 @@ from clipsearch.index.records import (
 _T = TypeVar("_T")
 
 _LARGEST_NUMBER = 2**63 - 1  # of SQLite
-_PHOTO = (
-    "SELECT id, path, size, mtime_ns, content_hash, width, height, format, orientation, "
-    "taken_at, camera, lens, latitude, longitude, indexed_at FROM photos "
-)
+_PHOTO = f"SELECT {', '.join(photo_columns.ALL)} FROM photos "
 _MODEL = (
     "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
     "id IS (SELECT current_model FROM library) FROM models "

@@ -1,9 +1,5 @@
 """A library's catalog and vectors, kept in step.
 
-    catalog.sqlite   the one source of truth
-    vectors/         index files derived from it
-    lock             held by the process that writes
-
 Any thread may use a store. Any number of processes and threads may read while one writes: each
 search sees the last committed batch, whole.
 """
@@ -35,6 +31,7 @@ from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
 from clipsearch.index.filters import Filters
+from clipsearch.index.layout import Layout
 from clipsearch.index.lock import do_once, writer_lock
 from clipsearch.index.records import IndexInfo
 from clipsearch.index.selection import Selection
@@ -51,6 +48,7 @@ class Store:
         self.folder = folder
         self.catalog = Catalog(db)
         self._db = db
+        self._layout = Layout(folder)
         self._read_only = read_only
         self._writer: int | None = None  # the thread that holds the writer lock
         self._followers: dict[int, VectorFollower] = {}  # by model
@@ -67,15 +65,15 @@ class Store:
         LibraryDamaged, LibraryReadOnly, or LibraryLocked if another process writes to a library
         that has to be made or upgraded first.
         """
-        catalog = folder / "catalog.sqlite"
-        if create and not read_only and _is_vacant(catalog):
+        layout = Layout(folder)
+        if create and not read_only and _is_vacant(layout.catalog):
             _make_folder(folder)
             do_once(
-                folder / "lock",
-                needed=lambda: _is_vacant(catalog),
-                do=lambda: Database.create(catalog),
+                layout.lock,
+                needed=lambda: _is_vacant(layout.catalog),
+                do=lambda: Database.create(layout.catalog),
             )
-        db = Database.open(catalog, read_only=read_only)
+        db = Database.open(layout.catalog, read_only=read_only)
         try:
             if not read_only:
                 bring_up_to_date(db)
@@ -163,7 +161,7 @@ class Store:
             self.check_open()
             return stop is not None and stop()
 
-        with writer_lock(self.folder / "lock", wait=wait, stop=given_up, waiting=waiting):
+        with writer_lock(self._layout.lock, wait=wait, stop=given_up, waiting=waiting):
             self._writer = threading.get_ident()
             try:
                 yield
@@ -243,7 +241,7 @@ class Store:
         assert vectors is not None  # in a block
         if model_id not in vectors:
             with self._following:
-                follower = VectorFollower(self.folder / "vectors", model_id, width)
+                follower = VectorFollower(self._layout.vectors, model_id, width)
                 vectors[model_id] = follower.follow(self._db)
                 # Another thread may have opened them since this block began, in a later state;
                 # then these are for this block alone.
@@ -257,7 +255,7 @@ class Store:
         with self._following:
             follower = self._followers.get(model_id)
             if follower is None or not follower.gave(vectors[model_id]):  # in another state
-                follower = VectorFollower(self.folder / "vectors", model_id, width)
+                follower = VectorFollower(self._layout.vectors, model_id, width)
             vectors[model_id] = follower.leave_files_aside(self._db)
         return vectors[model_id]
 
@@ -272,7 +270,7 @@ class Store:
         What that costs is in proportion to what changed, on average. Readers are not held up.
         """
         self._check_writing()
-        refresh(self._db, self.folder / "vectors", model_id, self._width(model_id))
+        refresh(self._db, self._layout.vectors, model_id, self._width(model_id))
 
     def index_info(self, model_id: int) -> IndexInfo:
         """Describe how the vectors of a model are searched, without loading any."""
@@ -304,7 +302,7 @@ class Store:
     def _intact(self, segment: Segment) -> Path | None:
         """Return the file of a segment if it is there, with the length that it should have."""
         with suppress(OSError, UnusableFile, ValueError):
-            path = segment.path(self.folder / "vectors")
+            path = segment.path(self._layout.vectors)
             if path.is_file() and path.stat().st_size == segment.stamp.bytes:
                 return path
         return None

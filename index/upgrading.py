@@ -15,6 +15,7 @@ from pathlib import Path
 from clipsearch.errors import LibraryError
 from clipsearch.index.database import Database
 from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
+from clipsearch.index.layout import Layout
 from clipsearch.index.lock import do_once
 from clipsearch.index.schema import SCHEMA_VERSION
 
@@ -26,7 +27,7 @@ def bring_up_to_date(db: Database) -> None:
     does not pass its check, and LibraryError where the disk has no room: it stays as it was.
     """
     do_once(
-        db.path.with_name("lock"),
+        Layout(db.path.parent).lock,
         needed=lambda: db.schema_version() < SCHEMA_VERSION,
         do=lambda: _upgrade(db),
     )

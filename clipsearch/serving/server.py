@@ -30,6 +30,7 @@ from clipsearch.errors import (
     LibraryLocked,
     LibraryNotFound,
 )
+from clipsearch.index.layout import Layout
 from clipsearch.library import Library
 from clipsearch.models.files import one_line
 from clipsearch.results import AwayFolder, Hit
@@ -141,7 +142,7 @@ class _Lane:
 
     def _current(self) -> Library:
         """Return the library in the folder now: a repaired or restored one has another catalog."""
-        catalog = self._folder / "catalog.sqlite"
+        catalog = Layout(self._folder).catalog
         try:
             state = catalog.stat()
         except OSError:

@@ -25,6 +25,7 @@ from clipsearch.errors import (
     ModelError,
     UnfitMachine,
 )
+from clipsearch.index.layout import Layout
 from clipsearch.index.records import Folder
 from clipsearch.library import Library
 from clipsearch.photos.mount_table import mounts_below
@@ -37,7 +38,6 @@ from clipsearch.watching.pending_paths import PendingPaths, outermost
 LOOK_AROUND = 1.0  # seconds between two looks at whether the folders themselves are there
 WARM_UP_AFTER = 10.0  # seconds of calm after which the model is loaded, to be there when needed
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds before an update that failed is tried again
-CATALOG = "catalog.sqlite"
 
 Progress = Callable[[IndexProgress], None]
 
@@ -399,7 +399,7 @@ class OpenLibrary:
 
     def _catalog(self) -> object:
         try:
-            state = (self._folder / CATALOG).stat()
+            state = Layout(self._folder).catalog.stat()
         except OSError:
             return None
         return state.st_dev, state.st_ino

@@ -28,12 +28,12 @@ from clipsearch.errors import (
     LibraryNotFound,
 )
 from clipsearch.index.durable import disk_errors, make_folder, put_in_place
+from clipsearch.index.layout import CATALOG, LOCK, MODELS, VECTORS, Layout
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.records import utc_now
 from clipsearch.index.store import Store
 from clipsearch.index.upkeep.checking import check_pages
 from clipsearch.index.upkeep.reading import (
-    CATALOG,
     DAMAGE,
     CatalogLost,
     HeaderDamaged,
@@ -91,7 +91,7 @@ def back_up(folder: Path, file: Path, *, replace: bool = False) -> BackupReport:
     aside = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         with _disk_errors(file):
-            _copy_catalog(folder / CATALOG, catalog)
+            _copy_catalog(Layout(folder).catalog, catalog)
             report = _write_tar(folder, catalog, aside, file)
             put_in_place(aside, file)
     finally:
@@ -199,7 +199,7 @@ def _add_text_model(
     tar: tarfile.TarFile, folder: Path, fingerprint: str, sums: dict[str, str]
 ) -> bool:
     """Add what encodes text for a model, if it is there; it is not in the catalog."""
-    place = folder / "models" / fingerprint
+    place = Layout(folder).model(fingerprint)
     files = sorted(path for path in place.glob("*") if path.is_file() and not path.is_symlink())
     for path in files:
         name = f"models/{fingerprint}/{path.name}"
@@ -259,7 +259,7 @@ def restore(file: Path, folder: Path) -> RestoreReport:
         make_folder(folder)
         done = False
         try:
-            with writer_lock(folder / "lock"):
+            with writer_lock(Layout(folder).lock):
                 _check_vacant(folder)
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir()
@@ -280,7 +280,7 @@ def restore(file: Path, folder: Path) -> RestoreReport:
 def _check_vacant(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder} is a file: name a folder that is empty or missing")
-    if folder.is_dir() and any(path.name not in ("lock", _RESTORING) for path in folder.iterdir()):
+    if folder.is_dir() and any(path.name not in (LOCK, _RESTORING) for path in folder.iterdir()):
         raise InvalidInput(
             f"{folder} is not empty: a backup is restored only into a folder that is empty or "
             "missing (choose one with --library)"
@@ -289,7 +289,7 @@ def _check_vacant(folder: Path) -> None:
 
 def _clear(folder: Path, *, remove: bool) -> None:
     """Take away what this run made."""
-    (folder / "lock").unlink(missing_ok=True)
+    Layout(folder).lock.unlink(missing_ok=True)
     if remove:
         folder.rmdir()
 
@@ -354,7 +354,7 @@ def _checked_manifest(file: Path, manifest: Any, sums: dict[str, str]) -> dict[s
 def _make_usable(place: Path, file: Path, manifest: dict[str, Any]) -> None:
     """Check the catalog and make index files from it."""
     try:
-        with closing(sqlite3.connect(place / CATALOG, isolation_level=None)) as db:
+        with closing(sqlite3.connect(Layout(place).catalog, isolation_level=None)) as db:
             state = Reading(db)
             if check_pages(state).problems or planted(state):
                 raise _no_backup(file, "its catalog is damaged")
@@ -376,7 +376,7 @@ def _move_in(aside: Path, folder: Path) -> None:
     """Move what is ready to its place; the catalog comes last, so that it is all or no library."""
     moved = []
     try:
-        for name in ("models", "vectors", CATALOG):
+        for name in (MODELS, VECTORS, CATALOG):
             if (aside / name).exists():
                 put_in_place(aside / name, folder / name)
                 moved.append(folder / name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsearch.errors import LibraryError
+from clipsearch.index.layout import CATALOG, Layout
 from clipsearch.index.paths import to_path
 from clipsearch.index.records import FileState, Folder
 from clipsearch.index.schema import (
@@ -25,7 +26,6 @@ from clipsearch.index.schema import (
 from clipsearch.index.upkeep.check_vectors import check_vectors, open_index_files
 from clipsearch.index.upkeep.findings import REMADE_BY_INDEX, REPAIR, Checked, Problem
 from clipsearch.index.upkeep.reading import (
-    CATALOG,
     DAMAGE,
     CatalogLost,
     CheckedModel,
@@ -77,7 +77,7 @@ def check_catalog(folder: Path, *, photos: bool = False) -> CatalogFindings:
     found = CatalogFindings()
     try:
         check_header(folder)
-        with reading(folder / CATALOG) as state:
+        with reading(Layout(folder).catalog) as state:
             _check_state(state, folder, found, photos=photos)
     except HeaderDamaged as error:
         problem = Problem(str(error), REMADE_BY_INDEX)
@@ -104,7 +104,7 @@ def _check_state(state: Reading, folder: Path, found: CatalogFindings, *, photos
         planted_there = Problem.of(strange, what, "restore a backup, or index into a new library")
         found.parts.append(Checked("tables", len(TABLES), "definition", planted_there))
         return
-    files = open_index_files(state, folder / "vectors")
+    files = open_index_files(state, Layout(folder).vectors)
     found.parts.append(check_pages(state))
     version, problems, notes = _check_version(state, folder)
     with _reported(found, "tables"):
@@ -283,11 +283,11 @@ def _unfinished(state: Reading) -> Iterator[str]:
 def leftovers(folder: Path) -> list[Path]:
     """Return files that nothing uses: left by a run that was stopped, or one still at work."""
     found = [*folder.glob(f"{CATALOG}.new*"), *folder.glob(f"{CATALOG}.repaired*")]
-    found += [path for path in folder.glob("models/.*") if path.is_dir()]
+    found += [path for path in Layout(folder).models.glob(".*") if path.is_dir()]
     try:
-        with reading(folder / CATALOG) as state:
+        with reading(Layout(folder).catalog) as state:
             named = {str(row[0]) for row in state.rows("SELECT file FROM vector_indexes")}
     except (*DAMAGE, LibraryError):
         return sorted(found)
-    found += [path for path in folder.glob("vectors/*") if path.name not in named]
+    found += [path for path in Layout(folder).vectors.glob("*") if path.name not in named]
     return sorted(found)

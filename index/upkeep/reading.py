@@ -24,6 +24,7 @@ from clipsearch.index.database import (
     has_no_place,
     unfinished,
 )
+from clipsearch.index.layout import Layout
 from clipsearch.index.migrations import migrate
 from clipsearch.index.paths import unescape
 from clipsearch.index.records import ModelIdentity
@@ -36,8 +37,6 @@ from clipsearch.index.schema import (
     no_library,
     not_a_catalog,
 )
-
-CATALOG = "catalog.sqlite"
 
 # What reading a damaged catalog raises; the latter for a message that quotes damaged text.
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
@@ -103,33 +102,28 @@ class Reading:
 
 def check_header(folder: Path) -> None:
     """Raise unless there is a SQLite database with clipsearch's mark, or the remains of one."""
-    path = folder / CATALOG
+    path = Layout(folder).catalog
     try:
         header = header_of(path)
     except OSError as error:
         raise LibraryError(f"{path}: {error.strerror}") from error
     if not header:
-        if not _has_remains(folder):
+        if not Layout(folder).has_remains():
             raise no_library(folder)
         raise CatalogLost("the file is missing" if header is None else "the file is empty")
     if not is_sqlite(header):
-        if holds_ourschema_of(path):
+        if holds_our_schema(path):
             raise HeaderDamaged("the catalog's header is overwritten")
-        if not _has_remains(folder):
+        if not Layout(folder).has_remains():
             raise not_a_catalog(path)
         raise CatalogLost("the file is not a SQLite database any more")
 
 
-def holds_ourschema_of(path: Path) -> bool:
+def holds_our_schema(path: Path) -> bool:
     """Tell whether the first pages of a file hold the definition of our tables."""
     with path.open("rb") as file:
         pages = file.read(_FIRST_PAGES)
     return any(text in pages for text in _OF_OUR_SCHEMA)
-
-
-def _has_remains(folder: Path) -> bool:
-    """Tell whether a folder holds what only a library has beside its catalog."""
-    return any(folder.glob("vectors/model-*.faiss")) or any(folder.glob("models/*/text.onnx"))
 
 
 @contextmanager

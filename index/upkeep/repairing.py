@@ -15,8 +15,10 @@ import numpy as np
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
 from clipsearch.index.database import HELD_BY_ANOTHER, Connection, Database, connect
 from clipsearch.index.identities import kept_identity
+from clipsearch.index.layout import Layout
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.paths import escape
+from clipsearch.index.photo_columns import DISPENSABLE
 from clipsearch.index.records import utc_now
 from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION
 from clipsearch.index.upkeep.check_vectors import (
@@ -28,7 +30,6 @@ from clipsearch.index.upkeep.check_vectors import (
 )
 from clipsearch.index.upkeep.checking import check_pages, lagging_sequences, leftovers
 from clipsearch.index.upkeep.reading import (
-    CATALOG,
     DAMAGE,
     CatalogLost,
     CheckedModel,
@@ -66,12 +67,12 @@ def repair_catalog(folder: Path) -> Repairs:
     Raises LibraryDamaged if nothing of the catalog can be read: then nothing is changed.
     """
     repairs = Repairs()
-    with writer_lock(folder / "lock"):
+    with writer_lock(Layout(folder).lock):
         try:
             _mend_file(folder, repairs)
         except CatalogLost as error:
             raise LibraryDamaged(f"{folder}: the catalog is lost: {error}") from error
-        with _errors_translated(folder), closing(_connect(folder / CATALOG)) as connection:
+        with _errors_translated(folder), closing(_connect(Layout(folder).catalog)) as connection:
             _mend_rows(folder, connection, repairs)
         _remove_leftovers(folder, repairs)
     return repairs
@@ -104,7 +105,7 @@ def _mend_file(folder: Path, repairs: Repairs) -> None:
         salvage(folder, repairs.done, repairs.lost)
         return
     try:
-        with closing(_connect(folder / CATALOG)) as connection:
+        with closing(_connect(Layout(folder).catalog)) as connection:
             if planted(Reading(connection)):
                 raise LibraryDamaged(f"{folder}: names of tables belong to something else")
             said = check_pages(Reading(connection)).problems
@@ -175,7 +176,7 @@ def _mend_rows(folder: Path, connection: sqlite3.Connection, repairs: Repairs) -
         _mend_text(state, repairs)
         _mend_models(folder, state, repairs)
         models = [model for model in models_of(state) if model.intact]
-        files = open_index_files(state, folder / "vectors")
+        files = open_index_files(state, Layout(folder).vectors)
         to_build = [
             model
             for model in models
@@ -190,14 +191,14 @@ def _mend_rows(folder: Path, connection: sqlite3.Connection, repairs: Repairs) -
         raise
     connection.execute("COMMIT")
     del files  # a file that is mapped can't be removed everywhere
-    with closing(_connect(folder / CATALOG)) as own:
-        db = Database(folder / CATALOG, own)
+    with closing(_connect(Layout(folder).catalog)) as own:
+        db = Database(Layout(folder).catalog, own)
         for model in to_build:
             if db.schema_version() < SCHEMA_VERSION:
                 db.write("DELETE FROM vector_indexes WHERE model_id = ?", (model.id,))
                 repairs.done.append(f"gave up the index file of the model {model.name}")
             else:
-                rebuild(db, folder / "vectors", model.id, model.width)
+                rebuild(db, Layout(folder).vectors, model.id, model.width)
                 repairs.done.append(f"made the index file of the model {model.name} anew")
 
 
@@ -230,14 +231,11 @@ def _drop_orphans(state: Reading, repairs: Repairs) -> None:
         repairs.done.append(f"removed {len(orphans)} references to rows that are not there")
 
 
-_OPTIONAL = ("taken_at", "camera", "lens")
-
-
 def _mend_text(state: Reading, repairs: Repairs) -> None:
     """Take out text that is none: what a photo can be without, or else the row."""
     for rowid in undecodable(state, "photos"):
-        values = state.rows(f"SELECT {', '.join(_OPTIONAL)} FROM photos WHERE id = ?", (rowid,))
-        for column, value in zip(_OPTIONAL, values[0], strict=True):
+        values = state.rows(f"SELECT {', '.join(DISPENSABLE)} FROM photos WHERE id = ?", (rowid,))
+        for column, value in zip(DISPENSABLE, values[0], strict=True):
             if not is_utf8((value,)):
                 sql = f"UPDATE photos SET {column} = NULL WHERE id = ?"
                 state.connection.execute(sql, (rowid,))
@@ -255,7 +253,7 @@ def _mend_text(state: Reading, repairs: Repairs) -> None:
 def _mend_models(folder: Path, state: Reading, repairs: Repairs) -> None:
     """Give a damaged row the identity that is kept beside the text model."""
     for model in models_of(state):
-        identity = kept_identity(folder / "models" / Path(model.fingerprint).name)
+        identity = kept_identity(Layout(folder).model(Path(model.fingerprint).name))
         if model.intact or identity is None:
             continue
         state.connection.execute(

@@ -21,12 +21,13 @@ from sqlite_utils import Database as SqliteUtils
 from clipsearch.index.database import PAGE_SIZE
 from clipsearch.index.durable import disk_errors, put_in_place
 from clipsearch.index.identities import kept_identity
+from clipsearch.index.layout import CATALOG, Layout
 from clipsearch.index.migrations import migrate
 from clipsearch.index.paths import escape, to_path
 from clipsearch.index.records import ModelIdentity, utc_now
 from clipsearch.index.upkeep.damaged_pages import make_working_copy, rows_in_leaves
 from clipsearch.index.upkeep.findings import EXAMPLES
-from clipsearch.index.upkeep.reading import CATALOG, DAMAGE, CatalogLost, any_text, is_utf8
+from clipsearch.index.upkeep.reading import DAMAGE, CatalogLost, any_text, is_utf8
 
 # Python asks SQLite for a row ahead, and so does not give the one before a damaged page; a row
 # asked for alone comes alone.
@@ -90,8 +91,8 @@ def salvage(folder: Path, done: list[str], lost: list[str]) -> None:
             for file in (kept, _wal(kept)):  # the damaged one is still in its place
                 file.unlink(missing_ok=True)
             raise
-        _let_go_of_wal(folder / CATALOG)
-        put_in_place(aside, folder / CATALOG)
+        _let_go_of_wal(Layout(folder).catalog)
+        put_in_place(aside, Layout(folder).catalog)
     counts = ", ".join(f"{len(saved[name].rows):,} {name}" for name in ("photos", "embeddings"))
     done.append(f"saved {counts} into a new catalog; the damaged one is kept as {kept.name}")
     lost.extend(_losses(saved))
@@ -102,7 +103,8 @@ def _keep(folder: Path) -> Path:
     number = 1
     while (kept := folder / f"catalog-damaged-{number}.sqlite").exists():
         number += 1
-    for source, target in ((_wal(folder / CATALOG), _wal(kept)), (folder / CATALOG, kept)):
+    catalog = Layout(folder).catalog
+    for source, target in ((_wal(catalog), _wal(kept)), (catalog, kept)):
         if source.exists():
             aside = folder / f"{CATALOG}.repaired-kept"
             shutil.copyfile(source, aside)
@@ -300,7 +302,7 @@ def _take_kept_models(folder: Path, saved: dict[str, _Saved]) -> None:
     lost = {id_: vector for id_, vector in used.items() if id_ not in models.rows}
     at = models.columns.index("fingerprint")
     have = {row[at] for row in models.rows.values()}
-    kept = [kept_identity(path) for path in sorted(folder.glob("models/*"))]
+    kept = [kept_identity(path) for path in sorted(Layout(folder).models.glob("*"))]
     unused = [identity for identity in kept if identity and identity.fingerprint not in have]
     for id_, vector in lost.items():
         name = models.names.get(id_)

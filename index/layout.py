@@ -1,0 +1,64 @@
+"""What a library is on the disk: the one file that names its parts.
+
+catalog.sqlite        the one source of truth; SQLite keeps -wal and -shm beside it
+vectors/              index files, derived from the catalog
+models/FINGERPRINT/   what encodes text for a model, and the model's identity once more
+lock                  held by the process that writes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CATALOG = "catalog.sqlite"
+VECTORS = "vectors"
+MODELS = "models"
+LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of the library in a folder, whether they are there or not."""
+
+    folder: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The file of the catalog."""
+        return self.folder / CATALOG
+
+    @property
+    def vectors(self) -> Path:
+        """The folder of the index files."""
+        return self.folder / VECTORS
+
+    @property
+    def models(self) -> Path:
+        """The folder of what encodes text, a folder for each model."""
+        return self.folder / MODELS
+
+    @property
+    def lock(self) -> Path:
+        """The file that the writer holds."""
+        return self.folder / LOCK
+
+    def model(self, fingerprint: str) -> Path:
+        """Return the folder of what encodes text for a model."""
+        return self.models / fingerprint
+
+    def has_remains(self) -> bool:
+        """Tell whether there is what only a library has beside its catalog."""
+        return any(self.vectors.glob("model-*.faiss")) or any(self.models.glob("*/text.onnx"))
+
+    def bytes_of_parts(self) -> dict[str, int]:
+        """Return how many bytes the catalog with its log, the index files and the models take."""
+        files = {
+            "catalog": self.folder.glob(f"{CATALOG}*"),
+            "vectors": self.vectors.rglob("*"),
+            "models": self.models.rglob("*"),
+        }
+        return {
+            part: sum(path.stat().st_size for path in paths if path.is_file())
+            for part, paths in files.items()
+        }
