@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.index.changes import UseModel
 from clipsearch.index.records import ModelIdentity
 from clipsearch.index.store import Store
 
@@ -56,7 +57,7 @@ def make_library(folder: Path, photos: int, *, seed: int = 0) -> None:
     """Make a library of so many photos with one model, without index files."""
     with Store.open(folder, create=True) as store, store.writing():
         model_id = store.catalog.add_model(MODEL)
-        store.catalog.set_current_model(model_id)
+        store.apply([UseModel(model_id)])
     with closing(sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)) as db:
         number = 0
         for some in vectors(photos, seed, library=photos):

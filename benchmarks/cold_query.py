@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.clustered_library import vectors
 from clipsearch import Library
-from clipsearch.index.changes import Embedded
+from clipsearch.index.changes import Embedded, KeepFolder, UseModel
 from clipsearch.index.records import FileState, PhotoMetadata
 
 PHOTOS = 1_000
@@ -90,10 +90,10 @@ def make_library(folder: Path, model: str, photos: int = PHOTOS) -> Path:
         encoder = library._models.load(resolve_model(model))
         store, width = library._store, encoder.identity.width
         with store.writing():
-            store.catalog.add_folder(folder.parent / "photos", "folder")
+            store.apply([KeepFolder(folder.parent / "photos", "folder")])
             library._models.keep_text_encoder(encoder)
             model_id = store.catalog.add_model(encoder.identity)
-            store.catalog.set_current_model(model_id)
+            store.apply([UseModel(model_id)])
             done = 0
             for some in vectors(photos, 0, library=photos, width=width):
                 changes = []

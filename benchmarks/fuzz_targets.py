@@ -103,7 +103,7 @@ def _make_library(folder: Path) -> None:
     """Make a library of a few photos without any model: the index knows only numbers."""
     import numpy as np
 
-    from clipsearch.index.changes import Embedded, Failed
+    from clipsearch.index.changes import Embedded, Failed, KeepFolder, UseModel
     from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
     from clipsearch.index.store import Store
 
@@ -112,7 +112,7 @@ def _make_library(folder: Path) -> None:
     preprocessing = json.dumps({"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3})
     with Store.open(folder, create=True) as store, store.writing():
         model = store.catalog.add_model(ModelIdentity("tiny", "{}", "0" * 64, preprocessing, 8))
-        store.catalog.add_folder(Path("/photos"), "folder")
+        store.apply([KeepFolder(Path("/photos"), "folder")])
         files = [FileState(Path(f"/photos/{n:03}.jpg"), 1000 + n, n) for n in range(len(vectors))]
         store.apply(
             [
@@ -124,7 +124,7 @@ def _make_library(folder: Path) -> None:
             ],
             model,
         )
-        store.catalog.set_current_model(model)
+        store.apply([UseModel(model)])
         store.refresh_vectors(model)
 
 
@@ -374,14 +374,15 @@ class CatalogFile:
     def read(self, files: Input) -> None:
         import numpy as np
 
+        from clipsearch.index.changes import Scanned
         from clipsearch.index.store import Store
 
         for leftover in self._library.glob("catalog.sqlite*"):
             leftover.unlink()
         (self._library / "catalog.sqlite").write_bytes(files["catalog.sqlite"])
         with Store.open(self._library, read_only=True) as store:
-            store.catalog.folders(), store.catalog.failures(), store.catalog.models()
-            model = store.catalog.current_model()
+            store.places(), store.failures()
+            model = next((row for row in store.models() if row.is_current), None)
             store.catalog.known_files(model.id if model else None)
             if model is not None:
                 queries = np.eye(model.identity.width, dtype=np.float32)[:1]
@@ -389,9 +390,10 @@ class CatalogFile:
                 store.catalog.photos([int(id_) for id_ in ids[0] if id_ >= 0])
                 store.index_info(model.id)
         with Store.open(self._library) as store, store.writing():
-            if (model := store.catalog.current_model()) is not None:
-                store.refresh_vectors(model.id)
-            store.catalog.mark_scanned(Path("/photos"))
+            for model in store.models():
+                if model.is_current:
+                    store.refresh_vectors(model.id)
+            store.apply([Scanned(Path("/photos"))])
 
 
 TARGETS: dict[str, type[Target]] = {

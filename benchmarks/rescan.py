@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch import Library
-from clipsearch.index.changes import Embedded
+from clipsearch.index.changes import Embedded, KeepFolder, UseModel
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
@@ -87,9 +87,9 @@ def make_library(folder: Path, photos: Path, files: list[FileState]) -> None:
         store = library._store
         identity = ModelIdentity("builtin", "made up", "0" * 64, '{"size": 224}', WIDTH)
         with store.writing():
-            store.catalog.add_folder(photos, "folder")
+            store.apply([KeepFolder(photos, "folder")])
             model = store.catalog.add_model(identity)
-            store.catalog.set_current_model(model)
+            store.apply([UseModel(model)])
             for start in range(0, len(rows), 10_000):
                 store.apply(rows[start : start + 10_000], model)
             store.refresh_vectors(model)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
 from clipsearch.errors import InvalidInput, LibraryError, LibraryReadOnly
+from clipsearch.index.interface import SearchableStore, writable
+from clipsearch.index.layout import Layout
+from clipsearch.index.opening import open_store
 from clipsearch.index.records import Failure, Folder, PhotoRecord
-from clipsearch.index.store import Store
 from clipsearch.models.devices import check_device
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
@@ -64,8 +66,10 @@ class Library:
         self._process = os.getpid()
         self._making = threading.Lock()
         self._read_only = read_only
-        self._store = Store.open(self.folder, create=create and not read_only, read_only=read_only)
-        self._compose(LoadedModels(self.folder / "models", device))
+        self._store: SearchableStore = open_store(
+            self.folder, create=create and not read_only, read_only=read_only
+        )
+        self._compose(LoadedModels(Layout(self.folder).models, device))
 
     def _compose(self, models: LoadedModels) -> None:
         """Let a searcher and an indexer share the store and the models in use."""
@@ -81,7 +85,8 @@ class Library:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         with self._making:
             if self._indexer is None:
-                self._indexer = Indexer(self.folder, self._store, self._models)
+                store = writable(self._store, self.folder)
+                self._indexer = Indexer(self.folder, store, self._models)
             return self._indexer
 
     @classmethod
@@ -112,8 +117,8 @@ class Library:
         from clipsearch.indexing.indexer import check_new_library
 
         place = library_folder(folder)
-        models = LoadedModels(place / "models", device)
-        if paths and not (place / "catalog.sqlite").exists():
+        models = LoadedModels(Layout(place).models, device)
+        if paths and not Layout(place).catalog.exists():
             check_new_library(place, models, absolute_paths(paths), model=model_name(model))
         library = cls(place, create=bool(paths), device=device)
         library._compose(models)
@@ -130,8 +135,12 @@ class Library:
         self._models.clear()
 
     def __enter__(self) -> Library:
-        self._store.check_open()
+        self._check_open()
         return self
+
+    def _check_open(self) -> None:
+        """Raise LibraryClosed if it is closed, or of another process."""
+        self._store.places()
 
     def __exit__(
         self,
@@ -172,7 +181,7 @@ class Library:
             ModelError: the model can't be loaded; what was indexed stays.
             LibraryLocked: another process or thread is indexing into this library.
         """
-        self._store.check_open()
+        self._check_open()
         places = None if paths is None else absolute_paths(paths)
         chosen = model_name(model)
         return self._for_writing().index(
@@ -217,7 +226,7 @@ class Library:
         Raises:
             InvalidInput: nothing in the library has one of these paths.
         """
-        self._store.check_open()
+        self._check_open()
         places = absolute_paths(paths)
         return self._for_writing().remove(places)
 
@@ -303,7 +312,7 @@ class Library:
 
     def folders(self) -> list[Folder]:
         """Return the folders and single files that the library keeps up to date, by path."""
-        return self._store.catalog.folders()
+        return list(self._store.places().folders)
 
     def away(self) -> list[AwayFolder]:
         """Return the folders that are not there now (a disk not mounted, say) but have photos.
@@ -315,7 +324,7 @@ class Library:
 
     def failures(self) -> list[Failure]:
         """Return the files that could not be indexed, with reasons."""
-        return self._store.catalog.failures()
+        return self._store.failures()
 
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what the library knows of a photo; InvalidInput if it has none with this id."""

@@ -22,9 +22,14 @@ from clipsearch.index.changes import (
     Failed,
     ForgetFailure,
     ForgetFolder,
+    ForgetMount,
     Gone,
+    KeepFolder,
     Moved,
+    Scanned,
+    SeenMount,
     Touched,
+    UseModel,
 )
 from clipsearch.index.database import Database
 from clipsearch.index.embeddings import to_blob
@@ -74,9 +79,32 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
             db.write("DELETE FROM photos WHERE id = ?", (change.photo_id,))
         case ForgetFailure():
             _forget_failure(db, change.path)
+        case UseModel():
+            db.write("UPDATE library SET current_model = ?", (change.model_id,))
+        case _:
+            _apply_to_places(db, change)
+
+
+def _apply_to_places(
+    db: Database, change: KeepFolder | Scanned | ForgetFolder | SeenMount | ForgetMount
+) -> None:
+    path = to_text(change.path)
+    match change:
+        case KeepFolder():
+            db.write(
+                "INSERT INTO folders (path, kind, added_at) VALUES (?, ?, ?) "
+                "ON CONFLICT (path) DO UPDATE SET kind = excluded.kind",
+                (path, change.kind, utc_now()),
+            )
+        case Scanned():
+            db.write("UPDATE folders SET scanned_at = ? WHERE path = ?", (utc_now(), path))
         case ForgetFolder():
-            for table in ("folders", "mounts"):
-                db.write(f"DELETE FROM {table} WHERE path = ?", (to_text(change.path),))
+            db.write("DELETE FROM folders WHERE path = ?", (path,))
+        case SeenMount():
+            sql = "INSERT INTO mounts (path) VALUES (?) ON CONFLICT (path) DO NOTHING"
+            db.write(sql, (path,))
+        case ForgetMount():
+            db.write("DELETE FROM mounts WHERE path = ?", (path,))
 
 
 def _content(db: Database, change: Change, model_id: int | None) -> _Content | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from clipsearch.index.records import (
     Failure,
     FileState,
     Folder,
+    KnownPhoto,
     ModelIdentity,
     ModelRow,
     PhotoMetadata,
@@ -33,6 +34,10 @@ _T = TypeVar("_T")
 
 _LARGEST_NUMBER = 2**63 - 1  # of SQLite
 _PHOTO = f"SELECT {', '.join(photo_columns.ALL)} FROM photos "
+_KNOWN_PHOTO = (
+    f"SELECT {', '.join(photo_columns.ALL)}, (SELECT group_concat(model_id) FROM embeddings "
+    "WHERE photo_id = photos.id) FROM photos WHERE content_hash = ? ORDER BY id"
+)
 _MODEL = (
     "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
     "id IS (SELECT current_model FROM library) FROM models "
@@ -71,37 +76,11 @@ class Catalog:
         sql = "SELECT path, kind, added_at, scanned_at FROM folders ORDER BY path"
         return self._values(lambda row: Folder(to_path(row[0]), *row[1:]), sql)
 
-    def add_folder(self, path: Path, kind: Literal["folder", "file"]) -> None:
-        """Add a folder or single file; one that is known stays as it is."""
-        self._db.write(
-            "INSERT INTO folders (path, kind, added_at) VALUES (?, ?, ?) "
-            "ON CONFLICT (path) DO UPDATE SET kind = excluded.kind",
-            (to_text(path), kind, utc_now()),
-        )
-
-    def remove_folder(self, path: Path) -> None:
-        """Forget a folder; its photos stay."""
-        self._db.write("DELETE FROM folders WHERE path = ?", (to_text(path),))
-
-    def mark_scanned(self, path: Path) -> None:
-        """Record that a folder was scanned to its end just now."""
-        sql = "UPDATE folders SET scanned_at = ? WHERE path = ?"
-        self._db.write(sql, (utc_now(), to_text(path)))
-
     # Mount points below the folders
 
     def mounts(self) -> list[Path]:
         """Return the mount points below the folders that scans have seen, by path."""
         return self._values(lambda row: to_path(row[0]), "SELECT path FROM mounts ORDER BY path")
-
-    def add_mount(self, path: Path) -> None:
-        """Remember a mount point; one that is known stays."""
-        sql = "INSERT INTO mounts (path) VALUES (?) ON CONFLICT (path) DO NOTHING"
-        self._db.write(sql, (to_text(path),))
-
-    def remove_mount(self, path: Path) -> None:
-        """Forget a mount point; its photos stay."""
-        self._db.write("DELETE FROM mounts WHERE path = ?", (to_text(path),))
 
     # Photos
 
@@ -150,10 +129,9 @@ class Catalog:
         ids = self._db.value(sql, (to_text(path), *text_range_below(path)))
         return np.fromstring(ids or "", dtype=np.int64, sep=",")
 
-    def photos_below(self, path: Path) -> int:
-        """Count the photos at or below a path."""
-        where, parameters = _at_or_below("photos", [path])
-        return int(self._db.value(f"SELECT count(*) FROM photos {where}", parameters))
+    def all_ids(self) -> NDArray[np.int64]:
+        """Return the ids (n,), rising, of all photos."""
+        return np.array([row[0] for row in self._db.rows("SELECT id FROM photos ORDER BY id")], int)
 
     def photos(self, ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id that is not in the catalog is left out."""
@@ -166,14 +144,9 @@ class Catalog:
         photos = self._values(_photo, _PHOTO + "WHERE path = ?", (to_text(path),))
         return photos[0] if photos else None
 
-    def photos_by_hash(self, content_hash: str) -> list[PhotoRecord]:
-        """Return the photos with this content, by id."""
-        return self._values(_photo, _PHOTO + "WHERE content_hash = ? ORDER BY id", (content_hash,))
-
-    def has_embedding(self, photo_id: int, model_id: int) -> bool:
-        """Tell whether a model has embedded a photo."""
-        sql = "SELECT 1 FROM embeddings WHERE photo_id = ? AND model_id = ?"
-        return bool(self._db.rows(sql, (photo_id, model_id)))
+    def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
+        """Return the photos with this content, by id, with who has embedded each."""
+        return self._values(_known_photo, _KNOWN_PHOTO, (content_hash,))
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""
@@ -200,19 +173,9 @@ class Catalog:
             )
         )
 
-    def models(self) -> list[ModelRow]:
-        """Return all models, by id."""
-        return self._values(self._model, _MODEL + "ORDER BY id")
-
-    def current_model(self, *, count_to: int | None = None) -> ModelRow | None:
-        """Return the model that queries use; its photos are not counted beyond `count_to`."""
-        sql = _MODEL + "WHERE id = (SELECT current_model FROM library)"
-        rows = self._values(lambda row: self._model(row, count_to), sql)
-        return rows[0] if rows else None
-
-    def set_current_model(self, model_id: int) -> None:
-        """Let queries use this model."""
-        self._db.write("UPDATE library SET current_model = ?", (model_id,))
+    def models(self, *, count_to: int | None = None) -> list[ModelRow]:
+        """Return all models, by id; the photos of each are not counted beyond `count_to`."""
+        return self._values(lambda row: self._model(row, count_to), _MODEL + "ORDER BY id")
 
     def embedded_by(self, model_id: int, count_to: int | None = None) -> int:
         """Count a model's embeddings, up to a number: all of a million take long."""
@@ -252,6 +215,12 @@ def _known_file(row: tuple[Any, ...]) -> KnownFile:
 def _failure(row: tuple[Any, ...]) -> Failure:
     text, size, mtime_ns, reason, failed_at = row
     return Failure(FileState(to_path(text), size, mtime_ns), unescape(reason), failed_at)
+
+
+def _known_photo(row: tuple[Any, ...]) -> KnownPhoto:
+    *photo, models = row
+    embedded_by = frozenset(map(int, models.split(","))) if models else frozenset[int]()
+    return KnownPhoto(_photo(tuple(photo)), embedded_by)
 
 
 def _photo(row: tuple[Any, ...]) -> PhotoRecord:

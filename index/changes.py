@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from clipsearch.index.paths import to_path
 from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
@@ -76,14 +76,62 @@ class ForgetFailure:
 
 
 @dataclass(frozen=True)
-class ForgetFolder:
-    """A folder, single file or mount point is no longer kept up to date; its photos stay."""
+class KeepFolder:
+    """A folder or single file is kept up to date from now on; one that is known stays so."""
+
+    path: Path
+    kind: Literal["folder", "file"]
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A folder was scanned to its end just now; one that is not kept up to date is passed over."""
 
     path: Path
 
 
+@dataclass(frozen=True)
+class ForgetFolder:
+    """A folder or single file is no longer kept up to date; its photos stay."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class SeenMount:
+    """A scan met a mount point below the folders."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ForgetMount:
+    """A mount point is no longer one; its photos stay."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class UseModel:
+    """Queries use this model from now on."""
+
+    model_id: int
+
+
 Change: TypeAlias = (
-    Embedded | Touched | Moved | Copied | Failed | Gone | ForgetFailure | ForgetFolder
+    Embedded
+    | Touched
+    | Moved
+    | Copied
+    | Failed
+    | Gone
+    | ForgetFailure
+    | KeepFolder
+    | Scanned
+    | ForgetFolder
+    | SeenMount
+    | ForgetMount
+    | UseModel
 )
 
 

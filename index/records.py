@@ -46,6 +46,14 @@ class PhotoRecord:
 
 
 @dataclass(frozen=True)
+class KnownPhoto:
+    """A photo in the catalog, and which models have embedded it."""
+
+    photo: PhotoRecord
+    embedded_by: frozenset[int]  # ids of models
+
+
+@dataclass(frozen=True)
 class ModelIdentity:
     """What makes two embeddings comparable."""
 
@@ -76,6 +84,14 @@ class Folder:
     kind: Literal["folder", "file"]
     added_at: str  # ISO 8601, UTC
     scanned_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a store's photos come from, and what must be there for them to be there."""
+
+    folders: tuple[Folder, ...] = ()  # kept up to date, single files too, by path
+    mounts: tuple[Path, ...] = ()  # mount points below the folders that scans have seen, by path
 
 
 @dataclass(frozen=True)
@@ -121,6 +137,15 @@ class IndexInfo:
     # Of the ten nearest photos, the share found, as measured against exact search when the files
     # were made; None where search is exact.
     recall: float | None = None
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """How large a store is."""
+
+    photos: int
+    index: IndexInfo | None  # of the model asked for
+    disk_bytes: dict[str, int]  # part -> bytes
 
 
 def utc_now() -> str:

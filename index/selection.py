@@ -25,12 +25,12 @@ class Selection:
     @classmethod
     def only_these(cls, photo_ids: NDArray[np.int64] | Sequence[int]) -> Selection:
         """Return the selection of these photos, in whatever order."""
-        return cls(_rising(photo_ids), all_but=False)
+        return cls(rising(photo_ids), all_but=False)
 
     @classmethod
     def all_but_these(cls, photo_ids: NDArray[np.int64] | Sequence[int]) -> Selection:
         """Return the selection of all photos except these, in whatever order."""
-        return cls(_rising(photo_ids), all_but=True)
+        return cls(rising(photo_ids), all_but=True)
 
     def holds(self, photo_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell of each of some photos (n,) whether it is selected."""
@@ -48,7 +48,7 @@ class Selection:
         return table
 
 
-def _rising(photo_ids: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+def rising(photo_ids: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
     """Return the ids sorted, each once; np.unique would load masked arrays."""
     ids = np.sort(np.asarray(photo_ids, dtype=np.int64))
     ids = ids[np.append(np.diff(ids) > 0, True)] if len(ids) else ids

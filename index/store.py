@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -25,7 +26,7 @@ from clipsearch.errors import (
 )
 from clipsearch.index.applying import apply_changes
 from clipsearch.index.catalog import Catalog
-from clipsearch.index.changes import Change
+from clipsearch.index.changes import Change, KnownFile, KnownState
 from clipsearch.index.database import HOW_TO_MEND, Database
 from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
@@ -33,16 +34,36 @@ from clipsearch.index.embeddings import all_embedded, embeddings_of
 from clipsearch.index.filters import Filters
 from clipsearch.index.layout import Layout
 from clipsearch.index.lock import do_once, writer_lock
-from clipsearch.index.records import IndexInfo
-from clipsearch.index.selection import Selection
+from clipsearch.index.records import (
+    Failure,
+    IndexInfo,
+    KnownPhoto,
+    ModelIdentity,
+    ModelRow,
+    PhotoRecord,
+    Places,
+    StoreState,
+)
+from clipsearch.index.selection import Selection, rising
 from clipsearch.index.upgrading import bring_up_to_date
 from clipsearch.index.vectors.model_vectors import ModelVectors, VectorFollower
 from clipsearch.index.vectors.segments import Segment, coverage, refresh, segments_of
 from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
+_NO_FILTERS = Filters()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was read in one committed state, for the next search: folders may be away for long."""
+
+    state: object
+    below: dict[Path, NDArray[np.int64]] = field(default_factory=dict)  # ids of photos
+    selections: dict[tuple[Path, ...], Selection] = field(default_factory=dict)
+
 
 class Store:
-    """An open library folder."""
+    """An open library folder: a `WritableStore`."""
 
     def __init__(self, folder: Path, db: Database, *, read_only: bool) -> None:
         self.folder = folder
@@ -54,7 +75,7 @@ class Store:
         self._followers: dict[int, VectorFollower] = {}  # by model
         self._following = threading.Lock()  # held while vectors are brought up to date
         self._mine = threading.local()  # .vectors: those of this thread's `reading`, by model
-        self._selected: tuple[object, dict[tuple[Path, ...], Selection]] = None, {}
+        self._known = _Known(None)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool = False, read_only: bool = False) -> Store:
@@ -89,16 +110,7 @@ class Store:
         """
         self._db.close()
         self._followers = {}
-        self._selected = None, {}
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether it was closed."""
-        return self._db.closed
-
-    def check_open(self) -> None:
-        """Raise LibraryClosed after `close`, and in a fork of the process that opened it."""
-        self._db.check_open()
+        self._known = _Known(None)
 
     def __enter__(self) -> Store:
         return self
@@ -117,7 +129,7 @@ class Store:
 
         May be nested.
         """
-        self.check_open()
+        self._db.check_open()
         if self._vectors_of_block() is not None:
             yield
             return
@@ -153,22 +165,23 @@ class Store:
         With `wait` wait until that is done, or `stop()` is true (then LibraryLocked); `waiting` is
         called once, with a line that names the other process, if there is one.
         """
-        self.check_open()
+        self._db.check_open()
         if self._read_only:
             raise LibraryReadOnly(f"{self.folder}: the library was opened for reading only")
 
         def given_up() -> bool:
-            self.check_open()
+            self._db.check_open()
             return stop is not None and stop()
 
         with writer_lock(self._layout.lock, wait=wait, stop=given_up, waiting=waiting):
+            join_double_slashes(self._db)
             self._writer = threading.get_ident()
             try:
                 yield
             finally:
                 self._writer = None
 
-    def apply(self, changes: Sequence[Change], model_id: int | None) -> None:
+    def apply(self, changes: Sequence[Change], model_id: int | None = None) -> None:
         """Write a batch of changes: all of them are committed, or none.
 
         They all speak of the catalog as it is before this call; new embeddings belong to
@@ -178,15 +191,10 @@ class Store:
         with self._db.writing():
             apply_changes(self._db, changes, model_id)
 
-    def join_double_slashes(self) -> None:
-        """Make one of the two slashes that paths of older libraries may begin with."""
-        self._check_writing()
-        join_double_slashes(self._db)
-
     def select(
-        self, filters: Filters | None = None, without: Sequence[Path] = ()
+        self, filters: Filters = _NO_FILTERS, without: Sequence[Path] = ()
     ) -> Selection | None:
-        """Return which photos a search may find: those that pass, but none below some paths.
+        """Return the photos that pass the filters and lie neither at nor below some paths.
 
         None for all of them.
         """
@@ -194,14 +202,32 @@ class Store:
             return None
         paths = tuple(without)
         with self._db.reading():
-            state = self._db.state()
-            if self._selected[0] != state:
-                self._selected = state, {}
-            known = self._selected[1]
-            if paths not in known:
-                ids = [self.catalog.ids_below(path) for path in paths]
-                known[paths] = Selection.all_but_these(np.concatenate(ids))
-            return known[paths]
+            known = self._known_in_this_state()
+            if paths not in known.selections:
+                ids = [self._ids_below(path, known) for path in paths]
+                known.selections[paths] = Selection.all_but_these(np.concatenate(ids))
+            return known.selections[paths]
+
+    def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:
+        """Return the ids (n,), rising, of the photos at or below some paths; None: of all."""
+        if paths is None:
+            return self.catalog.all_ids()
+        with self._db.reading():
+            known = self._known_in_this_state()
+            ids = [self._ids_below(path, known) for path in paths]
+        return rising(np.concatenate([np.empty(0, np.int64), *ids]))
+
+    def _ids_below(self, path: Path, known: _Known) -> NDArray[np.int64]:
+        if path not in known.below:
+            known.below[path] = self.catalog.ids_below(path)
+        return known.below[path]
+
+    def _known_in_this_state(self) -> _Known:
+        """Return what was read before in the state that this thread reads."""
+        known, state = self._known, self._db.state()
+        if known.state != state:
+            known = self._known = _Known(state)
+        return known
 
     def search(
         self,
@@ -258,6 +284,45 @@ class Store:
                 follower = VectorFollower(self._layout.vectors, model_id, width)
             vectors[model_id] = follower.leave_files_aside(self._db)
         return vectors[model_id]
+
+    def photos(self, photo_ids: Sequence[int]) -> dict[int, PhotoRecord]:
+        """Return photos by id; an id that is not in the catalog is left out."""
+        return self.catalog.photos(photo_ids)
+
+    def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
+        """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
+        return self.catalog.photos_with_content(content_hash)
+
+    def models(self, *, count_to: int | None = None) -> list[ModelRow]:
+        """Return all models, by id; the photos of each are counted no further than `count_to`."""
+        return self.catalog.models(count_to=count_to)
+
+    def places(self) -> Places:
+        """Return the folders and single files that are kept up to date, and the mount points."""
+        with self._db.reading():
+            return Places(tuple(self.catalog.folders()), tuple(self.catalog.mounts()))
+
+    def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
+        """Return the files at or below the roots (None: all) that can't be indexed, by path."""
+        return self.catalog.failures(roots)
+
+    def describe(self, model_id: int | None) -> StoreState:
+        """Return how large the library is, and how it searches the vectors of a model."""
+        info = self.index_info(model_id) if model_id is not None else None
+        return StoreState(self.catalog.counts(None).photos, info, self._layout.bytes_of_parts())
+
+    def add_model(self, identity: ModelIdentity) -> int:
+        """Return the id of the model with this fingerprint, made if missing."""
+        self._check_writing()
+        return self.catalog.add_model(identity)
+
+    def known_states(self, model_id: int | None, roots: Sequence[Path]) -> set[KnownState]:
+        """Return the photos at or below the roots, as files are compared with them."""
+        return self.catalog.known_states(model_id, roots)
+
+    def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
+        """Return the photos that some of `known_states` are of, by path."""
+        return self.catalog.known_of(model_id, states)
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the embeddings [n, width] of photos, as stored; LibraryError if one has none."""

@@ -192,6 +192,7 @@ def _batches(steps: int) -> Iterator[tuple[Any, list[str]]]:
 def make_library(place: Path) -> Path:
     """Index in several runs, so that there are several index files; return the library's folder."""
     from clipsearch import Library
+    from clipsearch.index.changes import SeenMount
     from clipsearch.index.vectors import segments
 
     os.environ["CLIPSEARCH_PRECISION"] = "float32"  # the same on any processor
@@ -211,7 +212,8 @@ def make_library(place: Path) -> Path:
         write_photos(photos / "colours", photo_names(5, seed=4))
         report = library.index()
         assert (report.removed, report.added) == (3, 5)
-        library._store.catalog.add_mount(photos / "disks" / "one")  # as a scan does at a mount
+        with library._store.writing():  # as a scan does at a mount
+            library._store.apply([SeenMount(photos / "disks" / "one")])
     shutil.rmtree(photos / "usb")
     return place / "library"
 

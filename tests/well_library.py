@@ -33,7 +33,7 @@ def make_well_library(folder: Path, photos: Sequence[Path], model: Path) -> Path
 
 def add_made_up(library: Library, count: int) -> None:
     store = library._store
-    model = store.catalog.current_model()
+    model = next((row for row in store.models() if row.is_current), None)
     vectors = np.random.default_rng(7).normal(size=(count, model.identity.width))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     with store.writing():

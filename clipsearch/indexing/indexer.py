@@ -9,8 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
-from clipsearch.index.changes import Change, ForgetFailure, ForgetFolder, Gone
-from clipsearch.index.store import Store
+from clipsearch.index.changes import (
+    Change,
+    ForgetFailure,
+    ForgetFolder,
+    ForgetMount,
+    Gone,
+    KeepFolder,
+    Scanned,
+)
+from clipsearch.index.interface import WritableStore
+from clipsearch.index.records import Folder, utc_now
 from clipsearch.indexing.model_choice import ModelChoice
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
@@ -29,14 +38,16 @@ class Indexer:
     One run at a time, from any thread: a second gets LibraryLocked, or waits where it says so.
     """
 
-    def __init__(self, folder: Path, store: Store, models: LoadedModels) -> None:
+    def __init__(self, folder: Path, store: WritableStore, models: LoadedModels) -> None:
         self._folder = folder
         self._store = store
         self._models = models
         self._decoders: Decoders | None = None  # kept from the last update
+        self._closed = False
 
     def close(self) -> None:
-        """End the processes that were kept for the next update."""
+        """End the processes that were kept for the next update; none are kept from then on."""
+        self._closed = True
         decoders, self._decoders = self._decoders, None
         if decoders is not None:
             decoders.close()
@@ -57,7 +68,7 @@ class Indexer:
         """
         given = None
         if paths is not None:
-            known = [folder.path for folder in self._store.catalog.folders()]
+            known = [folder.path for folder in self._store.places().folders]
             given = [check_root(path, self._folder, known) for path in paths]
 
         def roots(choice: ModelChoice) -> list[Path]:
@@ -91,12 +102,11 @@ class Indexer:
         Raises InvalidInput if nothing in the library has one of these paths.
         """
         with self._store.writing():
-            self._store.join_double_slashes()
             changes = dict.fromkeys(
                 change for place in places for change in self._forgetting(place)
             )
-            self._store.apply(list(changes), None)
-            for row in self._store.catalog.models():
+            self._store.apply(list(changes))
+            for row in self._store.models(count_to=0):
                 self._store.refresh_vectors(row.id)
         return sum(isinstance(change, Gone) for change in changes)
 
@@ -128,7 +138,6 @@ class Indexer:
             self._store.writing(wait=wait, stop=stop, waiting=waiting),
             self._decoding(keep=keep_decoders) as decoders,
         ):
-            self._store.join_double_slashes()
             choice = ModelChoice(self._store, self._models, model, note)
             roots = roots_for(choice)
             run = IndexRun(
@@ -141,10 +150,10 @@ class Indexer:
                 stop=stop,
             )
             run.run()
-            if not run.interrupted:
-                for root in roots:
-                    self._store.catalog.mark_scanned(root)
-            choice.settle(complete=not run.interrupted)
+            scanned = [] if run.interrupted else [Scanned(root) for root in roots]
+            self._store.apply([*scanned, *choice.settled(complete=not run.interrupted)])
+            if choice.id is not None:
+                self._store.refresh_vectors(choice.id)
         return run.report(choice.source.name, notes, time.perf_counter() - started)
 
     @contextmanager
@@ -160,30 +169,34 @@ class Indexer:
                 self._decoders = decoders
             else:
                 decoders.close()
-            if self._store.closed:  # meanwhile, by another thread
+            if self._closed:  # meanwhile, by another thread
                 self.close()
 
     def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
         """Record the folders given; return the folders to scan."""
-        catalog = self._store.catalog
+        known = {folder.path: folder for folder in self._store.places().folders}
+        changes: list[Change] = []
         for root in given:
-            known = catalog.folders()
-            folders = [folder.path for folder in known if folder.kind == "folder"]
+            folders = [path for path, folder in known.items() if folder.kind == "folder"]
             if any(root == path or finds(path, root) for path in folders):
                 continue
-            below = [folder for folder in known if finds(root, folder.path)]
+            below = [folder for folder in known.values() if finds(root, folder.path)]
             away = away_folders(below, [])  # kept, or their photos would look deleted
             for folder in below:
                 if folder.path not in away:
-                    catalog.remove_folder(folder.path)
-            catalog.add_folder(root, "folder" if root.is_dir() else "file")
+                    changes.append(ForgetFolder(folder.path))
+                    del known[folder.path]
+            kept = KeepFolder(root, "folder" if root.is_dir() else "file")
+            changes.append(kept)
+            known[root] = Folder(root, kept.kind, utc_now())
+        self._store.apply(changes)
         if everything:
-            return [folder.path for folder in catalog.folders()]
+            return [folder.path for folder in self._store.places().folders]
         return self._with_known_below(given)
 
     def _known(self, given: Sequence[Path]) -> list[Path]:
         """Return those of the paths that the library keeps up to date."""
-        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
+        kinds = {folder.path: folder.kind for folder in self._store.places().folders}
         folders = [path for path, kind in kinds.items() if kind == "folder"]
         ours = [path for path in given if path in kinds or is_away(path, folders)]
         return self._with_known_below(ours)
@@ -194,18 +207,19 @@ class Indexer:
         What such a folder holds is not found from above: it is hidden there, or away.
         """
         outer = set(given)
-        known = {folder.path for folder in self._store.catalog.folders()}
+        known = {folder.path for folder in self._store.places().folders}
         inner = {path for path in known if not outer.isdisjoint(path.parents)}
         return sorted({path for path in outer if outer.isdisjoint(path.parents)} | inner)
 
     def _forgetting(self, path: Path) -> list[Change]:
         """Return what forgets all that is known at or below a path."""
-        catalog = self._store.catalog
-        places = [*(folder.path for folder in catalog.folders()), *catalog.mounts()]
+        places = self._store.places()
+        folders = [folder.path for folder in places.folders]
         changes: list[Change] = [
-            *(Gone(known.photo_id) for known in catalog.known_files(None, [path]).values()),
-            *(ForgetFailure(failure.file.path) for failure in catalog.failures([path])),
-            *(ForgetFolder(place) for place in places if is_away(place, [path])),
+            *map(Gone, self._store.photos_below([path]).tolist()),
+            *(ForgetFailure(failure.file.path) for failure in self._store.failures([path])),
+            *(ForgetFolder(folder) for folder in folders if is_away(folder, [path])),
+            *(ForgetMount(mount) for mount in places.mounts if is_away(mount, [path])),
         ]
         if not changes:
             raise InvalidInput(f"{path} is not in the library; nothing was forgotten")

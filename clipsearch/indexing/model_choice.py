@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipsearch.index.changes import Change, UseModel
+from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import ModelIdentity
-from clipsearch.index.store import Store
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import ModelSource, default_model, resolve_model
 from clipsearch.photos.preprocessing import Preprocessing
@@ -25,7 +26,7 @@ class ModelChoice:
 
     def __init__(
         self,
-        store: Store,
+        store: WritableStore,
         models: LoadedModels,
         asked: str | Path | None,
         note: Callable[[str], None],
@@ -36,7 +37,8 @@ class ModelChoice:
         """
         self._store = store
         self._models = models
-        self.former = store.catalog.current_model(count_to=0)
+        known = store.models(count_to=0)
+        self.former = next((row for row in known if row.is_current), None)
         self.id = self.former.id if self.former else None  # in the catalog; None: not yet there
         self.loaded: Encoder | None = None
         # How the model wants its pictures; None until the first model of a library is loaded.
@@ -70,18 +72,17 @@ class ModelChoice:
     def _take(self, encoder: Encoder) -> None:
         """Record a model that was loaded, with its text tower beside the library."""
         self._models.keep_text_encoder(encoder)
-        self.id = self._store.catalog.add_model(encoder.identity)
+        self.id = self._store.add_model(encoder.identity)
         self.loaded = encoder
         self.preprocessing = encoder.preprocessing
         if self.former is None:  # so that what a killed first run leaves is found
-            self._store.catalog.set_current_model(self.id)
+            self._store.apply([UseModel(self.id)])
 
-    def settle(self, *, complete: bool) -> None:
-        """Let queries use the model once a run with it is complete, or it is the first."""
-        if self.id is not None:
-            if complete or self.former is None:
-                self._store.catalog.set_current_model(self.id)
-            self._store.refresh_vectors(self.id)
+    def settled(self, *, complete: bool) -> list[Change]:
+        """Return what lets queries use the model, if its run is complete or it is the first."""
+        if self.id is None or not (complete or self.former is None):
+            return []
+        return [UseModel(self.id)]
 
 
 def _preprocessing(identity: ModelIdentity) -> Preprocessing:

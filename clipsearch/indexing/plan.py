@@ -10,14 +10,17 @@ from clipsearch.index.changes import (
     Change,
     Comparison,
     ForgetFailure,
+    ForgetFolder,
+    ForgetMount,
     Gone,
     SeenFile,
+    SeenMount,
     ToOpen,
     compare,
     take_out_unchanged,
 )
+from clipsearch.index.interface import WritableStore
 from clipsearch.index.paths import to_text
-from clipsearch.index.store import Store
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.away import (
     A_FOLDER,
@@ -37,7 +40,7 @@ class Plan:
 
     def __init__(
         self,
-        store: Store,
+        store: WritableStore,
         roots: Sequence[Path],
         options: IndexOptions,
         progress: Callable[[IndexProgress], None],
@@ -54,7 +57,7 @@ class Plan:
         self.replaced: set[Path] = set()  # folders whose photos are gone, yet not forgotten
         self.unchanged = 0
         self.known_failures = 0
-        self.forget: list[Change] = []  # failures that no longer hold
+        self.changes: list[Change] = []  # for which no file must be opened
 
     def files_to_open(self, model_id: int | None) -> list[ToOpen]:
         """Settle what needs no look inside a file; return the files that do."""
@@ -68,7 +71,7 @@ class Plan:
         }
         self._note_replaced(self.gone.values())
         forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
-        self.forget += map(ForgetFailure, forgotten)
+        self.changes += map(ForgetFailure, forgotten)
         postpone = self._options.postpone or (lambda _: False)
         return [item for item in found.to_open if not postpone(item.file.path)]
 
@@ -82,24 +85,25 @@ class Plan:
         away = self.replaced | self._note_away()
         return [Gone(id_) for id_, path in sorted(self.gone.items()) if not is_away(path, away)]
 
-    def forget_places(self) -> None:
-        """Forget folders and mount points that are not there and hold no photos any more."""
-        catalog = self._store.catalog
-        for path, reason in away_folders(catalog.folders(), catalog.mounts()).items():
-            if reason in SURELY_NOT_THERE and not catalog.photos_below(path):
-                catalog.remove_mount(path)
+    def places_gone(self) -> list[Change]:
+        """Return what forgets folders and mount points that are not there and hold no photos."""
+        changes: list[Change] = []
+        for path, reason in self._away().items():
+            if reason in SURELY_NOT_THERE and not len(self._store.photos_below([path])):
+                changes.append(ForgetMount(path))
                 if reason != EMPTY:
-                    catalog.remove_folder(path)
+                    changes.append(ForgetFolder(path))
+        return changes
 
     def _compared(self, model_id: int | None) -> Comparison:
-        catalog = self._store.catalog
         seen = self._scan()
-        failed = {failure.file.path: failure.file for failure in catalog.failures(self._roots)}
-        known = catalog.known_states(model_id, self._roots)
+        failures = self._store.failures(self._roots)
+        failed = {failure.file.path: failure.file for failure in failures}
+        known = self._store.known_states(model_id, self._roots)
         files, rows = take_out_unchanged(seen, known, set(map(to_text, failed)))
         found = compare(
             map(SeenFile.state, files),
-            catalog.known_of(model_id, rows),
+            self._store.known_of(model_id, rows),
             failed,
             retry_failed=self._options.retry_failed,
         )
@@ -109,7 +113,7 @@ class Plan:
     def _scan(self) -> list[SeenFile]:
         """Return the photos found; what can't be seen now goes to the problems."""
         away = self._note_away()
-        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
+        kinds = {folder.path: folder.kind for folder in self._store.places().folders}
         seen: list[SeenFile] = []
         for root in self._roots:
             if is_away(root, away) or self._became_another(root, kinds.get(root)):
@@ -118,7 +122,7 @@ class Plan:
                 if isinstance(entry, SeenFile):
                     seen.append(entry)
                 elif isinstance(entry, MountPoint):
-                    self._store.catalog.add_mount(entry.path)
+                    self.changes.append(SeenMount(entry.path))
                 elif entry.path != root or not _is_deleted(root):
                     self.problems.append(entry)
                 if not len(seen) % _FILES_A_LOOK:
@@ -142,8 +146,7 @@ class Plan:
 
     def _note_away(self) -> set[Path]:
         """Return what is away and not to be forgotten; note it where it has photos."""
-        catalog = self._store.catalog
-        away = away_folders(catalog.folders(), catalog.mounts())
+        away = self._away()
         if self._options.prune:
             away = {path: why for path, why in away.items() if why not in SURELY_NOT_THERE}
         noted = {problem.path for problem in self.problems}
@@ -151,9 +154,13 @@ class Plan:
             concerned = is_away(path, self._roots) or any(
                 path in root.parents for root in self._roots
             )
-            if concerned and path not in noted and catalog.photos_below(path):
+            if concerned and path not in noted and len(self._store.photos_below([path])):
                 self.problems.append(ScanProblem(path, f"{reason}: its photos are kept"))
         return set(away)
+
+    def _away(self) -> dict[Path, str]:
+        places = self._store.places()
+        return away_folders(places.folders, places.mounts)
 
 
 def _is_deleted(path: Path) -> bool:

@@ -26,8 +26,8 @@ from clipsearch.index.changes import (
     Touched,
     recognise,
 )
-from clipsearch.index.records import FileState, PhotoRecord
-from clipsearch.index.store import Store
+from clipsearch.index.interface import WritableStore
+from clipsearch.index.records import FileState
 from clipsearch.indexing.model_choice import ModelChoice
 from clipsearch.indexing.plan import Plan
 from clipsearch.options import IndexOptions, IndexProgress
@@ -76,7 +76,7 @@ class IndexRun:
 
     def __init__(
         self,
-        store: Store,
+        store: WritableStore,
         model: ModelChoice,
         roots: Sequence[Path],
         *,
@@ -105,7 +105,7 @@ class IndexRun:
         """Bring the catalog in step with the files at or below the roots."""
         try:
             to_open = self.plan.files_to_open(self._model.id)
-            self._changes += self.plan.forget
+            self._changes += self.plan.changes
             self._total = len(to_open)
             self._take_in(to_open)
         except (_Stopped, KeyboardInterrupt):
@@ -206,13 +206,13 @@ class IndexRun:
         """Decide what a file's content means: the same, moved, copied, or to be embedded."""
         known = read.item.known
         item = ToOpen(read.file, known)
-        same_content = self._store.catalog.photos_by_hash(read.content_hash)
-        twins = [photo for photo in same_content if self._is_embedded(photo)]
+        same_content = self._store.photos_with_content(read.content_hash)
+        twins = [twin.photo for twin in same_content if self._model.id in twin.embedded_by]
         gone = {} if read.file.path in self.plan.replaced else self.plan.gone
         change = recognise(item, read.content_hash, twins, gone)
         embed = change is None
         if embed and known is None:  # a photo that moved keeps what other models made of it
-            left = [photo for photo in same_content if photo.id in gone]
+            left = [twin.photo for twin in same_content if twin.photo.id in gone]
             change = recognise(item, read.content_hash, left, gone)
         if isinstance(change, Moved):
             self.plan.gone.pop(change.photo_id, None)
@@ -220,11 +220,6 @@ class IndexRun:
         if isinstance(change, Touched):
             return Placement("unchanged", change, embed)
         return Placement("changed" if known else "copied" if change else "added", change, embed)
-
-    def _is_embedded(self, photo: PhotoRecord) -> bool:
-        if self._model.id is None:
-            return False
-        return self._store.catalog.has_embedding(photo.id, self._model.id)
 
     def _collect(
         self, read: ReadFile, placement: Placement, prepared: Future[PreparedPhoto]
@@ -269,7 +264,8 @@ class IndexRun:
         self._changes += gone
         self._commit()
         if self._options.prune:
-            self.plan.forget_places()
+            self._changes += self.plan.places_gone()
+            self._commit()
 
     def _fail(self, files: Iterable[FileState], reason: str) -> None:
         for file in files:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import PIL.Image
 
+    from clipsearch.index.interface import SearchableStore
     from clipsearch.index.records import ModelRow
-    from clipsearch.index.store import Store
     from clipsearch.models.loaded import LoadedModels
     from clipsearch.photos.decoder_pool import PreparedPhoto
     from clipsearch.photos.decoders import Decoders
@@ -85,7 +85,7 @@ class QueryEncoder:
     processes of their own, for they may hold anything.
     """
 
-    def __init__(self, store: Store, models: LoadedModels, decoders: Decoders) -> None:
+    def __init__(self, store: SearchableStore, models: LoadedModels, decoders: Decoders) -> None:
         self._store = store
         self._models = models
         self._decoders = decoders
@@ -142,9 +142,10 @@ class QueryEncoder:
 
     def _known_photo(self, picture: QueryPicture, model: ModelRow) -> int | None:
         """Return a photo with this content that the model has embedded."""
-        catalog = self._store.catalog
-        same = catalog.photos_by_hash(picture.content_hash) if picture.content_hash else []
-        return next((p.id for p in same if catalog.has_embedding(p.id, model.id)), None)
+        if picture.content_hash is None:
+            return None
+        same = self._store.photos_with_content(picture.content_hash)
+        return next((known.photo.id for known in same if model.id in known.embedded_by), None)
 
 
 def _collect(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
+from clipsearch.index.interface import SearchableStore
 from clipsearch.index.records import ModelRow, PhotoRecord
-from clipsearch.index.store import Store
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import SearchOptions
@@ -63,7 +63,7 @@ class Searcher(Protocol):
 class StoreSearcher:
     """A `Searcher` over a store and the models that embedded its photos."""
 
-    def __init__(self, folder: Path, store: Store, models: LoadedModels) -> None:
+    def __init__(self, folder: Path, store: SearchableStore, models: LoadedModels) -> None:
         self._folder = folder
         self._store = store
         self._decoders = Decoders()
@@ -86,11 +86,12 @@ class StoreSearcher:
 
     def similar(self, picture: Picture, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""
-        model = self._searchable_model(options)
+        self._searchable_model(options)  # else the picture need not be looked at
         read = read_picture(picture)
-        copies = self._store.catalog.photos_by_hash(read.content_hash) if read.content_hash else []
-        vectors = self._queries.encode([read], model)
-        found = self._hits(model, vectors, replace(options, k=options.k + len(copies)))[0]
+        copies = self._store.photos_with_content(read.content_hash) if read.content_hash else []
+        wider = replace(options, k=options.k + len(copies))
+        model = self._searchable_model(wider)
+        found = self._hits(model, self._queries.encode([read], model), wider)[0]
         others = [hit for hit in found if hit.content_hash != read.content_hash][: options.k]
         ranked = (replace(hit, rank=rank) for rank, hit in enumerate(others, 1))
         return Hits(ranked, found.left_out)
@@ -104,7 +105,7 @@ class StoreSearcher:
         """
         model = self._searchable_model(options)
         vectors = _as_vectors(queries)
-        photos = self._store.catalog.embedded_by(model.id, count_to=options.k)
+        photos = model.photos
         rows = vectors.shape[0] if vectors.ndim == 2 else 0
         if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
             raise InvalidInput(f"k is {shown(options.k)}, but there are only {photos} photos")
@@ -116,36 +117,39 @@ class StoreSearcher:
 
     def encode(self, queries: Sequence[Query]) -> NDArray[np.float32]:
         """Return unit vectors, float32 (n, width), of texts and pictures."""
-        return self._queries.encode(queries, self._model(None))
+        return self._queries.encode(queries, self._model(None, count_to=0))
 
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what is known of a photo; InvalidInput if the library has none with this id."""
-        found = self._store.catalog.photos([photo_id])
+        found = self._store.photos([photo_id])
         if not found:
             raise InvalidInput(f"the library has no photo {shown(photo_id)}")
         return found[photo_id]
 
     def info(self) -> LibraryInfo:
         """Return the state of the library."""
-        catalog = self._store.catalog
-        current = catalog.current_model()
+        models = self._store.models()
+        current = next((row for row in models if row.is_current), None)
+        state = self._store.describe(current.id if current else None)
         return LibraryInfo(
             folder=self._folder,
-            folders=tuple(catalog.folders()),
+            folders=self._store.places().folders,
             away=tuple(self.away()),
-            photos=catalog.counts(current.id if current else None).photos,
-            failures=tuple(catalog.failures()),
+            photos=state.photos,
+            failures=tuple(self._store.failures()),
             model=current,
-            models=tuple(catalog.models()),
-            index=self._store.index_info(current.id) if current else None,
-            disk_bytes=_disk_bytes(self._folder),
+            models=tuple(models),
+            index=state.index,
+            disk_bytes=state.disk_bytes,
         )
 
     def away(self) -> list[AwayFolder]:
         """Return the folders that are not there now but have photos, with the reasons."""
-        catalog = self._store.catalog
-        found = away_folders(catalog.folders(), catalog.mounts())
-        counted = ((path, why, catalog.photos_below(path)) for path, why in found.items())
+        places = self._store.places()
+        found = away_folders(places.folders, places.mounts)
+        counted = (
+            (path, why, len(self._store.photos_below([path]))) for path, why in found.items()
+        )
         return [AwayFolder(path, why, photos) for path, why, photos in counted if photos]
 
     def _hits(
@@ -153,11 +157,10 @@ class StoreSearcher:
     ) -> list[Hits]:
         left_out = self._left_out(options)
         least = -np.inf if options.min_score is None else options.min_score
-        # Room is made for k results.
-        k = self._store.catalog.embedded_by(model.id, count_to=options.k)
+        k = min(options.k, model.photos)  # room is made for so many
         with self._store.reading():  # one state of the catalog for vectors and rows
             scores, ids = self._nearest(model, vectors, k, options, left_out)
-            photos = self._store.catalog.photos(list(set(ids[ids >= 0].tolist())))
+            photos = self._store.photos(list(set(ids[ids >= 0].tolist())))
         return [
             Hits(
                 (
@@ -186,23 +189,22 @@ class StoreSearcher:
         return [] if options.include_away else self.away()
 
     def _searchable_model(self, options: SearchOptions) -> ModelRow:
-        row = self._model(options.model)
+        """Return the model to search with; its photos are counted no further than k."""
+        row = self._model(options.model, count_to=options.k)
         if row.photos == 0:
             raise self._empty()
         return row
 
-    def _model(self, name: str | Path | None) -> ModelRow:
-        """Return the library's model, or another one it holds embeddings of.
-
-        Of the former, `photos` says no more than whether there are any.
-        """
-        current = self._store.catalog.current_model(count_to=1)
+    def _model(self, name: str | Path | None, *, count_to: int) -> ModelRow:
+        """Return the library's model, or another one it holds embeddings of."""
+        models = self._store.models(count_to=count_to)
+        current = next((row for row in models if row.is_current), None)
         if current is None:
             raise self._empty()
         if name is None:
             return current
         name = resolve_model(name).name
-        rows = [row for row in self._store.catalog.models() if row.identity.name == name]
+        rows = [row for row in models if row.identity.name == name]
         if not rows:
             raise ModelError(
                 f"this library was not indexed with {name!r} but with "
@@ -225,12 +227,3 @@ def _as_vectors(queries: object) -> NDArray[np.float32]:
     except ValueError:  # rows of several lengths
         pass
     raise InvalidInput(f"query vectors must be an array of numbers, not {shown(queries)}")
-
-
-def _disk_bytes(folder: Path) -> dict[str, int]:
-    """Return bytes on disk: the catalog (with its log), the FAISS files, the text towers."""
-    parts = {"catalog": "catalog.sqlite*", "vectors": "vectors/**/*", "models": "models/**/*"}
-    return {
-        part: sum(path.stat().st_size for path in folder.glob(pattern) if path.is_file())
-        for part, pattern in parts.items()
-    }

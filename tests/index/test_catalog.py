@@ -15,10 +15,16 @@ from clipsearch.index.changes import (
     Embedded,
     Failed,
     ForgetFailure,
+    ForgetFolder,
+    ForgetMount,
     Gone,
+    KeepFolder,
     KnownFile,
     Moved,
+    Scanned,
+    SeenMount,
     Touched,
+    UseModel,
 )
 from clipsearch.index.migrations import SCHEMA_VERSION
 from clipsearch.index.records import (
@@ -82,8 +88,8 @@ def test_a_photo_comes_back_with_all_its_metadata(store: Store) -> None:
     assert record is not None
     assert record == PhotoRecord(1, state("a.heic"), "h", RICH, record.indexed_at)
     assert store.catalog.photos([1, 7]) == {1: record}
-    assert store.catalog.photos_by_hash("h") == [record]
-    assert store.catalog.photos_by_hash("other") == []
+    assert [known.photo for known in store.photos_with_content("h")] == [record]
+    assert store.photos_with_content("other") == []
     assert store.catalog.photo_at(PHOTOS / "b.heic") is None
     assert store.vectors(1, [1]).tolist() == [[0, 0, 1, 0]]
 
@@ -123,7 +129,7 @@ def test_known_files_say_what_this_model_has_embedded(store: Store) -> None:
     assert store.catalog.known_files(1) == {PHOTOS / "a": expected}
     for other in (2, None):
         assert not store.catalog.known_files(other)[PHOTOS / "a"].embedded
-    assert (store.catalog.has_embedding(1, 1), store.catalog.has_embedding(1, 2)) == (True, False)
+    assert [known.embedded_by for known in store.photos_with_content("ha")] == [{1}]
 
 
 def test_only_files_at_or_below_the_roots_are_known(store: Store) -> None:
@@ -158,7 +164,7 @@ def test_an_edited_photo_keeps_its_id_and_loses_the_embeddings_of_all_models(sto
     store.apply([embedded("a", "new", 3)], 1)
     assert ids(store) == {"a": 1}
     assert axis_of(store, "a") == 3
-    assert not store.catalog.has_embedding(1, 2)
+    assert [known.embedded_by for known in store.photos_with_content("new")] == [{1}]
 
 
 def test_the_same_content_under_another_model_keeps_both_embeddings(store: Store) -> None:
@@ -342,26 +348,24 @@ def test_a_batch_that_fails_while_it_is_written_changes_nothing(store: Store) ->
 
 def test_folders_are_remembered_with_their_last_scan(store: Store) -> None:
     catalog = store.catalog
-    catalog.add_folder(PHOTOS, "folder")
-    catalog.add_folder(PHOTOS, "folder")
-    catalog.add_folder(Path("/a.jpg"), "file")
+    store.apply([KeepFolder(PHOTOS, "folder"), KeepFolder(PHOTOS, "folder")])
+    store.apply([KeepFolder(Path("/a.jpg"), "file")])
     assert [(f.path, f.kind, f.scanned_at) for f in catalog.folders()] == [
         (Path("/a.jpg"), "file", None),
         (PHOTOS, "folder", None),
     ]
-    catalog.mark_scanned(PHOTOS)
+    store.apply([Scanned(PHOTOS)])
     assert [f.scanned_at is None for f in catalog.folders()] == [True, False]
-    catalog.remove_folder(PHOTOS)
+    store.apply([ForgetFolder(PHOTOS)])
     assert [f.path for f in catalog.folders()] == [Path("/a.jpg")]
 
 
 def test_mount_points_are_remembered(store: Store) -> None:
     strange = PHOTOS / os.fsdecode(b"caf\xe9")
     for path in (strange, PHOTOS / "a", PHOTOS / "a"):
-        store.catalog.add_mount(path)
+        store.apply([SeenMount(path)])
     assert store.catalog.mounts() == [PHOTOS / "a", strange]
-    store.catalog.remove_mount(strange)
-    store.catalog.remove_mount(PHOTOS / "never there")
+    store.apply([ForgetMount(strange), ForgetMount(PHOTOS / "never there")])
     assert store.catalog.mounts() == [PHOTOS / "a"]
 
 
@@ -374,12 +378,11 @@ def test_a_model_is_known_by_what_it_computes_not_by_its_name(store: Store) -> N
 
 
 def test_one_model_is_current(store: Store) -> None:
-    assert store.catalog.current_model() is None
+    assert not any(row.is_current for row in store.models())
     store.apply([embedded("a", "ha"), embedded("b", "hb")], 1)
-    store.catalog.set_current_model(2)
-    store.catalog.set_current_model(1)
-    current = store.catalog.current_model()
-    assert current is not None
+    store.apply([UseModel(2)])
+    store.apply([UseModel(1)])
+    (current,) = (row for row in store.models() if row.is_current)
     assert (current.id, current.identity, current.photos) == (1, SMALL, 2)
     assert [(row.photos, row.is_current) for row in store.catalog.models()] == [
         (2, True),

@@ -14,6 +14,7 @@ from clipsearch.errors import (
     LibraryNotFound,
 )
 from clipsearch.index import migrations
+from clipsearch.index.changes import SeenMount, UseModel
 from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
 from clipsearch.index.store import Store
 
@@ -216,9 +217,9 @@ def test_a_planted_trigger_reaches_nothing_beyond_the_catalog(tmp_path: Path) ->
         "CREATE TRIGGER bad AFTER INSERT ON mounts BEGIN "
         "SELECT load_extension('/tmp/none.so'); END",
     )
-    with Store.open(tmp_path) as store:
+    with Store.open(tmp_path) as store, store.writing():
         with pytest.raises(LibraryError, match="unsafe use of load_extension"):
-            store.catalog.add_mount(Path("/photos/disk"))
+            store.apply([SeenMount(Path("/photos/disk"))])
         assert store.catalog.mounts() == []
 
 
@@ -242,9 +243,10 @@ def test_a_value_of_the_wrong_type_is_called_damage(tmp_path: Path, kind: str) -
 def test_a_batch_that_breaks_a_rule_of_the_catalog_is_called_damage(tmp_path: Path) -> None:
     with (
         Store.open(make_library(tmp_path).parent) as store,
+        store.writing(),
         pytest.raises(LibraryDamaged, match="the catalog does not fit together"),
     ):
-        store.catalog.set_current_model(77)
+        store.apply([UseModel(77)])
 
 
 # What can be in the way
@@ -266,8 +268,8 @@ def test_a_folder_in_place_of_a_file_is_an_error_of_one_line(tmp_path: Path, nam
 def test_a_folder_in_place_of_sqlites_files_loses_nothing(
     tmp_path: Path, mode: dict[str, bool], suffix: str
 ) -> None:
-    with Store.open(make_library(tmp_path).parent) as store:
-        store.catalog.add_mount(Path("/photos/disk"))
+    with Store.open(make_library(tmp_path).parent) as store, store.writing():
+        store.apply([SeenMount(Path("/photos/disk"))])
     place = tmp_path / f"catalog.sqlite{suffix}"
     place.mkdir()
     try:
@@ -282,8 +284,8 @@ def test_a_folder_in_place_of_sqlites_files_loses_nothing(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_garbage_beside_the_catalog_is_no_obstacle(tmp_path: Path, mode: dict[str, bool]) -> None:
-    with Store.open(make_library(tmp_path).parent) as store:
-        store.catalog.add_mount(Path("/photos/disk"))
+    with Store.open(make_library(tmp_path).parent) as store, store.writing():
+        store.apply([SeenMount(Path("/photos/disk"))])
     (tmp_path / "catalog.sqlite-wal").write_bytes(b"\xa5" * 50_000)
     (tmp_path / "catalog.sqlite-shm").write_bytes(b"\x5a" * 32_768)
     with Store.open(tmp_path, **mode) as store:

@@ -252,7 +252,7 @@ def test_copies_tie_exactly_and_come_in_order_of_their_ids(store: Store, with_fi
     if with_file:
         store.refresh_vectors(1)
     store.apply([Copied(3, name) for name in names[30:]], 1)
-    copies = [p.id for p in store.catalog.photos_by_hash("hash 2 ")]
+    copies = [p.photo.id for p in store.photos_with_content("hash 2 ")]
     assert len(copies) == 61
     for k in (1, 10, 61):
         scores, found = store.search(1, store.vectors(1, [3]), k)
@@ -800,7 +800,7 @@ def test_a_library_opened_for_reading_is_not_written_to(store: Store) -> None:
         with pytest.raises(LibraryReadOnly), reader.writing():
             pass
         with pytest.raises(LibraryReadOnly):
-            reader.catalog.add_folder(Path("/photos"), "folder")
+            reader.catalog.add_model(ModelIdentity("two", "ViT", "bb", "{}", 4))
 
 
 def test_a_catalog_held_by_another_program_is_called_locked(

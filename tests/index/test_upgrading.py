@@ -13,6 +13,7 @@ from places import DATA
 
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
 from clipsearch.index import lock
+from clipsearch.index.changes import SeenMount
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.migrations import SCHEMA_VERSION
 from clipsearch.index.records import ModelIdentity
@@ -252,7 +253,7 @@ def test_a_crash_at_any_step_of_making_a_library_leaves_none_or_a_whole_one(
     for number, _ in enumerate(steps, 1):
         with Store.open(place / str(number), create=True) as store, store.writing():
             assert store.catalog.schema_version() == SCHEMA_VERSION
-            store.catalog.add_mount(Path("/photos/disk"))
+            store.apply([SeenMount(Path("/photos/disk"))])
         assert names(place / str(number)) == ["catalog.sqlite", "lock"]
 
 

@@ -28,7 +28,7 @@ from tiny_models import PREPROCESSING, SIGLIP, save_tiny_model, save_tiny_tokeni
 
 from clipsearch import Library
 from clipsearch.errors import LibraryError, ModelError, UnreadableImage
-from clipsearch.index.changes import Embedded
+from clipsearch.index.changes import Embedded, UseModel
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
 from clipsearch.models.config import check_config
@@ -480,7 +480,7 @@ def library(tmp_path) -> Path:
             file = FileState(Path(f"/photos/{number}.jpg"), 10, 10)
             metadata = PhotoMetadata(800, 600, "JPEG")
             store.apply([Embedded(file, f"{number:064}", metadata, vector)], model)
-        store.catalog.set_current_model(model)
+        store.apply([UseModel(model)])
         store.refresh_vectors(model)
     return folder
 
@@ -550,7 +550,7 @@ def test_a_library_loads_no_extension(library):
     )
     assert searched(library) == [1, 2, 3, 4]
     with pytest.raises(LibraryError) as error, Store.open(library) as store, store.writing():
-        store.catalog.set_current_model(1)
+        store.apply([UseModel(1)])
     one_line(error)
 
 

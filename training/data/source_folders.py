@@ -67,13 +67,14 @@ class LibrarySource:
 
     def __init__(self, library: str) -> None:
         """List the photos of the library in that folder; of the user's own for an empty name."""
-        from clipsearch.index.store import Store
+        from clipsearch.index.opening import open_store
 
         folder = library_folder(library or None)
-        store = Store.open(folder, read_only=True)
+        store = open_store(folder, read_only=True)
         try:
-            self._paths = sorted(store.catalog.known_files(None))
-            self._roots = [folder.path for folder in store.catalog.folders()]
+            photos = store.photos(store.photos_below(None).tolist())
+            self._paths = sorted(photo.file.path for photo in photos.values())
+            self._roots = [folder.path for folder in store.places().folders]
         finally:
             store.close()
         if not self._paths:

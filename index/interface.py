@@ -1,0 +1,155 @@
+"""What a store must offer: all that the library, searching, indexing and training know of one.
+
+In two parts, since engines differ in what they can promise. `SearchableStore` is enough for a
+library that is searched; one that is filled elsewhere offers no more. `WritableStore` is what
+indexing needs beside it.
+
+Any thread may use a store. Every method raises LibraryClosed after `close`, and in a fork of the
+process that opened the store; LibraryDamaged for what can't be right; and another LibraryError
+where the store can't be reached. Paths are absolute, and may hold bytes that are no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from clipsearch.errors import LibraryReadOnly
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clipsearch.index.changes import Change, KnownFile, KnownState
+    from clipsearch.index.filters import Filters
+    from clipsearch.index.records import (
+        Failure,
+        KnownPhoto,
+        ModelIdentity,
+        ModelRow,
+        PhotoRecord,
+        Places,
+        StoreState,
+    )
+    from clipsearch.index.selection import Selection
+
+
+@runtime_checkable
+class SearchableStore(Protocol):
+    """Photos with their vectors, searched and looked at."""
+
+    def close(self) -> None:
+        """Let go of everything; a second time does nothing. Nobody is waited for."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Show the block one committed state, whatever others commit meanwhile; may be nested.
+
+        Outside of a block each call shows the latest: every batch that was committed before it,
+        and each batch whole or not at all.
+        """
+
+    def search(
+        self,
+        model_id: int,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        selected: Selection | None = None,
+        exact: bool = False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return (cosines float32, photo ids int64), both (n, k), for unit vectors (n, width).
+
+        Of the photos that are `selected` (None: all), the k nearest that the model has embedded,
+        or all if there are fewer: then the row ends in -inf and -1. Best first, ties by photo id;
+        the scores are those of the stored float16. With `exact` they are the best k for certain,
+        else nearly all of them. Several threads may search at once, each its own selection.
+        Raises InvalidInput for queries of another shape or that are not finite.
+        """
+
+    def select(self, filters: Filters, without: Sequence[Path]) -> Selection | None:
+        """Return the photos that pass the filters and lie neither at nor below some paths.
+
+        None for all of them. It speaks of the state in which it was made.
+        """
+
+    def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the embeddings (n, width) of photos, as stored; LibraryError if one has none."""
+
+    def photos(self, photo_ids: Sequence[int]) -> dict[int, PhotoRecord]:
+        """Return photos by id; an id of no photo is left out."""
+
+    def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
+        """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
+
+    def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:
+        """Return the ids (n,), rising, of the photos at or below some paths; None: of all."""
+
+    def models(self, *, count_to: int | None = None) -> list[ModelRow]:
+        """Return all models, by id; the photos of each are counted no further than `count_to`.
+
+        At most one of them is current: the one that queries use.
+        """
+
+    def places(self) -> Places:
+        """Return where the photos are kept up to date from; a store without places has none."""
+
+    def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
+        """Return the files at or below the roots (None: all) that can't be indexed, by path."""
+
+    def describe(self, model_id: int | None) -> StoreState:
+        """Return how large the store is, and how it searches the vectors of a model."""
+
+
+@runtime_checkable
+class WritableStore(SearchableStore, Protocol):
+    """A store that is filled here: what an index run asks of it, and gives to it."""
+
+    def writing(
+        self,
+        *,
+        wait: bool = False,
+        stop: Callable[[], bool] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> AbstractContextManager[None]:
+        """Be the one writer for the block; raises LibraryLocked, which says who is, else.
+
+        With `wait` wait until that is done, or `stop()` is true (then LibraryLocked); `waiting` is
+        called once, with a line that names the other writer, if there is one. Raises
+        LibraryReadOnly for a store that was opened for reading.
+        """
+
+    def apply(self, changes: Sequence[Change], model_id: int | None = None) -> None:
+        """Write a batch of changes: all of them are committed, or none.
+
+        They all speak of the store as it is before this call, so that files which were swapped, or
+        renamed in a chain, come out right in whatever order they are listed. New content at a path
+        drops what other models made of the old. New embeddings belong to `model_id`; ValueError
+        for one that is no finite vector of its width. Only the one writer may call it.
+        """
+
+    def add_model(self, identity: ModelIdentity) -> int:
+        """Return the id of the model with this fingerprint, made if missing.
+
+        Its name becomes the one given now: a model folder may have moved.
+        """
+
+    def known_states(self, model_id: int | None, roots: Sequence[Path]) -> set[KnownState]:
+        """Return the photos at or below the roots, as files are compared with them."""
+
+    def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
+        """Return the photos that some of `known_states` are of, by path."""
+
+    def refresh_vectors(self, model_id: int) -> None:
+        """Make searches of a model's vectors fast again after changes; readers go on meanwhile.
+
+        What that costs is in proportion to what changed, on average.
+        """
+
+
+def writable(store: SearchableStore, where: object) -> WritableStore:
+    """Return the store as one that can be written to; LibraryReadOnly if it is filled elsewhere."""
+    if not isinstance(store, WritableStore):
+        raise LibraryReadOnly(f"{where}: this library is filled elsewhere: it is only searched")
+    return store
