@@ -49,10 +49,13 @@ def _of_class(name: str, value: type) -> Iterator[str]:
         plain = function.__func__ if isinstance(function, classmethod) else function
         if isinstance(plain, property):
             yield f"### {name}.{method}\n\n{_text(plain)}\n"
-        elif inspect.isfunction(plain) and (method == "__init__" or not method.startswith("_")):
-            if plain.__doc__:
-                shown = name if method == "__init__" else f"{name}.{method}"
-                yield from _entry("###", shown, plain)
+        elif inspect.isfunction(plain) and plain.__doc__ and _is_public(method):
+            shown = name if method == "__init__" else f"{name}.{method}"
+            yield from _entry("###", shown, plain)
+
+
+def _is_public(method: str) -> bool:
+    return method == "__init__" or not method.startswith("_")
 
 
 def _field_row(one: object) -> str:
