@@ -157,7 +157,9 @@ def _put(db: Database, file: FileState, content: _Content) -> None:
 
 
 def _point(db: Database, photo_id: int, file: FileState) -> None:
-    """Let a photo's row stand for this file, in place of any other row that did."""
+    """Let a photo's row, if there is one, stand for this file, in place of any other that did."""
+    if not db.rows("SELECT 1 FROM photos WHERE id = ?", (photo_id,)):
+        return
     text = to_text(file.path)
     db.write("DELETE FROM photos WHERE path = ? AND id <> ?", (text, photo_id))
     db.write(

@@ -86,6 +86,13 @@ def test_a_module_imports_only_what_lies_below_it() -> None:
     assert upward == []
 
 
+def test_all_that_is_above_a_store_knows_its_contract_only() -> None:
+    """What works on files of a library that may be damaged lies in index/ itself, below Store."""
+    own = ("clipsearch.index.store", "clipsearch.index.catalog", "clipsearch.index.database")
+    above = {name for name in modules() if not name.startswith("clipsearch.index")}
+    assert [(name, other) for name in sorted(above) for other in imports(name) & {*own}] == []
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     inner = modules().keys() - {PUBLIC_NAMES}
     try:

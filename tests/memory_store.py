@@ -1,0 +1,387 @@
+"""A second store beside the library's own: dictionaries and numpy, nothing on the disk.
+
+It shows that the contract in clipsearch/index/interface.py is enough for all that is above it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import InvalidInput, LibraryClosed, LibraryError, LibraryLocked
+from clipsearch.index.changes import (
+    Change,
+    Copied,
+    Embedded,
+    Failed,
+    ForgetFailure,
+    ForgetFolder,
+    ForgetMount,
+    Gone,
+    KeepFolder,
+    KnownFile,
+    KnownState,
+    Moved,
+    Scanned,
+    SeenMount,
+    Touched,
+    UseModel,
+)
+from clipsearch.index.filters import Filters
+from clipsearch.index.paths import to_text
+from clipsearch.index.records import (
+    Failure,
+    FileState,
+    Folder,
+    IndexInfo,
+    KnownPhoto,
+    ModelIdentity,
+    ModelRow,
+    PhotoRecord,
+    Places,
+    StoreState,
+    utc_now,
+)
+from clipsearch.index.selection import Selection
+
+
+@dataclass(frozen=True)
+class State:
+    """What is committed; the next commit puts another in its place."""
+
+    photos: dict[int, PhotoRecord] = field(default_factory=dict)
+    vectors: dict[int, dict[int, NDArray[np.float16]]] = field(default_factory=dict)  # by model
+    models: dict[int, ModelIdentity] = field(default_factory=dict)
+    folders: dict[Path, Folder] = field(default_factory=dict)
+    mounts: frozenset[Path] = frozenset()
+    failures: dict[Path, Failure] = field(default_factory=dict)
+    current: int | None = None
+    last_id: int = 0
+
+
+class Shared:
+    """What all who have one store open share."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.writer = threading.Lock()
+
+
+class FilledElsewhere:
+    """A store that is only searched: a `SearchableStore`, and no more."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._mine = threading.local()
+        self._closed = False
+
+    def close(self) -> None:
+        self._closed = True
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        before, self._mine.state = getattr(self._mine, "state", None), self._now()
+        try:
+            yield
+        finally:
+            self._mine.state = before
+
+    def _now(self) -> State:
+        if self._closed:
+            raise LibraryClosed("the store was closed")
+        return getattr(self._mine, "state", None) or self._shared.state
+
+    def search(
+        self,
+        model_id: int,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        selected: Selection | None = None,
+        exact: bool = False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        state = self._now()
+        width = self._model(state, model_id).width
+        if queries.ndim != 2 or queries.shape[1] != width or not np.isfinite(queries).all():
+            raise InvalidInput(f"query vectors must be finite numbers of shape [n, {width}]")
+        of_model = state.vectors.get(model_id, {})
+        ids = np.array(sorted(of_model), dtype=np.int64)
+        ids = ids if selected is None else ids[selected.holds(ids)]
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        found = np.full((len(queries), k), -1, np.int64)
+        if len(ids):
+            vectors = np.array([of_model[id_] for id_ in ids.tolist()], np.float32)
+            for row, query in enumerate(queries):
+                cosines = np.einsum("ij,j->i", vectors, query)
+                best = np.lexsort((ids, -cosines))[:k]
+                scores[row, : len(best)], found[row, : len(best)] = cosines[best], ids[best]
+        return scores, found
+
+    def select(self, filters: Filters, without: Sequence[Path]) -> Selection | None:
+        return Selection.all_but_these(self.photos_below(without)) if without else None
+
+    def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
+        state = self._now()
+        width, of_model = self._model(state, model_id).width, state.vectors.get(model_id, {})
+        if not of_model.keys() >= set(photo_ids):
+            raise LibraryError("a photo has no embedding of this model")
+        rows = [of_model[id_] for id_ in photo_ids]
+        return np.array(rows, np.float32).reshape(len(rows), width)
+
+    def photos(self, photo_ids: Sequence[int]) -> dict[int, PhotoRecord]:
+        photos = self._now().photos
+        return {id_: photos[id_] for id_ in photo_ids if id_ in photos}
+
+    def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
+        state = self._now()
+        return [
+            KnownPhoto(photo, frozenset(m for m, rows in state.vectors.items() if id_ in rows))
+            for id_, photo in sorted(state.photos.items())
+            if photo.content_hash == content_hash
+        ]
+
+    def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:
+        photos = self._now().photos.values()
+        ids = sorted(photo.id for photo in photos if is_below(photo.file.path, paths))
+        return np.array(ids, dtype=np.int64)
+
+    def models(self, *, count_to: int | None = None) -> list[ModelRow]:
+        state = self._now()
+        rows = []
+        for id_, identity in sorted(state.models.items()):
+            photos = len(state.vectors.get(id_, {}))
+            photos = photos if count_to is None else min(photos, count_to)
+            rows.append(ModelRow(id_, identity, photos, id_ == state.current))
+        return rows
+
+    def places(self) -> Places:
+        state = self._now()
+        folders = sorted(state.folders.values(), key=lambda folder: to_text(folder.path))
+        return Places(tuple(folders), tuple(sorted(state.mounts, key=to_text)))
+
+    def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
+        failures = self._now().failures
+        return [failures[path] for path in sorted(failures, key=to_text) if is_below(path, roots)]
+
+    def describe(self, model_id: int | None) -> StoreState:
+        state = self._now()
+        vectors = len(state.vectors.get(model_id, {})) if model_id is not None else 0
+        info = IndexInfo("in memory", 0, vectors, 0, 0, None) if model_id is not None else None
+        return StoreState(len(state.photos), info, {})
+
+    def _model(self, state: State, model_id: int) -> ModelIdentity:
+        if model_id not in state.models:
+            raise LibraryError(f"there is no model {model_id}")
+        return state.models[model_id]
+
+
+class MemoryStore(FilledElsewhere):
+    """The same with its second part: a `WritableStore`."""
+
+    def __init__(self) -> None:
+        super().__init__(Shared())
+        self._writer: int | None = None
+
+    def reader(self) -> FilledElsewhere:
+        return FilledElsewhere(self._shared)
+
+    @contextmanager
+    def writing(
+        self,
+        *,
+        wait: bool = False,
+        stop: Callable[[], bool] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Iterator[None]:
+        self._now()
+        while not self._shared.writer.acquire(blocking=False):
+            if not wait or (stop is not None and stop()):
+                raise LibraryLocked("another thread is writing")
+            if waiting is not None:
+                waiting("another thread is writing; waiting until it is done")
+                waiting = None
+            time.sleep(0.01)
+        self._writer = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._writer = None
+            self._shared.writer.release()
+
+    def apply(self, changes: Sequence[Change], model_id: int | None = None) -> None:
+        self._check_writing()
+        batch = _Batch(self._shared.state, model_id)
+        contents = [batch.content_of(change) for change in changes]
+        for change in changes:
+            if isinstance(change, Moved):
+                batch.step_aside(change.photo_id)
+        for change, content in zip(changes, contents, strict=True):
+            batch.take(change, content)
+        self._shared.state = batch.committed()
+
+    def add_model(self, identity: ModelIdentity) -> int:
+        self._check_writing()
+        state = self._shared.state
+        ids = {known.fingerprint: id_ for id_, known in state.models.items()}
+        id_ = ids.get(identity.fingerprint, len(ids) + 1)
+        self._shared.state = replace(state, models={**state.models, id_: identity})
+        return id_
+
+    def known_states(self, model_id: int | None, roots: Sequence[Path]) -> set[KnownState]:
+        return {
+            (
+                to_text(known.file.path),
+                known.file.size,
+                known.file.mtime_ns if known.embedded else None,
+            )
+            for known in self._known(model_id).values()
+            if is_below(known.file.path, roots)
+        }
+
+    def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
+        texts = {state[0] for state in states}
+        known = self._known(model_id)
+        return {path: file for path, file in known.items() if to_text(path) in texts}
+
+    def refresh_vectors(self, model_id: int) -> None:
+        self._check_writing()
+
+    def _known(self, model_id: int | None) -> dict[Path, KnownFile]:
+        state = self._now()
+        of_model = state.vectors.get(model_id, {}) if model_id is not None else {}
+        return {
+            photo.file.path: KnownFile(id_, photo.file, photo.content_hash, id_ in of_model)
+            for id_, photo in state.photos.items()
+        }
+
+    def _check_writing(self) -> None:
+        self._now()
+        if self._writer != threading.get_ident():
+            raise RuntimeError("changed only inside `with store.writing():`")
+
+
+_Content = tuple[PhotoRecord, dict[int, NDArray[np.float16]]]  # a photo like it, vectors by model
+
+
+class _Batch:
+    """The state that a batch of changes makes of another, which stays as it is."""
+
+    def __init__(self, before: State, model_id: int | None) -> None:
+        self.before = before
+        self.model_id = model_id
+        self.photos = dict(before.photos)
+        self.vectors = {model: dict(rows) for model, rows in before.vectors.items()}
+        self.folders = dict(before.folders)
+        self.mounts = set(before.mounts)
+        self.failures = dict(before.failures)
+        self.current = before.current
+        self.last_id = before.last_id
+        self.at = {photo.file.path: id_ for id_, photo in self.photos.items()}
+
+    def content_of(self, change: Change) -> _Content | None:
+        """Return the content that a change gives to its path, as it was before the batch."""
+        if isinstance(change, Embedded):
+            model = self.before.models.get(self.model_id or 0)
+            vector = change.embedding
+            if model is None or vector.shape != (model.width,) or not np.isfinite(vector).all():
+                raise ValueError(f"not an embedding of model {self.model_id}")
+            assert self.model_id is not None
+            photo = PhotoRecord(0, change.file, change.content_hash, change.metadata, utc_now())
+            return photo, {self.model_id: vector.astype(np.float16)}
+        if isinstance(change, Copied) and change.source_id in self.before.photos:
+            id_ = change.source_id
+            rows = {m: v[id_] for m, v in self.before.vectors.items() if id_ in v}
+            return self.before.photos[id_], rows
+        return None
+
+    def step_aside(self, photo_id: int) -> None:
+        if photo_id in self.photos:
+            self.at.pop(self.photos[photo_id].file.path, None)
+
+    def take(self, change: Change, content: _Content | None) -> None:
+        match change:
+            case Embedded() | Copied():
+                if content is not None:
+                    self._put(change.file, *content)
+            case Moved() | Touched():
+                if change.photo_id in self.photos:
+                    self._point(change.photo_id, change.file)
+            case Failed():
+                failure = Failure(change.file, change.reason, utc_now())
+                self.failures[change.file.path] = failure
+            case Gone():
+                self._drop(change.photo_id)
+            case ForgetFailure():
+                self.failures.pop(change.path, None)
+            case UseModel():
+                if change.model_id not in self.before.models:
+                    raise LibraryError(f"there is no model {change.model_id}")
+                self.current = change.model_id
+            case _:
+                self._take_place(change)
+
+    def _take_place(self, change: Change) -> None:
+        match change:
+            case KeepFolder():
+                known = self.folders.get(change.path, Folder(change.path, change.kind, utc_now()))
+                self.folders[change.path] = replace(known, kind=change.kind)
+            case Scanned():
+                if change.path in self.folders:
+                    folder = replace(self.folders[change.path], scanned_at=utc_now())
+                    self.folders[change.path] = folder
+            case ForgetFolder():
+                self.folders.pop(change.path, None)
+            case SeenMount():
+                self.mounts.add(change.path)
+            case ForgetMount():
+                self.mounts.discard(change.path)
+
+    def committed(self) -> State:
+        return State(
+            *(self.photos, self.vectors, self.before.models, self.folders, frozenset(self.mounts)),
+            *(self.failures, self.current, self.last_id),
+        )
+
+    def _put(
+        self, file: FileState, like: PhotoRecord, vectors: dict[int, NDArray[np.float16]]
+    ) -> None:
+        id_ = self.at.get(file.path)
+        if id_ is None:
+            self.last_id += 1
+            id_ = self.last_id
+        elif self.photos[id_].content_hash != like.content_hash:
+            for rows in self.vectors.values():
+                rows.pop(id_, None)
+        self.at[file.path] = id_
+        self.photos[id_] = replace(like, id=id_, file=file, indexed_at=utc_now())
+        for model, vector in vectors.items():
+            self.vectors.setdefault(model, {})[id_] = vector
+        self.failures.pop(file.path, None)
+
+    def _point(self, photo_id: int, file: FileState) -> None:
+        other = self.at.get(file.path)
+        if other is not None and other != photo_id:
+            self._drop(other)
+        if self.at.get(self.photos[photo_id].file.path) == photo_id:
+            del self.at[self.photos[photo_id].file.path]
+        self.at[file.path] = photo_id
+        self.photos[photo_id] = replace(self.photos[photo_id], file=file)
+        self.failures.pop(file.path, None)
+
+    def _drop(self, photo_id: int) -> None:
+        photo = self.photos.pop(photo_id, None)
+        if photo is not None and self.at.get(photo.file.path) == photo_id:
+            del self.at[photo.file.path]
+        for rows in self.vectors.values():
+            rows.pop(photo_id, None)
+
+
+def is_below(path: Path, roots: Sequence[Path] | None) -> bool:
+    return roots is None or any(path == root or root in path.parents for root in roots)
