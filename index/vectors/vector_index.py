@@ -29,12 +29,14 @@ _SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed v
 _GPU_MAX_K = 2048  # of FAISS
 _GPU_VECTORS_AT_ONCE = 1 << 16
 _WORTH_A_THREAD = 50_000  # vectors
-# What is selected is looked at whole, and lists are left aside, where it is no more than this.
-EXACT_WITHIN = 20_000  # vectors
-_WORTH_LISTS = 5  # times as many vectors as candidates, or all may as well be looked at
-# One selected vector in so many, or fewer: they are read one by one, which takes 0.9 us each. Else
-# all are passed by, those not selected unread, at 2 ns each (of 512 dimensions, on one core).
+# So many selected vectors, or fewer, are looked at whole, and lists are left aside: of 500,000 with
+# lists, that takes 24 ms of a processor for these, the lists 30.
+EXACT_WITHIN = 50_000
+# One selected vector in so many, or fewer: they are read one by one, which takes about 1 us each.
+# Else all are passed by, those not selected unread, at 2 ns each (of 512 dimensions, on one core).
 _WORTH_GATHERING = 200
+_MOST_GATHERED = 10_000  # of more, the copies take longer than passing by all
+_WORTH_LISTS = 5  # times as many vectors as candidates, or all may as well be looked at
 _WIDER = 4  # times the lists and candidates, where too much of them is left out
 _QUERIES_AT_ONCE = 1 << 10
 
@@ -206,7 +208,7 @@ class VectorIndex:
     def _is_gathered(self, left: _Left) -> bool:
         """Tell whether so few are selected that each is read by itself."""
         is_small = isinstance(self._index, SmallIndex)  # which gathers by itself
-        few = left.count <= min(EXACT_WITHIN, len(self) // _WORTH_GATHERING)
+        few = left.count <= min(_MOST_GATHERED, len(self) // _WORTH_GATHERING)
         return left.selected and few and not is_small
 
     def _has_lists_for(self, k: int, left: _Left) -> bool:
