@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.models.prompts import imagenet_names
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.settings import given_path
 
@@ -77,10 +78,9 @@ def imagenet_classes() -> Classes:
     A label may be such a name, or the class's number from 0. Two pairs of classes have one name
     ("missile", "sunglasses"); no text can tell them apart, so each pair is one class here.
     """
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-
-    named = [(name, name) for name in IMAGENET_CLASSNAMES]
-    numbered = [(str(number), name) for number, name in enumerate(IMAGENET_CLASSNAMES)]
+    names = imagenet_names()
+    named = [(name, name) for name in names]
+    numbered = [(str(number), name) for number, name in enumerate(names)]
     return _numbered([*named, *numbered])
 
 

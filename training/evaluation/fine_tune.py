@@ -19,6 +19,7 @@ from torch.nn import functional
 from clipsearch.errors import ModelError
 from clipsearch.models.loading import load_model
 from clipsearch.models.names import resolve_model
+from clipsearch.models.prompts import ensemble_vectors
 from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.training.data.samples import Sample
 from clipsearch.training.evaluation.embedding import (
@@ -34,12 +35,7 @@ from clipsearch.training.evaluation.labelled import LabelledData
 from clipsearch.training.evaluation.probe import PROBE, LabelledFeatures, evaluate_linear_probe
 from clipsearch.training.evaluation.ranks import Ranks
 from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
-from clipsearch.training.evaluation.zero_shot import (
-    ENSEMBLE,
-    class_ranks,
-    ensemble_vectors,
-    per_class,
-)
+from clipsearch.training.evaluation.zero_shot import ENSEMBLE, class_ranks, per_class
 from clipsearch.training.learning.schedule import warmup_cosine
 
 FINE_TUNED = "fine-tuned"

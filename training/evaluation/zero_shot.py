@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
+from clipsearch.models.prompts import PROMPT, ensemble_vectors, single_vectors
 from clipsearch.training.evaluation.classes import (
     IMAGENET,
     Classes,
@@ -29,14 +30,11 @@ from clipsearch.training.evaluation.embedding import (
 from clipsearch.training.evaluation.labelled import labels_of, with_labels
 from clipsearch.training.evaluation.ranks import Ranks
 from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
-from clipsearch.unit_length import unit_length
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
 
 SINGLE, ENSEMBLE = "single prompt", "80 templates"
-PROMPT = "a photo of a {}."
-_TEXTS_AT_ONCE = 2560
 _MOST_CONFUSIONS = 10
 
 
@@ -121,39 +119,6 @@ def to_classes(
         embedded = embedded.only(rows)
         embedded.skipped.extend(f"{f.key}: {f.label} is not on the list" for f in unknown)
     return named, embedded, numbers[rows]
-
-
-def single_vectors(encoder: Encoder, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the unit vectors of "a photo of a NAME.", float32 [classes, width]."""
-    return class_vectors(encoder, names, [PROMPT.format])
-
-
-def ensemble_vectors(
-    encoder: Encoder, names: Sequence[str], report: Report | None = None
-) -> NDArray[np.float32]:
-    """Return the class vectors of the 80 templates that CLIP's authors chose for ImageNet."""
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-
-    return class_vectors(encoder, names, OPENAI_IMAGENET_TEMPLATES, report)
-
-
-def class_vectors(
-    encoder: Encoder,
-    names: Sequence[str],
-    templates: Sequence[Callable[[str], str]],
-    report: Report | None = None,
-) -> NDArray[np.float32]:
-    """Return for each name the mean of its prompts' unit vectors, made unit again."""
-    at_once = max(1, _TEXTS_AT_ONCE // len(templates))
-    means = []
-    for start in range(0, len(names), at_once):
-        some = names[start : start + at_once]
-        texts = [template(name) for name in some for template in templates]
-        vectors = encoder.encode_text(texts).reshape(len(some), len(templates), -1)
-        means.append(vectors.mean(axis=1))
-        if report is not None:
-            report("texts", (start + len(some)) * len(templates), len(names) * len(templates))
-    return unit_length(np.concatenate(means))
 
 
 def _ranks(

@@ -292,7 +292,7 @@ def test_an_export_replaces_an_older_one_and_leaves_nothing_beside_it(encoder, t
 
 
 def test_a_tower_that_does_not_equal_its_model_is_refused_and_not_kept(tmp_path, monkeypatch):
-    from clipsearch.models.names.text import towers
+    from clipsearch.models.text import towers
 
     encoder = load(save_tiny_model(tmp_path / "model"))
     network = encoder._network
