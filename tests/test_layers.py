@@ -1,9 +1,10 @@
-"""The data flows one way and nothing heavy is imported before it is needed."""
+"""The data flows one way, in no circles, and nothing heavy is imported before it is needed."""
 
 import ast
 import subprocess
 import sys
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,14 @@ def test_a_module_imports_only_what_lies_below_it() -> None:
         if floor(other) > floor(name)
     ]
     assert upward == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    inner = modules().keys() - {PUBLIC_NAMES}
+    try:
+        TopologicalSorter({name: imports(name) & inner for name in inner}).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {error.args[1]}")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def pull(
     """Fetch a model's weights ahead of use; write the path of the weights."""
     from clipsearch.cli.output import write_text
     from clipsearch.cli.printable import printable
-    from clipsearch.models.names import pull as fetch
+    from clipsearch.models.loading import pull as fetch
     from clipsearch.models.names import resolve_model
 
     write_text(printable(str(fetch(resolve_model(name)))))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.cli.asked import STANDARD_INPUT, given_picture, is_a_file, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
-from clipsearch.cli.output import Shape, show_hits
+from clipsearch.cli.hits import Shape, show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, UnreadableImage
 from clipsearch.searching.web_picture import shown_address

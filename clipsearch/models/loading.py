@@ -19,7 +19,8 @@ from clipsearch.index.records import ModelIdentity
 from clipsearch.models import files
 from clipsearch.models.config import check_config
 from clipsearch.models.names import LOCAL_PREFIX, ModelSource, local_weights
-from clipsearch.models.text.tokenizer import TextTokenizer, clip_tokenizer, folder_tokenizer
+from clipsearch.models.text.settings import TextTokenizer
+from clipsearch.models.text.tokenizer import clip_tokenizer, folder_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +76,17 @@ class LoadedModel:
     preprocessing: dict[str, Any]  # complete, with the size
     tokenizer: TextTokenizer
     identity: ModelIdentity
+
+
+def pull(source: ModelSource) -> Path:
+    """Fetch a model's weights, configuration and tokenizer ahead of use; return the weights' path.
+
+    Shows the hub's own progress bars. Raises WeightsUnavailable, or UnknownModel for an
+    architecture or tag that open_clip does not know.
+    """
+    if source.folder is not None:
+        return local_weights(source)
+    return locate_model(source).weights
 
 
 def locate_model(source: ModelSource) -> LocatedModel:

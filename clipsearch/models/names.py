@@ -226,19 +226,6 @@ def default_model(report: Callable[[str], None]) -> ModelSource:
     return resolve_model("builtin")
 
 
-def pull(source: ModelSource) -> Path:
-    """Fetch a model's weights, configuration and tokenizer ahead of use; return the weights' path.
-
-    Shows the hub's own progress bars. Raises WeightsUnavailable, or UnknownModel for an
-    architecture or tag that open_clip does not know.
-    """
-    if source.folder is not None:
-        return local_weights(source)
-    from clipsearch.models.loading import locate_model  # imports open_clip for its list of tags
-
-    return locate_model(source).weights
-
-
 def local_weights(source: ModelSource) -> Path:
     """Return the weights file of a local model, or raise WeightsUnavailable."""
     folder = source.folder

@@ -611,7 +611,7 @@ def test_a_crash_while_the_index_file_is_replaced_loses_nothing(store: Store, st
     program = f"""
 import os
 from pathlib import Path
-from clipsearch.index import segments
+from clipsearch.index.vectors import segments
 from clipsearch.index.store import Store
 
 def die():

@@ -17,12 +17,12 @@ import pytest
 
 from clipsearch.errors import UnknownModel, WeightsUnavailable
 from clipsearch.models.encoder import load_encoder
+from clipsearch.models.loading import pull
 from clipsearch.models.names import (
     BUILTIN_FOLDER,
     default_model,
     files,
     named_models,
-    pull,
     resolve_model,
 )
 

@@ -573,7 +573,8 @@ def test_where_the_system_does_not_end_them_an_alarm_does() -> None:
         from clipsearch.photos import decoder_process
         entry = MISBEHAVING.replace(
             "misbehaving_decoder.main()",
-            "from clipsearch.photos import decoder_process as d; d._die_with = lambda parent: None; "
+            "from clipsearch.photos import decoder_process as d; "
+            "d._die_with = lambda parent: None; "
             "d._ALARM_AFTER = 1; misbehaving_decoder.main()",
         )
         pool = DecoderPool(

@@ -21,7 +21,8 @@ from clipsearch.models.config import check_config
 from clipsearch.models.files import CONFIG_NAME, TOKENIZER_NAME, one_line, read_json
 from clipsearch.models.loading import DEFAULT_CONTEXT_LENGTH, load_model, locate_model
 from clipsearch.models.names import resolve_model
-from clipsearch.models.text.tokenizer import TextTokenizer, clip_tokenizer, folder_tokenizer
+from clipsearch.models.text.settings import TextTokenizer
+from clipsearch.models.text.tokenizer import clip_tokenizer, folder_tokenizer
 from clipsearch.settings import expanded
 from clipsearch.training.run_config import ModelConfig, ObjectiveConfig
 from clipsearch.training.towers.bag_of_words import (

@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
 from clipsearch.models.files import read_file
-from clipsearch.models.text.cleaning import clean_text
-
-if TYPE_CHECKING:
-    from clipsearch.models.text.tokenizer import TokenizerSettings
+from clipsearch.models.text.settings import TokenizerSettings, clean_text
 
 MERGES_NAME = "merges.txt"
 MERGES = 48_894  # CLIP's vocabulary: 256 bytes, 256 final bytes, the merges, start and end

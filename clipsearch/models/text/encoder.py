@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from clipsearch.arguments import texts_given
 from clipsearch.errors import ModelError, UnfitMachine
 from clipsearch.models.files import one_line, read_json, regular_size
-from clipsearch.models.text.cleaning import checked_cleaning
-from clipsearch.models.text.tokenizer import TextTokenizer, TokenizerSettings, open_tokenizer
+from clipsearch.models.text.settings import TextTokenizer, TokenizerSettings, checked_cleaning
+from clipsearch.models.text.tokenizer import open_tokenizer
 from clipsearch.privacy import onnx_runtime
 from clipsearch.unit_length import unit_length
 

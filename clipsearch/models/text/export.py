@@ -29,7 +29,7 @@ from clipsearch.models.text.encoder import (
     TextEncoderSettings,
 )
 from clipsearch.models.text.int8 import matrix_values, write_in_int8
-from clipsearch.models.text.tokenizer import TextTokenizer
+from clipsearch.models.text.settings import TextTokenizer
 from clipsearch.privacy import onnx_runtime
 from clipsearch.unit_length import unit_length
 

@@ -4,56 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
-from clipsearch.models.config import LONGEST_CONTEXT
 from clipsearch.models.files import TOKENIZER_NAME, one_line, read_file, read_json
-from clipsearch.models.text.cleaning import Cleaning, checked_cleaning, clean_text
 from clipsearch.models.text.clip_tokenizer import ClipTokenizer, read_merges, shipped_merges
+from clipsearch.models.text.settings import (
+    TextTokenizer,
+    TokenizerSettings,
+    checked_cleaning,
+    clean_text,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LONGEST_TOKEN = 64  # letters, in any vocabulary we know of, with room
 LARGEST_TOKENIZER = 256 << 20  # bytes; that of Gemma, the largest, has 34 MB
-
-
-@dataclass(frozen=True)
-class TokenizerSettings:
-    """How texts become ids, beyond the tokenizer's own file."""
-
-    kind: str  # clip, or json for a tokenizer.json of Hugging Face's tokenizers
-    cleaning: Cleaning
-    context_length: int  # ids per text
-    dropped_id: int | None = None  # replaced by 0 where a model wants no separator
-
-    def __post_init__(self) -> None:
-        """Raise ModelError for values that no tokenizer has: they may come from a file."""
-        length, dropped = self.context_length, self.dropped_id
-        if type(length) is not int or not 2 <= length <= LONGEST_CONTEXT:
-            raise ModelError(f"a text can't have a context of {length!r:.40} tokens")
-        if dropped is not None and type(dropped) is not int:
-            raise ModelError(f"{dropped!r:.40} is no token id")
-        if self.kind not in ("clip", "json"):
-            raise ModelError(f"{self.kind!r:.40} is no kind of tokenizer")
-
-
-class TextTokenizer(Protocol):
-    """Cuts texts into a model's token ids."""
-
-    settings: TokenizerSettings
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the ids of the texts, shape (n, context_length)."""
-
-    def save(self, folder: Path) -> None:
-        """Write what `open_tokenizer` reads."""
 
 
 class JsonTokenizer:

@@ -565,7 +565,7 @@ import numpy as np
 from clipsearch.index.store import Store
 from clipsearch.index.changes import Embedded, Gone
 from clipsearch.index.records import FileState, PhotoMetadata
-from clipsearch.index import segments
+from clipsearch.index.vectors import segments
 segments.NEWEST, segments.TAKEN_IN = 0, 10**9
 
 end = time.monotonic() + float(sys.argv[2])

@@ -19,9 +19,9 @@ from tiny_models import CLIP, SIGLIP, save_tiny_model, save_tiny_tokenizer
 from clipsearch.errors import ModelError
 from clipsearch.models.encoder import Encoder, load_encoder
 from clipsearch.models.names import resolve_model
-from clipsearch.models.text.cleaning import clean_text
 from clipsearch.models.text.clip_tokenizer import ClipTokenizer
 from clipsearch.models.text.encoder import TextEncoder
+from clipsearch.models.text.settings import clean_text
 from clipsearch.models.text.tokenizer import clip_tokenizer, folder_tokenizer, open_tokenizer
 from clipsearch.unit_length import unit_length
 
