@@ -27,7 +27,6 @@ FLOORS = (
     "searching",
     "indexing",
     "upkeep",
-    "backup",
     "library",
     "serving",
     "watching",

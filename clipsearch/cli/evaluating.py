@@ -223,7 +223,7 @@ def progress() -> Iterator[Report]:
 
     if sys.stderr.isatty():
         from clipsearch.cli.progress_bar import ProgressBar
-        from clipsearch.results import IndexProgress
+        from clipsearch.options import IndexProgress
 
         bar = ProgressBar()
         try:
