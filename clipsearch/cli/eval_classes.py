@@ -27,7 +27,7 @@ from clipsearch.cli.options import Device, DeviceOption, VerboseOption
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
-    from clipsearch.training.evaluation import Evaluation, Settings
+    from clipsearch.training.evaluation import Evaluation, EvaluationSettings
     from clipsearch.training.evaluation.embedding import Report
     from clipsearch.training.evaluation.labelled import LabelledData
 
@@ -184,10 +184,10 @@ def _of_features(
     photos: LabelledData,
     classes: str | None,
     skip_unknown: bool,
-) -> Callable[[Encoder, Settings, Report], Evaluation]:
+) -> Callable[[Encoder, EvaluationSettings, Report], Evaluation]:
     """Return what measures a model by the vectors of the photos, which are made first."""
 
-    def measured(encoder: Encoder, settings: Settings, report: Report) -> Evaluation:
+    def measured(encoder: Encoder, settings: EvaluationSettings, report: Report) -> Evaluation:
         from clipsearch.training.evaluation import labelled_features
 
         features = labelled_features(

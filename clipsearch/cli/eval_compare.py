@@ -84,12 +84,12 @@ class _Question:
     def measure(self, model: str, photos: Photos) -> Evaluation:
         """Load a model and measure it."""
         from clipsearch.training.evaluation import (
-            Settings,
+            EvaluationSettings,
             evaluate_retrieval,
             evaluate_zero_shot,
         )
 
-        settings, encoder = Settings(tuple(self.data)), exact_encoder(model, self.device)
+        settings, encoder = EvaluationSettings(tuple(self.data)), exact_encoder(model, self.device)
         with progress() as report:
             if self.task is Task.retrieval:
                 return evaluate_retrieval(

@@ -14,7 +14,7 @@ from clipsearch.cli.options import Device
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
-    from clipsearch.training.evaluation import Evaluation, Settings
+    from clipsearch.training.evaluation import Evaluation, EvaluationSettings
     from clipsearch.training.evaluation.embedding import Photos, Report
     from clipsearch.training.evaluation.labelled import LabelledData
 
@@ -144,11 +144,11 @@ class Measurement:
 
         check_places(self.json, self.plot)
 
-    def run(self, evaluate: Callable[[Encoder, Settings, Report], Evaluation]) -> None:
+    def run(self, evaluate: Callable[[Encoder, EvaluationSettings, Report], Evaluation]) -> None:
         """Load the model, measure it, and write the JSON, the plot and the table."""
-        from clipsearch.training.evaluation import Settings
+        from clipsearch.training.evaluation import EvaluationSettings
 
-        settings = Settings(tuple(self.data), self.resamples, self.seed)
+        settings = EvaluationSettings(tuple(self.data), self.resamples, self.seed)
         with progress() as report:
             result = evaluate(exact_encoder(self.model, self.device), settings, report)
         self._write(result)

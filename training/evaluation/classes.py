@@ -28,7 +28,7 @@ class Classes:
     number_of: Mapping[str, int]  # by label, case and outer space aside
 
     def numbers(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the class of each label, -1 for one that is not on the list."""
+        """Return the class of each label, int64 (labels,), -1 for one that is not on the list."""
         return np.array([self.number_of.get(_plain(label), -1) for label in labels], np.int64)
 
 
@@ -97,7 +97,10 @@ def by_wordnet_folders(classes: Classes, labels: Sequence[str]) -> Classes:
 
 
 def check_known(labels: Sequence[str], numbers: NDArray[np.int64]) -> None:
-    """Raise InvalidInput for labels that are not on the list of classes."""
+    """Raise InvalidInput for labels that are not on the list of classes.
+
+    `numbers`, int64 (labels,), are those that `Classes.numbers` gives for them.
+    """
     unknown = Counter(
         label for label, number in zip(labels, numbers.tolist(), strict=True) if number < 0
     )

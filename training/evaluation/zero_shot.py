@@ -29,7 +29,12 @@ from clipsearch.training.evaluation.embedding import (
 )
 from clipsearch.training.evaluation.labelled import labels_of, with_labels
 from clipsearch.training.evaluation.ranks import Ranks
-from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
+from clipsearch.training.evaluation.results import (
+    USUAL,
+    Evaluation,
+    EvaluationSettings,
+    measured_on,
+)
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
@@ -55,7 +60,7 @@ def evaluate_zero_shot(
     classes: str | Classes | None = None,
     skip_unknown: bool = False,
     ensemble: bool = True,
-    settings: Settings = USUAL,
+    settings: EvaluationSettings = USUAL,
     shifts: str | Iterable[str] = (),
     report: Report | None = None,
 ) -> ZeroShotResult:
@@ -100,7 +105,10 @@ def evaluate_zero_shot(
 def to_classes(
     embedded: EmbeddedPhotos, classes: str | Classes | None, *, skip_unknown: bool = False
 ) -> tuple[Classes, EmbeddedPhotos, NDArray[np.int64]]:
-    """Return the classes, the photos that belong to one of them, and the number of each one's."""
+    """Return the classes, the photos that belong to one, and each photo's class, int64 (photos,).
+
+    Raises InvalidInput as `evaluate_zero_shot`.
+    """
     labels = labels_of(embedded)
     if classes is None:
         named = classes_of(labels)
@@ -128,9 +136,9 @@ def _ranks(
 
 
 def class_ranks(scores: NDArray[np.floating], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the right class stands for each photo, int64 [photos]; ties come before it.
+    """Return where the right class stands for each photo, int64 (photos,); ties come before it.
 
-    `scores` is [photos, classes], `numbers` the right class of each photo.
+    `scores` is float (photos, classes), `numbers`, int64 (photos,), the right class of each photo.
     """
     right = scores[np.arange(len(numbers)), numbers][:, None]
     ranks: NDArray[np.int64] = (~(scores < right)).sum(axis=1, dtype=np.int64)
@@ -140,7 +148,10 @@ def class_ranks(scores: NDArray[np.floating], numbers: NDArray[np.int64]) -> NDA
 def per_class(
     names: Sequence[str], numbers: NDArray[np.int64], ranks: dict[str, Ranks]
 ) -> list[dict[str, Any]]:
-    """Return for each class that has photos their number and their top-1 accuracy by way."""
+    """Return for each class that has photos their number and their top-1 accuracy by way.
+
+    `numbers`, int64 (photos,), is the right class of each photo.
+    """
     return [
         {
             "class": names[number],
@@ -154,7 +165,10 @@ def per_class(
 def confusions(
     names: Sequence[str], numbers: NDArray[np.int64], taken_for: NDArray[np.integer]
 ) -> list[dict[str, Any]]:
-    """Return the pairs of classes that are most often confused, the most photos first."""
+    """Return the pairs of classes that are most often confused, the most photos first.
+
+    `numbers` are the right classes, `taken_for` those that scored best, both integers (photos,).
+    """
     counts = Counter(zip(numbers.tolist(), taken_for.tolist(), strict=True))
     pairs = [(count, pair) for pair, count in counts.items() if pair[0] != pair[1]]
     pairs.sort(key=lambda item: (-item[0], item[1]))
