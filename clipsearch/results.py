@@ -39,23 +39,16 @@ class Hit:
 
     @classmethod
     def from_record(cls, rank: int, score: float, photo: PhotoRecord) -> Hit:
-        """Return the hit for a row of the catalog."""
-        seen = photo.metadata
+        """Return the hit for a row of the catalog, with what else it has fields for."""
+        said = {name: said for name, said in vars(photo.metadata).items() if name in _FIELDS}
         return cls(
             rank=rank,
             score=score,
             source=to_text(photo.file.path),
             id=photo.id,
-            width=seen.width,
-            height=seen.height,
-            format=seen.format,
             size=photo.file.size,
-            taken_at=seen.taken_at,
-            camera=seen.camera,
-            lens=seen.lens,
-            latitude=seen.latitude,
-            longitude=seen.longitude,
             content_hash=photo.content_hash,
+            **said,
         )
 
     @property
@@ -72,6 +65,9 @@ class Hit:
         if self.source != str(self.path):
             fields["path_bytes"] = base64.b64encode(os.fsencode(self.path)).decode()
         return fields
+
+
+_FIELDS = frozenset(Hit.__dataclass_fields__)
 
 
 @dataclass(frozen=True)

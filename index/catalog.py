@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.index import photo_columns
-from clipsearch.index.changes import KnownFile, KnownState
 from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, text_range_below, to_path, to_text, unescape
 from clipsearch.index.records import (
@@ -29,6 +28,9 @@ from clipsearch.index.records import (
     PhotoRecord,
     utc_now,
 )
+
+if TYPE_CHECKING:
+    from clipsearch.index.changes import KnownFile, KnownState
 
 _T = TypeVar("_T")
 
@@ -208,6 +210,8 @@ def _at_or_below(table: str, roots: Sequence[Path] | None) -> tuple[str, list[st
 
 
 def _known_file(row: tuple[Any, ...]) -> KnownFile:
+    from clipsearch.index.changes import KnownFile
+
     id_, text, size, mtime_ns, content_hash, embedded = row
     return KnownFile(id_, FileState(to_path(text), size, mtime_ns), content_hash, bool(embedded))
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,7 @@ from clipsearch.errors import (
     LibraryIncompatible,
     LibraryReadOnly,
 )
-from clipsearch.index.applying import apply_changes
 from clipsearch.index.catalog import Catalog
-from clipsearch.index.changes import Change, KnownFile, KnownState
 from clipsearch.index.database import HOW_TO_MEND, Database
 from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
@@ -49,6 +48,9 @@ from clipsearch.index.upgrading import bring_up_to_date
 from clipsearch.index.vectors.model_vectors import ModelVectors, VectorFollower
 from clipsearch.index.vectors.segments import Segment, coverage, refresh, segments_of
 from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
+
+if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
+    from clipsearch.index.changes import Change, KnownFile, KnownState
 
 _NO_FILTERS = Filters()
 
@@ -187,6 +189,8 @@ class Store:
         They all speak of the catalog as it is before this call; new embeddings belong to
         `model_id`.
         """
+        from clipsearch.index.applying import apply_changes
+
         self._check_writing()
         with self._db.writing():
             apply_changes(self._db, changes, model_id)

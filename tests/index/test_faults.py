@@ -36,6 +36,7 @@ JUST_BEFORE = """
 import os, shutil
 from pathlib import Path
 from clipsearch.index.store import Store
+from clipsearch.indexing.run import IndexRun
 from clipsearch.models.loaded import LoadedModels
 
 def fill(folder, spare=0):
@@ -195,7 +196,7 @@ def test_a_full_disk_while_a_library_is_made(
 @pytest.mark.parametrize(
     ("kind", "method", "spare"),
     [
-        ("Store", "apply", 20_000),
+        ("IndexRun", "_commit", 20_000),
         ("Store", "refresh_vectors", 0),
         ("LoadedModels", "keep_text_encoder", 2_000_000),
         ("LoadedModels", "keep_text_encoder", 9_000_000),
@@ -235,7 +236,7 @@ def test_a_full_disk_leaves_queries_as_they_were(
     disk = small_disk(32 << 20)
     library = Path(shutil.copytree(made.library, disk / "library"))
     more = more_photos(place, made, 60)
-    full = JUST_BEFORE + f"just_before(Store, 'apply', lambda: fill({str(disk)!r}))"
+    full = JUST_BEFORE + f"just_before(IndexRun, '_commit', lambda: fill({str(disk)!r}))"
     index = ["index", more.folder, "--library", library]
     assert_refused(program.run(*index, prepare=full), 3, "no space left on the disk")
     answer = program.run("query", "a dog", "--library", library, "--paths")
@@ -326,7 +327,9 @@ def test_a_photo_folder_that_vanishes_during_a_run(
 ) -> None:
     more = more_photos(place, made, 200)
     aside = place / "aside"
-    vanish = f"just_before(Store, 'apply', lambda: os.rename({str(more.folder)!r}, {str(aside)!r}))"
+    vanish = (
+        f"just_before(IndexRun, '_commit', lambda: os.rename({str(more.folder)!r}, {str(aside)!r}))"
+    )
     index = ["index", more.folder, "--library", library]
     ended = program.run(*index, prepare=JUST_BEFORE + vanish)
     assert ended.code == 0
@@ -348,7 +351,7 @@ def test_a_disk_that_is_unmounted_during_a_run(
     disk = small_disk(8 << 20)
     more = more_photos(disk, made, 200)
     kept = Path(shutil.copytree(disk / "more", disk.parent / "kept"))
-    unmount = f"just_before(Store, 'apply', lambda: os.system('umount -l {disk}'))"
+    unmount = f"just_before(IndexRun, '_commit', lambda: os.system('umount -l {disk}'))"
     index = ["index", disk, "--library", library]
     ended = program.run(*index, prepare=JUST_BEFORE + unmount)
     assert ended.code == 0, ended.err
