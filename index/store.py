@@ -192,6 +192,8 @@ class Store:
         from clipsearch.index.applying import apply_changes
 
         self._check_writing()
+        if not changes:
+            return
         with self._db.writing():
             apply_changes(self._db, changes, model_id)
 

@@ -118,7 +118,7 @@ class Lists:
         self._index.ntotal = self._vectors
         self._inside = faiss.downcast_InvertedLists(self._index.invlists)
         self._read = sizes == 0
-        self._reading = threading.Lock()
+        self._reading, self._scanning = threading.Lock(), threading.Lock()
 
     @classmethod
     def over(
@@ -192,7 +192,7 @@ class Lists:
         dealt[:, :probes] = np.take_along_axis(chosen, np.argsort(-sizes, axis=1), axis=1)
         dealt = dealt.reshape(queries, each, shares).transpose(0, 2, 1).reshape(-1, each)
         turned = np.repeat(turned, shares, axis=0)
-        estimates, rows = _search_preassigned(self._index, turned, count, dealt)
+        estimates, rows = _search_preassigned(self._index, self._scanning, turned, count, dealt)
         if shares == 1:
             return rows, estimates
         estimates, rows = estimates.reshape(queries, -1), rows.reshape(queries, -1)
@@ -239,25 +239,39 @@ class Lists:
 
 
 def _search_preassigned(
-    index: Any, queries: NDArray[np.float32], count: int, chosen: NDArray[np.int64]
+    index: Any,
+    lock: threading.Lock,
+    queries: NDArray[np.float32],
+    count: int,
+    chosen: NDArray[np.int64],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return estimates and rows (n, count) of FAISS's search of chosen lists (n, probes).
 
-    FAISS's own wrapper takes the number of lists from the index, which other threads search, too.
+    FAISS's wrapper takes the number of lists from the index, which other threads search at the
+    same time: what it wraps is asked where that can be had, else one thread after the other.
     """
     import faiss
 
+    distances = np.zeros(chosen.shape, np.float32)  # of no use to an inner product
+    if (search := _what_is_wrapped(index)) is None:
+        with lock:
+            index.nprobe = chosen.shape[1]
+            found: tuple[Any, Any] = index.search_preassigned(queries, count, chosen, distances)
+        return found
     queries = np.ascontiguousarray(queries, np.float32)
     chosen = np.ascontiguousarray(chosen, np.int64)
     estimates = np.empty((len(queries), count), np.float32)
     rows = np.empty((len(queries), count), np.int64)
     library: Any = faiss
-    places = map(library.swig_ptr, (chosen, np.zeros(chosen.shape, np.float32), estimates, rows))
     settings = library.IVFSearchParameters(nprobe=chosen.shape[1])
-    index.search_preassigned_c(
-        len(queries), faiss.swig_ptr(queries), count, *places, False, settings
-    )
+    start, *places = map(library.swig_ptr, (queries, chosen, distances, estimates, rows))
+    search(len(queries), start, count, *places, False, settings)
     return estimates, rows
+
+
+def _what_is_wrapped(index: Any) -> Any:
+    """Return FAISS's own function behind its wrapper, None where it has another name."""
+    return getattr(index, "search_preassigned_c", None)
 
 
 def faiss_threads() -> int:

@@ -135,10 +135,13 @@ def test_what_is_left_out_makes_place_for_the_next_best(
     assert np.isneginf(scores[0, left:]).all()
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
 def test_threads_search_the_same_lists_at_once(
-    written: tuple[Path, FileStamp, float], monkeypatch: pytest.MonkeyPatch
+    written: tuple[Path, FileStamp, float], wrapped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each within a selection of its own, so that they look into more and fewer of the lists."""
+    if wrapped:
+        monkeypatch.setattr(lists, "_what_is_wrapped", lambda index: None)
     monkeypatch.setattr(vector_index, "EXACT_WITHIN", 0)
     selections = [None, *(Selection.only_these(IDS[n :: n + 1, 1]) for n in range(1, 6))]
     alone = VectorIndex.open(*written[:2], verify=False)
