@@ -24,6 +24,7 @@ from clipsearch import (
     LibraryNotFound,
     check_library,
 )
+from clipsearch.index import photo_columns
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.store import Store
 
@@ -255,9 +256,8 @@ def test_a_bad_embedding_without_a_copy_is_made_anew_by_the_next_run(library):
 def test_an_embedding_newer_than_the_index_file_is_checked_too(library):
     with Store.open(library) as store, store.writing():
         store._db.write(
-            "INSERT INTO photos SELECT 9999, '/new', content_hash, size, mtime_ns, "
-            "width, height, format, orientation, taken_at, camera, lens, latitude, "
-            "longitude, indexed_at FROM photos WHERE id = 9"
+            f"INSERT INTO photos ({', '.join(photo_columns.ALL)}) SELECT 9999, '/new', "
+            f"{', '.join(photo_columns.ALL[2:])} FROM photos WHERE id = 9"
         )
         store._db.write(
             "INSERT INTO embeddings (photo_id, model_id, vector) VALUES (9999, 1, ?)", (LONG,)
