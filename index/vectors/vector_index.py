@@ -222,12 +222,13 @@ class VectorIndex:
         """Search the vectors that are left, each read by itself."""
         assert left.marks is not None
         rows = np.flatnonzero(left.marks)
-        vectors = self._vectors_at(rows)
-        found = np.empty((len(queries), len(rows)), np.float32)
+        vectors, ids = self._vectors_at(rows), self._ids[rows, 1]
+        scores, photo_ids = no_hits(len(queries), k)
         for number, query in enumerate(queries):
-            found[number] = _products(vectors, query)
-        ids = np.broadcast_to(self._ids[rows, 1], found.shape)
-        return _padded(*best(found, np.where(np.isfinite(found), ids, -1), k), k)
+            found = _products(vectors, query)
+            hits = best(found[None], np.where(np.isfinite(found), ids, -1)[None], k)
+            scores[number, : len(rows)], photo_ids[number, : len(rows)] = (row[0] for row in hits)
+        return scores, photo_ids
 
     def _search_all(
         self, queries: NDArray[np.float32], k: int, left: _Left
@@ -411,16 +412,6 @@ def best(
     order = np.lexsort((photo_ids, -scores))[:, :k]
     rows = np.arange(len(order))[:, None]
     return scores[rows, order], photo_ids[rows, order]
-
-
-def _padded(
-    scores: NDArray[np.float32], photo_ids: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the same, made k wide."""
-    all_scores, all_ids = no_hits(len(scores), k)
-    all_scores[:, : scores.shape[1]] = scores
-    all_ids[:, : photo_ids.shape[1]] = photo_ids
-    return all_scores, all_ids
 
 
 def gpu_available() -> bool:
