@@ -35,7 +35,7 @@ from clipsearch.photos.away import (
     EMPTY,
     SURELY_NOT_THERE,
     away_folders,
-    is_away,
+    lies_below,
     replaced_folders,
 )
 from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
@@ -163,10 +163,10 @@ class IndexRun:
         self.counts["known failures"] = len(found.failed_still)
         unseen = {problem.path for problem in self.problems}
         self._gone = {
-            k.photo_id: k.file.path for k in found.gone if not is_away(k.file.path, unseen)
+            k.photo_id: k.file.path for k in found.gone if not lies_below(k.file.path, unseen)
         }
         self._note_replaced(self._gone.values())
-        forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
+        forgotten = (path for path in found.failures_gone if not lies_below(path, unseen))
         self._changes += map(ForgetFailure, forgotten)
         postpone = self._options.postpone or (lambda _: False)
         to_open = [item for item in found.to_open if not postpone(item.file.path)]
@@ -179,7 +179,7 @@ class IndexRun:
         kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
         seen: list[SeenFile] = []
         for root in roots:
-            if is_away(root, away) or self._became_another(root, kinds.get(root)):
+            if lies_below(root, away) or self._became_another(root, kinds.get(root)):
                 continue
             for entry in scan_photos(root, include_hidden=self._options.include_hidden):
                 if isinstance(entry, SeenFile):
@@ -215,7 +215,7 @@ class IndexRun:
             away = {path: why for path, why in away.items() if why not in SURELY_NOT_THERE}
         noted = {problem.path for problem in self.problems}
         for path, reason in away.items():
-            concerned = is_away(path, roots) or any(path in root.parents for root in roots)
+            concerned = lies_below(path, roots) or any(path in root.parents for root in roots)
             if concerned and path not in noted and catalog.photos_below(path):
                 self.problems.append(ScanProblem(path, f"{reason}: its photos are kept"))
         return set(away)
@@ -349,7 +349,7 @@ class IndexRun:
         if self._gone:
             # Again: a disk may have vanished during the run.
             away = self._replaced | self._note_away(self._roots)
-            gone = sorted(id_ for id_, path in self._gone.items() if not is_away(path, away))
+            gone = sorted(id_ for id_, path in self._gone.items() if not lies_below(path, away))
             self._changes += map(Gone, gone)
             self.counts["removed"] = len(gone)
         self._commit()
