@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch import machine
 from clipsearch.errors import ClipsearchError, UnreadableImage
 from clipsearch.index.records import PhotoMetadata
 from clipsearch.photos.decoder_process import (
@@ -105,7 +106,7 @@ class DecoderPool:
         self._shape = (preprocessing.height, preprocessing.width, 3)
         self._settings = settings
         self._entry = _entry
-        self._most = workers or min(available_cores(), MOST_PROCESSES)
+        self._most = workers or min(machine.cores(), MOST_PROCESSES)
         self._clock = _Clock(tick=min(_TICK, seconds / 4))
         self._changed = threading.Condition()  # of all that follows
         self._jobs: deque[_Job] = deque()
@@ -527,18 +528,7 @@ def memory_for(max_megapixels: float) -> int:
     Never more than three quarters of the machine's memory, and never less than a GiB.
     """
     needed = min(max_megapixels * 1e6 * _BYTES_PER_PIXEL, 2**50)
-    try:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not POSIX
-        there = 8 << 30
-    return int(max(min(needed, there * 0.75), _LEAST_MEMORY))
-
-
-def available_cores() -> int:
-    """Return how many processor cores this program may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return int(max(min(needed, machine.memory() * 0.75), _LEAST_MEMORY))
 
 
 def _command(entry: str) -> list[str]:

@@ -29,9 +29,9 @@ from clipsearch.errors import (
     LibraryError,
     LibraryLocked,
     LibraryNotFound,
+    one_line,
 )
 from clipsearch.library import Library
-from clipsearch.models.files import one_line
 from clipsearch.results import AwayFolder, Hit
 from clipsearch.serving.protocol import (
     LARGEST_PICTURE,

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import ModelError
-from clipsearch.models.files import one_line
+from clipsearch.errors import ModelError, one_line
 from clipsearch.models.text.encoder import (
     FORMAT,
     SETTINGS_NAME,
