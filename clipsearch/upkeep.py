@@ -1,4 +1,4 @@
-"""Checking a library, and mending what can be mended: catalog, vectors, text models, photo files.
+"""Checking a library, mending what can be mended, and copies of it in one file and back.
 
 These work on a folder, not on an open `Library`: one that is damaged may not open.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from clipsearch.arguments import yes_or_no
 from clipsearch.errors import LibraryDamaged, ModelError
 from clipsearch.index.identities import keep_identity
+from clipsearch.index.upkeep.backup import BackupReport, RestoreReport, back_up, restore
 from clipsearch.index.upkeep.checking import (
     NOTHING_TO_SAVE,
     CatalogFindings,
@@ -30,9 +31,9 @@ from clipsearch.index.upkeep.checking import (
 from clipsearch.index.upkeep.findings import EXAMPLES, Checked, Problem
 from clipsearch.index.upkeep.reading import CheckedModel
 from clipsearch.index.upkeep.repairing import Repairs, repair_catalog
+from clipsearch.options import IndexProgress
 from clipsearch.photos.away import away_folders, lies_below
-from clipsearch.results import IndexProgress
-from clipsearch.settings import library_folder
+from clipsearch.settings import absolute, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.models.text.encoder import TextEncoder
@@ -314,3 +315,31 @@ def _check_leftovers(folder: Path) -> Checked:
     if kept:
         notes.append(f"kept from a repair: {', '.join(kept)}; delete them when all is as it was")
     return Checked("leftovers", len(found), "file", notes=tuple(notes))
+
+
+def backup_library(
+    folder: str | Path | None, file: str | Path, *, replace: bool = False
+) -> BackupReport:
+    """Copy a library (None: the user's own) into one file, while it may be in use.
+
+    The file appears whole or not at all; one that is there is replaced only if `replace`.
+
+    Raises:
+        InvalidInput: no backup can be at that place, or one is there already.
+        LibraryDamaged: the library should be repaired first.
+        LibraryError: there is no library, or the disk refuses.
+    """
+    return back_up(library_folder(folder), absolute(file), replace=yes_or_no(replace, "replace"))
+
+
+def restore_library(file: str | Path, folder: str | Path | None) -> RestoreReport:
+    """Make a library from a backup in a folder (None: the user's own) that is empty or missing.
+
+    It appears whole or not at all. Photos are not embedded again; `Library.index()` brings it up
+    to date with the files.
+
+    Raises:
+        InvalidInput: the file is no backup or is damaged, or the folder holds something.
+        LibraryIncompatible: the backup was made by a newer clipsearch.
+    """
+    return restore(absolute(file), library_folder(folder))

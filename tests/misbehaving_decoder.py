@@ -11,9 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipsearch.photos import decoder_process, opening
+from clipsearch.photos import decoder_process, opening, preparing
 
 MARK = b"misbehave: "
+# The statement that such a process runs.
+MISBEHAVING = (
+    f"sys.path.append({str(Path(__file__).resolve().parent)!r}); "
+    "import misbehaving_decoder; misbehaving_decoder.main()"
+)
 
 _real = opening.open_image
 
@@ -124,5 +129,5 @@ misbehaviours: dict[str, Any] = {
 
 
 def main() -> None:
-    opening.open_image = open_image
+    preparing.open_image = open_image
     decoder_process.main()

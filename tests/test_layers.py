@@ -28,7 +28,6 @@ FLOORS = (
     "searching",
     "indexing",
     "upkeep",
-    "backup",
     "library",
     "serving",
     "watching",

@@ -23,7 +23,7 @@ from make_library import DATA, two_pixels, write_photos
 
 from clipsearch import Hit, Library
 from clipsearch.index.vectors import lists
-from clipsearch.results import IndexOptions
+from clipsearch.options import IndexOptions
 from clipsearch.upkeep import check_library
 
 ARCHIVES = sorted(DATA.glob("made-by-*.tar.xz"))
@@ -158,10 +158,11 @@ def test_it_answers_without_its_photos_and_its_model(made: Made, away: Path) -> 
     with Library(away, read_only=True) as library:
         found = library.query(text, k=10, include_away=True)
         assert_as_then(found, made.said["everywhere"], made.place, TEXTS_WITHIN)
-        assert library.query(text) == []
+        none = library.query(text)
+        assert none == []
         folders = {folder.path for folder in library.folders()}
-        assert folders <= {left.path for left in library.left_out}
-        assert sum(left.photos for left in library.left_out) >= made.said["photos"]
+        assert folders <= {left.path for left in none.left_out}
+        assert sum(left.photos for left in none.left_out) >= made.said["photos"]
 
 
 def test_a_check_finds_nothing_wrong(away: Path) -> None:

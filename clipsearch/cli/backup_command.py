@@ -29,9 +29,9 @@ def backup(
 
     FILE is a plain tar with the catalog, the text models and checksums.
     """
-    from clipsearch.backup import backup_library
     from clipsearch.cli.output import write_json, write_text
     from clipsearch.index.paths import to_text
+    from clipsearch.upkeep import backup_library
 
     report = backup_library(library, file, replace=force)
     if json:
@@ -55,9 +55,9 @@ def restore(
 
     Nothing is embedded again; `clipsearch index` then brings it up to date with the photos.
     """
-    from clipsearch.backup import restore_library
     from clipsearch.cli.output import write_json, write_text
     from clipsearch.index.paths import to_text
+    from clipsearch.upkeep import restore_library
 
     report = restore_library(file, library)
     if json:

@@ -506,7 +506,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
     if sys.stderr.isatty():
         from clipsearch.cli.progress_bar import ProgressBar
-        from clipsearch.results import IndexProgress
+        from clipsearch.options import IndexProgress
 
         bar = ProgressBar()
         try:

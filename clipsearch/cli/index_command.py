@@ -109,7 +109,7 @@ def index(
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import end_if_stopped, stopping
-    from clipsearch.results import IndexOptions
+    from clipsearch.options import IndexOptions
 
     options = IndexOptions(
         retry_failed=retry_failed,

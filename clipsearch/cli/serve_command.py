@@ -13,7 +13,7 @@ _LONGEST = 1e6  # minutes: two years
 if TYPE_CHECKING:
     from types import FrameType
 
-    from clipsearch.serving.server import SocketDoor
+    from clipsearch.serving.server import SocketServer
 
 
 def serve(
@@ -40,10 +40,10 @@ def serve(
 
     folder = library_folder(library)
 
-    def ready(door: "SocketDoor") -> None:
+    def ready(server: "SocketServer") -> None:
         def stop(number: int, frame: "FrameType | None") -> None:
             signal.signal(number, signal.SIG_DFL)  # the second ends it at once
-            door.stop()
+            server.stop()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)

@@ -67,8 +67,8 @@ def watch(
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import stopping
-    from clipsearch.results import IndexOptions
-    from clipsearch.watching.watcher import Voices, Watcher, WatchOptions
+    from clipsearch.options import IndexOptions
+    from clipsearch.watching.watcher import Watcher, WatchOptions, WatchOutput
 
     options = WatchOptions(
         model=model,
@@ -85,7 +85,7 @@ def watch(
             paths or [],
             device=device.value,
             options=options,
-            voices=Voices(Updates(json=json).show, say, showing_progress),
+            output=WatchOutput(Updates(json=json).show, say, showing_progress),
             stop=stop,
         ).run()
 

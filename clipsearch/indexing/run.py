@@ -1,4 +1,8 @@
-"""The path of photos into a library: changed files -> opened -> encoded -> stored."""
+"""The path of photos into a library: changed files -> opened -> encoded -> stored.
+
+A run is a plan (`Plan`), two stages that know no library (`prepare` in the decoding processes,
+`Encoder.encode_pixels`), and commits around them.
+"""
 
 from __future__ import annotations
 
@@ -17,33 +21,21 @@ from clipsearch.index.changes import (
     Copied,
     Embedded,
     Failed,
-    ForgetFailure,
-    Gone,
     Moved,
-    SeenFile,
     ToOpen,
     Touched,
-    compare,
     recognise,
-    take_out_unchanged,
 )
-from clipsearch.index.paths import to_text
 from clipsearch.index.records import FileState, PhotoRecord
 from clipsearch.index.store import Store
-from clipsearch.photos.away import (
-    A_FOLDER,
-    EMPTY,
-    SURELY_NOT_THERE,
-    away_folders,
-    lies_below,
-    replaced_folders,
-)
-from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
+from clipsearch.indexing.model_choice import ModelChoice
+from clipsearch.indexing.plan import Plan
+from clipsearch.options import IndexOptions, IndexProgress
+from clipsearch.photos.decoder_pool import PreparedPhoto
+from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, largest_file
-from clipsearch.photos.preprocessing import Preprocessing
-from clipsearch.photos.scanning import MountPoint, ScanProblem, scan_photos
-from clipsearch.results import FailedFile, IndexOptions, IndexProgress
+from clipsearch.results import FailedFile, IndexReport
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
@@ -51,6 +43,10 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32  # photos an encoder pass; more gains nothing on a processor
 GPU_BATCH_SIZE = 256
 BYTES_IN_FLIGHT = 256 * 2**20  # of files read ahead, whatever their number
+
+
+class _Stopped(Exception):
+    """The run was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -72,157 +68,78 @@ class Placement:
     embed: bool  # whether the content must go through the encoder
 
 
-class Decoders:
-    """The processes that decode photos: started when they are needed, kept until closed."""
-
-    def __init__(self) -> None:
-        self._pool: DecoderPool | None = None
-        self._made_for: tuple[Preprocessing, float] | None = None
-
-    def pool(self, preprocessing: Preprocessing, max_megapixels: float) -> DecoderPool:
-        """Return those for this model and limit; others are closed."""
-        if self._pool is None or self._made_for != (preprocessing, max_megapixels):
-            self.close()
-            self._pool = DecoderPool(preprocessing, max_megapixels=max_megapixels)
-            self._made_for = preprocessing, max_megapixels
-        return self._pool
-
-    def close(self) -> None:
-        """End the processes; they are started anew if they are needed again."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-
-
 class IndexRun:
     """One run over some folders, with one model; each finished batch is committed.
 
-    With `preprocessing` given, photos are opened while the encoder is still being loaded.
+    Where the library has a model, photos are opened while that is still being loaded.
     """
 
     def __init__(
         self,
         store: Store,
-        model_id: int | None,
-        load_encoder: Callable[[], tuple[Encoder, int]],
+        model: ModelChoice,
+        roots: Sequence[Path],
         *,
-        preprocessing: Preprocessing | None,
         decoders: Decoders,
         options: IndexOptions,
         progress: Callable[[IndexProgress], None],
         stop: Callable[[], bool],
     ) -> None:
-        self.model_id = model_id
         self.counts: Counter[str] = Counter()
         self.failures: list[FailedFile] = []
-        self.problems: list[ScanProblem] = []
         self.interrupted = False
+        self.plan = Plan(store, roots, options, progress, self._check_stop)
         self._store = store
-        self._load_encoder = load_encoder
-        self._preprocessing = preprocessing
+        self._model = model
         self._decoders = decoders
-        self._encoder: Encoder | None = None
         self._options = options
-        self._max_megapixels = options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
         self._progress = progress
         self._stop = stop
-        self._roots: Sequence[Path] = ()
-        self._gone: dict[int, Path] = {}  # photos whose files are no longer there
-        self._replaced: set[Path] = set()  # folders whose photos are gone, yet not forgotten
+        self._max_megapixels = options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
         self._changes: list[Change] = []  # waiting for the next commit
         self._ready: list[tuple[ReadFile, Placement, PreparedPhoto]] = []  # waiting for a batch
         self._same_content: dict[str, list[ReadFile]] = {}  # hash being embedded -> other files
         self._done = self._total = 0
 
-    def run(self, roots: Sequence[Path]) -> None:
+    def run(self) -> None:
         """Bring the catalog in step with the files at or below the roots."""
-        self._roots = roots
         try:
-            self._take_in(self._compare(roots))
-        except KeyboardInterrupt:
+            to_open = self.plan.files_to_open(self._model.id)
+            self._changes += self.plan.forget
+            self._total = len(to_open)
+            self._take_in(to_open)
+        except (_Stopped, KeyboardInterrupt):
             self.interrupted = True
             self._progress(IndexProgress("saving", self._done, self._total))
+        self.counts["unchanged"] += self.plan.unchanged
+        self.counts["known failures"] = self.plan.known_failures
         self._encode_and_commit()
         if not self.interrupted:
             self._remove_gone()
 
-    def _compare(self, roots: Sequence[Path]) -> list[ToOpen]:
-        """Settle what needs no look inside a file; return the files that do."""
-        catalog = self._store.catalog
-        seen = self._scan(roots)
-        failed = {failure.file.path: failure.file for failure in catalog.failures(roots)}
-        known = catalog.known_states(self.model_id, roots)
-        files, rows = take_out_unchanged(seen, known, set(map(to_text, failed)))
-        found = compare(
-            map(SeenFile.state, files),
-            catalog.known_of(self.model_id, rows),
-            failed,
-            retry_failed=self._options.retry_failed,
+    def report(self, model: str, notes: Sequence[str], seconds: float) -> IndexReport:
+        """Return what the run did."""
+        counts = self.counts
+        return IndexReport(
+            model=model,
+            added=counts["added"] + counts["copied"],
+            changed=counts["changed"],
+            moved=counts["moved"],
+            copied=counts["copied"],
+            removed=counts["removed"],
+            unchanged=counts["unchanged"],
+            embedded=counts["embedded"],
+            failures=tuple(self.failures),
+            known_failures=counts["known failures"],
+            problems=tuple(self.plan.problems),
+            notes=tuple(notes),
+            seconds=seconds,
+            interrupted=self.interrupted,
         )
-        self.counts["unchanged"] = len(known) - len(rows) + len(found.same)
-        self.counts["known failures"] = len(found.failed_still)
-        unseen = {problem.path for problem in self.problems}
-        self._gone = {
-            k.photo_id: k.file.path for k in found.gone if not lies_below(k.file.path, unseen)
-        }
-        self._note_replaced(self._gone.values())
-        forgotten = (path for path in found.failures_gone if not lies_below(path, unseen))
-        self._changes += map(ForgetFailure, forgotten)
-        postpone = self._options.postpone or (lambda _: False)
-        to_open = [item for item in found.to_open if not postpone(item.file.path)]
-        self._total = len(to_open)
-        return to_open
 
-    def _scan(self, roots: Sequence[Path]) -> list[SeenFile]:
-        """Return the photos found; what can't be seen now goes to the problems."""
-        away = self._note_away(roots)
-        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
-        seen: list[SeenFile] = []
-        for root in roots:
-            if lies_below(root, away) or self._became_another(root, kinds.get(root)):
-                continue
-            for entry in scan_photos(root, include_hidden=self._options.include_hidden):
-                if isinstance(entry, SeenFile):
-                    seen.append(entry)
-                elif isinstance(entry, MountPoint):
-                    self._store.catalog.add_mount(entry.path)
-                elif entry.path != root or not _is_deleted(root):
-                    self.problems.append(entry)
-                if not len(seen) % 500:
-                    self._stop_if_asked()
-                    self._progress(IndexProgress("scanning", len(seen), 0))
-        return seen
-
-    def _became_another(self, root: Path, kind: str | None) -> bool:
-        """Tell whether a folder is a file now, or a file a folder: then its photo is kept."""
-        if kind == "file" and os.path.isdir(root):  # noqa: PTH112 - never raises
-            self.problems.append(ScanProblem(root, f"{A_FOLDER}: its photo is kept"))
-            return True
-        return kind == "folder" and os.path.isfile(root)  # noqa: PTH113
-
-    def _note_replaced(self, gone: Iterable[Path]) -> None:
-        """Note folders below the roots in whose place is a file now: nobody deleted the photos."""
-        if not self._options.prune:
-            for folder, why in replaced_folders(gone).items():
-                self._replaced.add(folder)
-                self.problems.append(ScanProblem(folder, f"{why}: its photos are kept"))
-
-    def _note_away(self, roots: Sequence[Path]) -> set[Path]:
-        """Return what is away and not to be forgotten; note it where it has photos."""
-        catalog = self._store.catalog
-        away = away_folders(catalog.folders(), catalog.mounts())
-        if self._options.prune:
-            away = {path: why for path, why in away.items() if why not in SURELY_NOT_THERE}
-        noted = {problem.path for problem in self.problems}
-        for path, reason in away.items():
-            concerned = lies_below(path, roots) or any(path in root.parents for root in roots)
-            if concerned and path not in noted and catalog.photos_below(path):
-                self.problems.append(ScanProblem(path, f"{reason}: its photos are kept"))
-        return set(away)
-
-    def _stop_if_asked(self) -> None:
+    def _check_stop(self) -> None:
         if self._stop():
-            raise KeyboardInterrupt
+            raise _Stopped
 
     def _take_in(self, to_open: Sequence[ToOpen]) -> None:
         """Read, place, prepare and encode files; reading and decoding work ahead of the encoder."""
@@ -231,7 +148,7 @@ class IndexRun:
         pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 2))
         try:
             for read in self._read_ahead(pool, to_open):
-                self._stop_if_asked()
+                self._check_stop()
                 if isinstance(read, Failed):
                     self._fail([read.file], read.reason)
                 elif (placement := self._placement(read)) is not None:
@@ -244,7 +161,7 @@ class IndexRun:
                     self._collect(*in_flight.popleft())
                 del read  # else it stays in memory beside the next
             while in_flight:
-                self._stop_if_asked()
+                self._check_stop()
                 self._collect(*in_flight.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
@@ -252,8 +169,9 @@ class IndexRun:
                 prepared.cancel()
 
     def _decode(self, data: bytes) -> Future[PreparedPhoto]:
-        preprocessing = self._preprocessing or self._the_encoder().preprocessing
-        return self._decoders.pool(preprocessing, self._max_megapixels).submit(data)
+        if (preprocessing := self._model.preprocessing) is None:
+            preprocessing = self._encoder().preprocessing
+        return self._decoders.submit(data, preprocessing, self._max_megapixels)
 
     def _read_ahead(
         self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]
@@ -290,23 +208,23 @@ class IndexRun:
         item = ToOpen(read.file, known)
         same_content = self._store.catalog.photos_by_hash(read.content_hash)
         twins = [photo for photo in same_content if self._is_embedded(photo)]
-        gone = {} if read.file.path in self._replaced else self._gone
+        gone = {} if read.file.path in self.plan.replaced else self.plan.gone
         change = recognise(item, read.content_hash, twins, gone)
         embed = change is None
         if embed and known is None:  # a photo that moved keeps what other models made of it
             left = [photo for photo in same_content if photo.id in gone]
             change = recognise(item, read.content_hash, left, gone)
         if isinstance(change, Moved):
-            self._gone.pop(change.photo_id, None)
+            self.plan.gone.pop(change.photo_id, None)
             return Placement("moved", change, embed)
         if isinstance(change, Touched):
             return Placement("unchanged", change, embed)
         return Placement("changed" if known else "copied" if change else "added", change, embed)
 
     def _is_embedded(self, photo: PhotoRecord) -> bool:
-        if self.model_id is None:
+        if self._model.id is None:
             return False
-        return self._store.catalog.has_embedding(photo.id, self.model_id)
+        return self._store.catalog.has_embedding(photo.id, self._model.id)
 
     def _collect(
         self, read: ReadFile, placement: Placement, prepared: Future[PreparedPhoto]
@@ -325,7 +243,7 @@ class IndexRun:
         ready, self._ready = self._ready, []
         if ready:
             pixels = [photo.pixels for _, _, photo in ready]
-            embeddings = self._the_encoder().encode_pixels(pixels)
+            embeddings = self._encoder().encode_pixels(pixels)
             self._changes += [
                 Embedded(read.file, read.content_hash, photo.metadata, embedding)
                 for (read, _, photo), embedding in zip(ready, embeddings, strict=True)
@@ -342,29 +260,16 @@ class IndexRun:
 
     def _commit(self) -> None:
         if self._changes:
-            self._store.apply(self._changes, self.model_id)
+            self._store.apply(self._changes, self._model.id)
             self._changes = []
 
     def _remove_gone(self) -> None:
-        if self._gone:
-            # Again: a disk may have vanished during the run.
-            away = self._replaced | self._note_away(self._roots)
-            gone = sorted(id_ for id_, path in self._gone.items() if not lies_below(path, away))
-            self._changes += map(Gone, gone)
-            self.counts["removed"] = len(gone)
+        gone = self.plan.photos_gone()
+        self.counts["removed"] = len(gone)
+        self._changes += gone
         self._commit()
         if self._options.prune:
-            self._forget_places()
-
-    def _forget_places(self) -> None:
-        """Forget folders and mount points that are not there and hold no photos any more."""
-        catalog = self._store.catalog
-        away = away_folders(catalog.folders(), catalog.mounts())
-        for path, reason in away.items():
-            if reason in SURELY_NOT_THERE and not catalog.photos_below(path):
-                catalog.remove_mount(path)
-                if reason != EMPTY:
-                    catalog.remove_folder(path)
+            self.plan.forget_places()
 
     def _fail(self, files: Iterable[FileState], reason: str) -> None:
         for file in files:
@@ -384,28 +289,17 @@ class IndexRun:
         self._done += 1
         self._progress(IndexProgress("encoding", self._done, self._total))
 
-    def _the_encoder(self) -> Encoder:
-        if self._encoder is None:
+    def _encoder(self) -> Encoder:
+        if self._model.loaded is None:
             self._progress(IndexProgress("loading model", self._done, self._total))
-            self._encoder, self.model_id = self._load_encoder()
-        return self._encoder
+        return self._model.encoder()
 
     def _batch_size(self) -> int:
         if self._options.batch_size:
             return self._options.batch_size
-        on_processor = self._encoder is None or self._encoder.device.type == "cpu"
+        encoder = self._model.loaded
+        on_processor = encoder is None or encoder.device.type == "cpu"
         return BATCH_SIZE if on_processor else GPU_BATCH_SIZE
-
-
-def _is_deleted(path: Path) -> bool:
-    """Tell whether nothing is there, which is not known of what may not be looked at."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 def read_file(item: ToOpen, most: int = LARGEST_FILE) -> ReadFile | Failed:

@@ -266,8 +266,6 @@ def load_encoder(source: ModelSource, *, device: str = "auto", exact: bool = Fal
 
 
 # Mean and deviation of the judge's pictures, of 255: what is dark, faint or plain shows most what a
-
-
 # precision rounds off, among photos too.
 _LIGHT_AND_CONTRAST = tuple(
     zip((128, 20, 60, 128, 200, 20, 60, 200), (55, 12, 30, 12, 12, 30, 12, 30), strict=True)

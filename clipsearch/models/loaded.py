@@ -22,7 +22,7 @@ class LoadedModels:
 
     def __init__(self, folder: Path, device: str) -> None:
         self._folder = folder
-        self._device = device
+        self.device = device  # auto, cpu, cuda or mps
         # Held while one is loaded: who asks for a text never waits for a model of pictures.
         self._loading = threading.RLock()
         self._loading_text = threading.Lock()
@@ -44,7 +44,7 @@ class LoadedModels:
         with self._loading:
             if source in self._ahead:
                 return self._ahead.pop(source)
-            encoder = load_encoder(source, device=self._device)
+            encoder = load_encoder(source, device=self.device)
             return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
 
     def load_ahead(self, source: ModelSource) -> None:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Protocol
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.photos import opening
+from clipsearch.photos.preparing import Unreadable, prepare
 from clipsearch.photos.preprocessing import Preprocessing
 
 READY = b"ready"
@@ -124,22 +125,17 @@ def _answer(
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Return the answer for a photo, and its pixels unless it can't be read.
 
-    Errors that `open_image` does not know end the process, which is as well: the decoder is in an
+    Errors that `prepare` does not know end the process, which is as well: the decoder is in an
     unknown state, and the program sees the last line of the traceback.
     """
+    out_of_memory = {"reason": needs_more_memory(settings.memory)}
     try:
-        opened = opening.open_image(
-            data,
-            shrink_to=preprocessing.image_size,
-            max_megapixels=settings.max_megapixels,
-        )
-        pixels = preprocessing.pixels(opened.image).tobytes()
-    except UnreadableImage as error:
-        short = _is_about_memory(error)
-        return {"reason": needs_more_memory(settings.memory) if short else str(error)}, []
+        photo = prepare(data, preprocessing, max_megapixels=settings.max_megapixels)
     except MemoryError:
-        return {"reason": needs_more_memory(settings.memory)}, []
-    return {"metadata": asdict(opened.metadata)}, [pixels]
+        return out_of_memory, []
+    if isinstance(photo, Unreadable):
+        return out_of_memory if _is_about_memory(photo.error) else {"reason": photo.reason}, []
+    return {"metadata": asdict(photo.metadata)}, [photo.pixels]
 
 
 def _is_about_memory(error: BaseException | None) -> bool:

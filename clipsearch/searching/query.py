@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
@@ -16,15 +18,43 @@ from clipsearch.photos.file_reading import read_whole
 from clipsearch.settings import given_path
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import PIL.Image
 
     from clipsearch.index.records import ModelRow
     from clipsearch.index.store import Store
     from clipsearch.models.loaded import LoadedModels
+    from clipsearch.photos.decoder_pool import PreparedPhoto
+    from clipsearch.photos.decoders import Decoders
 
 # Text is a str; a picture is a path, a file's bytes, a Pillow image or uint8 (height, width, 3).
 Picture: TypeAlias = Union[Path, bytes, "PIL.Image.Image", NDArray[np.uint8]]
 Query: TypeAlias = str | Picture
+
+_FILES_IN_FLIGHT = 8  # query pictures that are decoded ahead
+
+
+@dataclass(frozen=True)
+class QueryPicture:
+    """A query picture as it was read: once, so that what is hashed is what is looked at."""
+
+    file: bytes | None  # None for a picture in memory
+    content_hash: str | None  # SHA-256 of the file, as the catalog keeps it
+    in_memory: PIL.Image.Image | None = None  # upright, RGB
+
+
+def read_picture(picture: Picture) -> QueryPicture:
+    """Return a query picture, read but not decoded.
+
+    A path may be a pipe, whose bytes come only once. Raises InvalidInput, or UnreadableImage for
+    what is no file, and what is larger than any picture that would be taken.
+    """
+    if isinstance(picture, Path):
+        picture = _read(picture)
+    if isinstance(picture, bytes):
+        return QueryPicture(picture, hashlib.sha256(picture).hexdigest())
+    return QueryPicture(None, None, _upright(picture))
 
 
 def checked_text(text: str) -> str:
@@ -48,41 +78,100 @@ def pictures_given(pictures: Picture | Iterable[Picture]) -> list[Picture]:
     return given
 
 
-def picture_bytes(picture: Picture) -> bytes | None:
-    """Return the bytes of a picture that comes as a file or bytes, None for one in memory.
+class QueryEncoder:
+    """Unit vectors of texts and pictures, by a library's models.
 
-    A path may be a pipe, whose bytes come only once. Raises InvalidInput, or UnreadableImage for
-    what is no file, and what is larger than any picture that would be taken.
+    A picture whose content is in the library takes the vector from there; others are decoded in
+    processes of their own, for they may hold anything.
     """
-    if isinstance(picture, bytes):
-        return picture
-    if not isinstance(picture, Path):
-        return None
+
+    def __init__(self, store: Store, models: LoadedModels, decoders: Decoders) -> None:
+        self._store = store
+        self._models = models
+        self._decoders = decoders
+
+    def encode(
+        self, queries: Sequence[Query | QueryPicture], model: ModelRow
+    ) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, width): one pass for all texts, one for all pictures.
+
+        Raises InvalidInput or UnreadableImage for a query, ModelError for the model.
+        """
+        vectors = np.empty((len(queries), model.identity.width), dtype=np.float32)
+        texts = {i: checked_text(one) for i, one in enumerate(queries) if isinstance(one, str)}
+        if texts:
+            found = self._models.text_encoder_of(model).encode_text(list(texts.values()))
+            vectors[list(texts)] = found
+        pictures = {i: one for i, one in enumerate(queries) if not isinstance(one, str)}
+        if pictures:
+            self._encode_pictures(pictures, model, vectors)
+        return vectors
+
+    def _encode_pictures(
+        self,
+        pictures: dict[int, Picture | QueryPicture],
+        model: ModelRow,
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Fill in the rows of pictures; all are decoded before the model is loaded.
+
+        One that can't be read need not wait for the model.
+        """
+        from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS
+        from clipsearch.photos.preprocessing import Preprocessing
+
+        preprocessing = Preprocessing.from_json(model.identity.preprocessing)
+        pixels: dict[int, NDArray[np.uint8]] = {}
+        decoding: deque[tuple[int, Future[PreparedPhoto]]] = deque()
+        for row, given in pictures.items():
+            picture = given if isinstance(given, QueryPicture) else read_picture(given)
+            if picture.in_memory is not None:
+                pixels[row] = np.asarray(preprocessing.pixels(picture.in_memory))
+            elif (known := self._known_photo(picture, model)) is not None:
+                vectors[row] = self._store.vectors(model.id, [known])[0]
+            elif picture.file is not None:
+                decoded = self._decoders.submit(picture.file, preprocessing, DEFAULT_MAX_MEGAPIXELS)
+                decoding.append((row, decoded))
+            while len(decoding) > _FILES_IN_FLIGHT:
+                _collect(decoding, pixels)
+        while decoding:
+            _collect(decoding, pixels)
+        if pixels:
+            encoder = self._models.encoder_of(model)
+            vectors[list(pixels)] = encoder.encode_pixels(list(pixels.values()))
+
+    def _known_photo(self, picture: QueryPicture, model: ModelRow) -> int | None:
+        """Return a photo with this content that the model has embedded."""
+        catalog = self._store.catalog
+        same = catalog.photos_by_hash(picture.content_hash) if picture.content_hash else []
+        return next((p.id for p in same if catalog.has_embedding(p.id, model.id)), None)
+
+
+def _collect(
+    decoding: deque[tuple[int, Future[PreparedPhoto]]], pixels: dict[int, NDArray[np.uint8]]
+) -> None:
+    row, decoded = decoding.popleft()
+    pixels[row] = decoded.result().pixels
+
+
+def _read(path: Path) -> bytes:
     from clipsearch.photos.opening import LARGEST_FILE
 
     try:
-        return read_whole(given_path(picture), LARGEST_FILE, pipes=True)[0]
+        return read_whole(given_path(path), LARGEST_FILE, pipes=True)[0]
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InvalidInput(f"can't read {picture}: {why}") from error
+        raise InvalidInput(f"can't read {path}: {why}") from error
 
 
-def content_hash(data: bytes) -> str:
-    """Return the SHA-256 that the catalog keeps of a file's content."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def opened_picture(picture: Picture, shrink_to: int | None) -> PIL.Image.Image:
-    """Return a query picture as upright RGB; raises InvalidInput or UnreadableImage."""
-    from clipsearch.photos.opening import open_image, upright_rgb
-
-    data = picture_bytes(picture)
-    if data is not None:
-        return open_image(data, shrink_to=shrink_to).image
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture)
+def _upright(picture: object) -> PIL.Image.Image:
+    """Return a picture that is in memory as upright RGB."""
     import PIL.Image
 
+    from clipsearch.photos.opening import upright_rgb
+
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
     if isinstance(picture, PIL.Image.Image):
         if not all(picture.size):
             raise InvalidInput("the picture has no pixels")
@@ -97,31 +186,3 @@ def _from_array(pixels: NDArray[np.uint8]) -> PIL.Image.Image:
         shape = "x".join(map(str, pixels.shape))
         raise InvalidInput(f"an array must be uint8 height x width x 3, not {pixels.dtype} {shape}")
     return PIL.Image.fromarray(pixels)
-
-
-def encode_queries(
-    queries: Sequence[Query], model: ModelRow, models: LoadedModels, store: Store
-) -> NDArray[np.float32]:
-    """Return unit vectors, float32 (n, d): one pass for all texts, one for all pictures."""
-    vectors = np.empty((len(queries), model.identity.width), dtype=np.float32)
-    texts = {i: checked_text(query) for i, query in enumerate(queries) if isinstance(query, str)}
-    if texts:
-        vectors[list(texts)] = models.text_encoder_of(model).encode_text(list(texts.values()))
-    opened: dict[int, PIL.Image.Image] = {}
-    for i, query in enumerate(queries):
-        if isinstance(query, str):
-            continue
-        data = picture_bytes(query)
-        known = None if data is None else _known_photo(data, model, store)
-        if known is not None:  # its content is in the library: no encoder needed
-            vectors[i] = store.vectors(model.id, [known])[0]
-        else:  # opened before the model is loaded: one that can't be read need not wait for torch
-            opened[i] = opened_picture(query if data is None else data, model.identity.image_size)
-    if opened:
-        vectors[list(opened)] = models.encoder_of(model).encode_images(list(opened.values()))
-    return vectors
-
-
-def _known_photo(data: bytes, model: ModelRow, store: Store) -> int | None:
-    same = store.catalog.photos_by_hash(content_hash(data))
-    return next((p.id for p in same if store.catalog.has_embedding(p.id, model.id)), None)

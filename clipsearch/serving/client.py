@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsearch import __version__
 from clipsearch.errors import UnreadableImage
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.serving.protocol import (
     LARGEST_ANSWER,
     LARGEST_PICTURE,
     MOST_HITS,
+    PROTOCOL,
+    OtherProtocol,
     ProtocolError,
     is_private,
     is_same_user,
@@ -28,7 +29,8 @@ from clipsearch.settings import library_folder
 if TYPE_CHECKING:
     from socket import socket
 
-    from clipsearch.results import AwayFolder, Hit
+    from clipsearch.options import SearchOptions
+    from clipsearch.results import Hits
 
 BYPASS_VARIABLE = "CLIPSEARCH_NO_SERVER"
 _SECONDS_TO_CONNECT = 1.0
@@ -73,42 +75,30 @@ class Server:
         self._connection = connection
         self._folder = folder
 
-    def ask(
-        self,
-        command: str,
-        meant: str | Path | bytes,
-        *,
-        k: int,
-        min_score: float | None,
-        include_away: bool,
-        exact: bool = False,
-    ) -> tuple[list[Hit], list[AwayFolder]] | None:
-        """Return what `Library.query` (or `similar`) finds, and what is away.
+    def ask(self, command: str, meant: str | Path | bytes, options: SearchOptions) -> Hits | None:
+        """Return what `Library.query` (or `similar`) finds.
 
-        None where the server can't say, or is of another version: the library itself then says
-        what is wrong.
+        None where the server can't say: the library itself then says what is wrong. Raises
+        OtherProtocol for a server of another version.
         """
         data = _picture(meant)
-        if data is None or k > MOST_HITS:
+        if data is None or options.k > MOST_HITS or options.model is not None:
             return None
         fields = {
-            "clipsearch": __version__,
+            "protocol": PROTOCOL,
             "library": os.path.realpath(self._folder),
             "command": command,
             "words": meant if isinstance(meant, str) else None,
-            "k": k,
-            "min_score": min_score,
-            "include_away": include_away,
-            "exact": exact,
+            "options": options.to_json(),
         }
         seconds = _SECONDS_FOR_A_PICTURE if data else _SECONDS_FOR_WORDS
         try:
             self._connection.settimeout(seconds)
             send(self._connection, fields, data)
             answer, _ = receive(self._connection, most=LARGEST_ANSWER, most_data=0, seconds=seconds)
-            return _understood(answer)
         except (OSError, ProtocolError):
             return None
+        return _understood(answer)
 
 
 def _picture(meant: str | Path | bytes) -> bytes | None:
@@ -125,14 +115,14 @@ def _picture(meant: str | Path | bytes) -> bytes | None:
     return data if 0 < len(data) <= LARGEST_PICTURE else None
 
 
-def _understood(answer: dict[str, Any]) -> tuple[list[Hit], list[AwayFolder]] | None:
+def _understood(answer: dict[str, Any]) -> Hits | None:
+    if answer.get("protocol") != PROTOCOL:
+        raise OtherProtocol
     if "hits" not in answer:
         return None
-    from clipsearch.results import AwayFolder, Hit
+    from clipsearch.results import Hits
 
     try:
-        hits = [Hit(**{**hit, "path": Path(hit["path"])}) for hit in answer["hits"]]
-        away = [AwayFolder(**{**one, "path": Path(one["path"])}) for one in answer["away"]]
-    except (KeyError, TypeError):
+        return Hits.from_json(answer)
+    except (KeyError, TypeError, ValueError):
         return None
-    return hits, away

@@ -1,7 +1,8 @@
 """Where the server of a library listens, and how it and its clients talk.
 
 A message is two lengths (4 bytes each, big-endian), a JSON object, and bytes: the file of a query
-picture, or none. Client and server are of one version, and the same user's: each side checks both.
+picture, or none. Client and server speak the same protocol, and are the same user's: each side
+checks both.
 Light, since every search on the command line imports it.
 """
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from socket import socket
 
+PROTOCOL = 1  # raised whenever a message changes, for a server may outlive its version
 LARGEST_REQUEST = 1 << 18  # bytes of JSON
 LARGEST_ANSWER = 32 << 20
 LARGEST_PICTURE = 64 << 20
@@ -29,6 +31,10 @@ _PEER_BYTES = 12  # process, user and group, as Linux tells of the other side
 
 class ProtocolError(Exception):
     """The other side does not keep to the protocol, or has gone."""
+
+
+class OtherProtocol(Exception):
+    """The other side speaks another protocol: it is of another version."""
 
 
 def socket_path(folder: Path) -> str | None:

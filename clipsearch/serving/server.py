@@ -1,13 +1,12 @@
 """A process that keeps a library's models and vectors loaded, and answers searches at once.
 
-`Searcher` answers, from any thread; `SocketDoor` lets the programs of this user ask it. Other
-doors (a web page) can stand beside that one.
+`WarmSearcher` answers, from any thread; `SocketServer` lets the programs of this user ask it.
+Others (a web page) can stand beside that one.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import select
 import socket
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsearch import __version__
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
@@ -32,11 +30,13 @@ from clipsearch.errors import (
     one_line,
 )
 from clipsearch.library import Library
-from clipsearch.results import AwayFolder, Hit
+from clipsearch.options import SearchOptions
+from clipsearch.results import Hits
 from clipsearch.serving.protocol import (
     LARGEST_PICTURE,
     LARGEST_REQUEST,
     MOST_HITS,
+    PROTOCOL,
     ProtocolError,
     is_private,
     is_same_user,
@@ -57,21 +57,10 @@ class Question:
 
     command: str  # query or similar
     asked: str | bytes
-    k: int
-    min_score: float | None
-    include_away: bool
-    exact: bool
+    options: SearchOptions
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What was found, and what is away and so was left out."""
-
-    hits: list[Hit]
-    away: list[AwayFolder]
-
-
-class Searcher:
+class WarmSearcher:
     """Answers searches of one library, with its models and vectors loaded; for many threads.
 
     Words and pictures have a thread each: who types never waits for a model of pictures to load.
@@ -80,18 +69,18 @@ class Searcher:
     def __init__(self, folder: Path) -> None:
         """Open the library; raises LibraryError if it can't be used."""
         self.folder = folder
-        self._words = _Lane(folder)
-        self._pictures = _Lane(folder)
+        self._words = _Worker(folder)
+        self._pictures = _Worker(folder)
         try:
             self._words.warm_up()
         except BaseException:
             self.close()
             raise
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: Question) -> Hits:
         """Search the library as it is now; raises ClipsearchError as `Library` does."""
-        lane = self._words if isinstance(question.asked, str) else self._pictures
-        return lane.answer(question)
+        worker = self._words if isinstance(question.asked, str) else self._pictures
+        return worker.answer(question)
 
     def close(self) -> None:
         """Finish what is asked and let go of everything."""
@@ -99,7 +88,7 @@ class Searcher:
         self._pictures.close()
 
 
-class _Lane:
+class _Worker:
     """One thread with the library open, so that another may be opened in its place."""
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +101,7 @@ class _Lane:
         """Load what a search for words needs."""
         self._thread.submit(self._warm_up).result()
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: Question) -> Hits:
         try:
             answer = self._thread.submit(self._answer, question)
         except RuntimeError as error:
@@ -127,17 +116,10 @@ class _Lane:
         with suppress(LibraryNotFound):  # empty as yet
             self._current().query("a photo", k=1)
 
-    def _answer(self, question: Question) -> Answer:
+    def _answer(self, question: Question) -> Hits:
         library = self._current()
         find = library.query if question.command == "query" else library.similar
-        hits = find(
-            question.asked,
-            k=question.k,
-            min_score=question.min_score,
-            include_away=question.include_away,
-            exact=question.exact,
-        )
-        return Answer(hits, library.left_out)
+        return find(question.asked, question.options)
 
     def _current(self) -> Library:
         """Return the library in the folder now: a repaired or restored one has another catalog."""
@@ -160,10 +142,10 @@ class _Lane:
             self._library = None
 
 
-class SocketDoor:
+class SocketServer:
     """A Unix socket, which only this user can open, to a searcher."""
 
-    def __init__(self, searcher: Searcher, *, idle_seconds: float | None) -> None:
+    def __init__(self, searcher: WarmSearcher, *, idle_seconds: float | None) -> None:
         """Take a searcher; after so many seconds without a question `serve` returns."""
         self._searcher = searcher
         self._idle_seconds = idle_seconds
@@ -234,41 +216,36 @@ class SocketDoor:
 
     def _reply(self, fields: dict[str, Any], data: bytes) -> dict[str, Any]:
         """Return the hits; or why there are none, for the client to look for itself."""
-        if fields.get("clipsearch") != __version__ or fields.get("library") != self._real_folder:
-            return {"declined": "another version or library"}
+        declined = {"protocol": PROTOCOL, "declined": "another version or library"}
+        if fields.get("protocol") != PROTOCOL or fields.get("library") != self._real_folder:
+            return declined
         try:
-            answer = self._searcher.answer(checked_question(fields, data))
+            found = self._searcher.answer(checked_question(fields, data))
         except ClipsearchError as error:
-            return {"declined": str(error)}
+            return {**declined, "declined": str(error)}
         except Exception as error:
             log = logging.getLogger("clipsearch")
             log.error("not answered, by a fault: %s: %s", type(error).__name__, one_line(error))
             log.debug("this is where it went wrong", exc_info=error)
-            return {"declined": "a fault"}
-        return {
-            "hits": [{**vars(hit), "path": str(hit.path)} for hit in answer.hits],
-            "away": [{**vars(away), "path": str(away.path)} for away in answer.away],
-        }
+            return {**declined, "declined": "a fault"}
+        return {"protocol": PROTOCOL, **found.to_json()}
 
 
 def checked_question(fields: dict[str, Any], data: bytes) -> Question:
     """Return the question in a message, or raise InvalidInput: anybody could have sent it."""
-    command, words, k = fields.get("command"), fields.get("words"), fields.get("k")
-    least = fields.get("min_score")
-    include_away, exact = fields.get("include_away"), fields.get("exact")
+    command, words = fields.get("command"), fields.get("words")
+    options = SearchOptions.from_json(fields.get("options"))
     if command not in ("query", "similar"):
         raise InvalidInput("no search")
-    if type(include_away) is not bool or type(exact) is not bool:
-        raise InvalidInput("neither yes nor no")
-    if type(k) is not int or not 1 <= k <= MOST_HITS:
-        raise InvalidInput("no number of photos")
-    if least is not None and not (isinstance(least, (int, float)) and math.isfinite(least)):
-        raise InvalidInput("no score")
+    if options.k > MOST_HITS:
+        raise InvalidInput("too many photos")
+    if options.model is not None:
+        raise InvalidInput("only the library's own model is loaded")
     if data and words is None:
-        return Question(command, data, k, least, include_away, exact)
+        return Question(command, data, options)
     if command != "query" or data or not isinstance(words, str):
         raise InvalidInput("neither words nor a picture")
-    return Question(command, words, k, least, include_away, exact)
+    return Question(command, words, options)
 
 
 @contextmanager
@@ -342,17 +319,17 @@ def serve(
     folder: Path,
     *,
     idle_seconds: float | None,
-    ready: Callable[[SocketDoor], None],
+    ready: Callable[[SocketServer], None],
 ) -> None:
-    """Serve a library until the door is told to stop, or nobody has asked for long.
+    """Serve a library until the server is told to stop, or nobody has asked for long.
 
-    `ready` is called with the door once clients can come. Raises LibraryError.
+    `ready` is called with the server once clients can come. Raises LibraryError.
     """
     with listening(folder) as listener:
-        searcher = Searcher(folder)
+        searcher = WarmSearcher(folder)
         try:
-            door = SocketDoor(searcher, idle_seconds=idle_seconds)
-            ready(door)
-            door.serve(listener)
+            server = SocketServer(searcher, idle_seconds=idle_seconds)
+            ready(server)
+            server.serve(listener)
         finally:
             searcher.close()

@@ -27,9 +27,10 @@ from clipsearch.errors import (
 )
 from clipsearch.index.records import Folder
 from clipsearch.library import Library
+from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.mount_table import mounts_below
 from clipsearch.photos.scanning import is_skipped
-from clipsearch.results import IndexOptions, IndexProgress, IndexReport
+from clipsearch.results import IndexReport
 from clipsearch.settings import absolute_paths, library_folder
 from clipsearch.watching.file_events import ChangeSource, Events, Polling, WatchLimitReached
 from clipsearch.watching.pending_paths import PendingPaths, outermost
@@ -53,7 +54,7 @@ class WatchOptions:
 
 
 @dataclass(frozen=True)
-class Voices:
+class WatchOutput:
     """How the watcher speaks."""
 
     show: Callable[[IndexReport], None]  # what an update did
@@ -71,13 +72,13 @@ class Watcher:
         *,
         device: str,
         options: WatchOptions,
-        voices: Voices,
+        output: WatchOutput,
         stop: Callable[[], bool],
     ) -> None:
         self._library = OpenLibrary(library_folder(folder), device)
         self._given = absolute_paths(paths)
         self._options = options
-        self._voices = voices
+        self._output = output
         self._stop = stop
         self._pending = PendingPaths()
         self._batch: frozenset[Path] = frozenset()  # what the update under way was made for
@@ -186,7 +187,7 @@ class Watcher:
 
     def _poll_from_now_on(self, limit: WatchLimitReached) -> None:
         self._polling = True
-        self._voices.say(f"{limit}; until the next start, folders are looked at every few seconds")
+        self._output.say(f"{limit}; until the next start, folders are looked at every few seconds")
 
     # the folders themselves
 
@@ -234,22 +235,22 @@ class Watcher:
     def _say_what_changed(self, changed: Sequence[Path], present: dict[Path, object]) -> None:
         for path in changed:
             if path not in self._present:
-                self._voices.say(f"{path}: watched from now on")
+                self._output.say(f"{path}: watched from now on")
             elif present[path] is None:
-                self._voices.say(f"{path}: away; its photos are left out until it is back")
+                self._output.say(f"{path}: away; its photos are left out until it is back")
             elif self._present[path] is None:
-                self._voices.say(f"{path}: back")
+                self._output.say(f"{path}: back")
             else:
-                self._voices.say(f"{path}: another folder in its place; looking at it anew")
+                self._output.say(f"{path}: another folder in its place; looking at it anew")
         for path in self._present.keys() - present.keys():
-            self._voices.say(f"{path}: no longer in the library, no longer watched")
+            self._output.say(f"{path}: no longer in the library, no longer watched")
 
     # updates
 
     def _look_at_everything(self) -> None:
         """Run over all folders: at the start, every hour, and when events may have been missed."""
         options = replace(self._options.index, postpone=self._postpone)
-        with self._voices.progress() as progress:
+        with self._output.progress() as progress:
 
             def run(library: Library) -> IndexReport:
                 if self._started:
@@ -276,7 +277,7 @@ class Watcher:
             self._started = True
             self._warm_up_at = time.monotonic() + WARM_UP_AFTER
             what = "folder" if len(self._folders) == 1 else "folders"
-            self._voices.say(f"watching {len(self._folders)} {what}")
+            self._output.say(f"watching {len(self._folders)} {what}")
 
     def _warm_up(self) -> None:
         """Load the model ahead: the first photo that comes must not wait for it."""
@@ -310,11 +311,11 @@ class Watcher:
                 return False
             self._end_if_hopeless(error)
             self._next_try = time.monotonic() + self._pause
-            self._voices.say(f"{_in_words(error)}; trying again in {self._pause:.0f} s")
+            self._output.say(f"{_in_words(error)}; trying again in {self._pause:.0f} s")
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return False
         self._pause = FIRST_PAUSE
-        self._voices.show(report)
+        self._output.show(report)
         return not report.interrupted
 
     def _the_library(self) -> Library:
@@ -338,7 +339,7 @@ class Watcher:
 
     def _tell(self, progress: IndexProgress) -> None:
         if progress.message:
-            self._voices.say(progress.message)
+            self._output.say(progress.message)
 
 
 class OpenLibrary:

@@ -9,7 +9,7 @@ import pytest
 from clipsearch.cli.output import json_line
 from clipsearch.cli.printable import printable, short_path, shown_count, size_in_words
 from clipsearch.cli.progress import ProgressLines
-from clipsearch.results import IndexProgress
+from clipsearch.options import IndexProgress
 
 
 @pytest.mark.parametrize(

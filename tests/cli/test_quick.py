@@ -8,7 +8,7 @@ import typer
 from clipsearch.cli import library_info, query_commands
 from clipsearch.cli.app import app
 from clipsearch.cli.quick import INDEX_FLAGS, quick_index, quick_info, quick_search
-from clipsearch.cli.searching import Search
+from clipsearch.cli.search_flags import Search
 
 READ = [
     "query dog",

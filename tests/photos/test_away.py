@@ -13,6 +13,7 @@ from cli_process import clipsearch
 
 from clipsearch import Library, check_library
 from clipsearch.index.records import Folder
+from clipsearch.options import IndexOptions
 from clipsearch.photos.away import (
     A_FILE,
     A_FOLDER,
@@ -22,7 +23,6 @@ from clipsearch.photos.away import (
     NOT_MOUNTED,
     away_folders,
 )
-from clipsearch.results import IndexOptions
 
 
 @pytest.fixture

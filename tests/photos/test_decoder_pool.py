@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from misbehaving_decoder import MARK
+from misbehaving_decoder import MARK, MISBEHAVING
 from odd_pictures import odd_pictures, saved
 from places import TESTS
 
@@ -25,9 +25,6 @@ from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto, memory_fo
 from clipsearch.photos.opening import open_image
 from clipsearch.photos.preprocessing import Preprocessing
 
-MISBEHAVING = (
-    f"sys.path.append({str(TESTS)!r}); import misbehaving_decoder; misbehaving_decoder.main()"
-)
 SMALL = Preprocessing(40, 32)
 MODEL = Preprocessing(224, 224)
 LIMIT = 100.0  # megapixels

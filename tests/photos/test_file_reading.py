@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from cli_process import PROGRAM, clean_environment, clipsearch
 
-from clipsearch import InvalidInput, Library, UnreadableImage
+from clipsearch import InvalidInput, Library, SearchOptions, UnreadableImage
 from clipsearch.indexing import run
 from clipsearch.photos import file_reading
 from clipsearch.photos.file_reading import read_stream, read_whole
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, largest_file, open_image
-from clipsearch.serving.server import Question, Searcher
+from clipsearch.serving.server import Question, WarmSearcher
 from clipsearch.training.data.samples import BadSample
 from clipsearch.training.data.sources import open_source
 
@@ -195,10 +195,10 @@ def test_a_server_answers_what_is_too_large_for_it_as_the_library_would(
     assert _picture(sparse(small_library / "huge.jpg")) is None
     assert _picture(small_library / "pipe") is None
     photo = small_library / "photos" / "photo-0.jpg"
-    searcher = Searcher(small_library / "library")
+    searcher = WarmSearcher(small_library / "library")
     data = _picture(photo)
     assert data is not None
-    (hit,) = searcher.answer(Question("query", data, 1, None, False, False)).hits
+    (hit,) = searcher.answer(Question("query", data, SearchOptions(k=1)))
     searcher.close()
     assert hit.path == photo
 

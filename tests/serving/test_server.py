@@ -6,22 +6,31 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from cli_process import PROGRAM, Ended, clean_environment, clipsearch
 
-from clipsearch import Library, __version__
-from clipsearch.cli.searching import Search, run
+from clipsearch import Library, SearchOptions
+from clipsearch.cli.search_flags import Search
+from clipsearch.cli.searching import run
 from clipsearch.errors import InvalidInput
 from clipsearch.index.store import Store
 from clipsearch.serving.client import connected
-from clipsearch.serving.protocol import ProtocolError, is_private, receive, send, socket_path
-from clipsearch.serving.server import SocketDoor, checked_question
+from clipsearch.serving.protocol import (
+    PROTOCOL,
+    ProtocolError,
+    is_private,
+    receive,
+    send,
+    socket_path,
+)
+from clipsearch.serving.server import SocketServer, checked_question
 from clipsearch.serving.server import serve as serve_library
 
 if not hasattr(socket, "AF_UNIX"):
@@ -29,13 +38,10 @@ if not hasattr(socket, "AF_UNIX"):
 
 WITHOUT = {"CLIPSEARCH_NO_SERVER": "1"}
 QUESTION = {
-    "clipsearch": __version__,
+    "protocol": PROTOCOL,
     "command": "query",
     "words": "a dog",
-    "k": 3,
-    "min_score": None,
-    "include_away": False,
-    "exact": False,
+    "options": {"k": 3},
 }
 
 
@@ -87,9 +93,11 @@ def serve() -> Iterator[Serve]:
     """Return what starts a server and waits until it can be asked."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    def start(
+        folder: Path, *options: str, program: Sequence[str] = PROGRAM
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [*PROGRAM, "serve", "--library", str(folder), *options],
+            [*program, "serve", "--library", str(folder), *options],
             stderr=subprocess.PIPE,
             env=clean_environment(),
             text=True,
@@ -111,10 +119,9 @@ def serve() -> Iterator[Serve]:
 
 def by_server(folder: Path, words: str = "a dog", **asked: object) -> list[str] | None:
     """Return the paths that the server finds, None if none answers."""
-    options = {"k": 3, "min_score": None, "include_away": False, **asked}
     with connected(str(folder)) as server:
-        answer = server and server.ask("query", words, **options)  # type: ignore[arg-type]
-        return None if answer is None else [str(hit.path) for hit in answer[0]]
+        found = server and server.ask("query", words, SearchOptions(**{"k": 3, **asked}))
+        return None if found is None else [str(hit.path) for hit in found]
 
 
 def talk(folder: Path) -> socket.socket:
@@ -281,10 +288,8 @@ def test_many_clients_at_once_each_get_their_own_answer(library, photos, serve):
             found[number] = by_server(library, words[number], k=6)
         else:
             with connected(str(library)) as server:
-                answer = server.ask(
-                    "similar", photos / "a.jpg", k=3, min_score=None, include_away=False
-                )
-                found[number] = [str(hit.path) for hit in answer[0]]
+                hits = server.ask("similar", photos / "a.jpg", SearchOptions(k=3))
+                found[number] = [str(hit.path) for hit in hits]
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(words) + 4)]
     for thread in threads:
@@ -310,7 +315,7 @@ def test_exact_goes_all_the_way_to_the_vectors(library, photos, monkeypatch):
         asked.clear()
 
     def by_program(command: str, words: str, exact: bool = False) -> None:
-        run(Search(command, words, library=library, exact=exact))
+        run(Search(command, words, SearchOptions(exact=exact), library=library))
 
     monkeypatch.setattr(Store, "search", noting)
     with Library(library, read_only=True) as own:
@@ -320,11 +325,11 @@ def test_exact_goes_all_the_way_to_the_vectors(library, photos, monkeypatch):
         was_asked(own.search_vectors, own.encode_text(["a dog"]))
     was_asked(by_program, "query", "a dog")
     was_asked(by_program, "similar", str(photos / "a.jpg"))
-    doors: list[SocketDoor] = []
+    servers: list[SocketServer] = []
     ready = threading.Event()
     serving = threading.Thread(
         target=lambda: serve_library(
-            library, idle_seconds=None, ready=lambda door: [doors.append(door), ready.set()]
+            library, idle_seconds=None, ready=lambda server: [servers.append(server), ready.set()]
         )
     )
     serving.start()
@@ -335,7 +340,7 @@ def test_exact_goes_all_the_way_to_the_vectors(library, photos, monkeypatch):
         was_asked(by_program, "query", "a dog")
         was_asked(by_program, "similar", str(photos / "a.jpg"))
     finally:
-        doors[0].stop()
+        servers[0].stop()
         serving.join()
 
 
@@ -375,23 +380,28 @@ def test_no_client_can_bring_it_down(library, serve):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"k": 0},
-        {"k": True},
-        {"k": 10**6},
-        {"k": "3"},
+        {"options": {"k": 0}},
+        {"options": {"k": True}},
+        {"options": {"k": 10**6}},
+        {"options": {"k": "3"}},
         {"command": "remove"},
         {"command": "similar"},
         {"words": None},
         {"words": 3},
-        {"min_score": "0"},
-        {"min_score": float("nan")},
-        {"include_away": 1},
-        {"exact": None},
+        {"options": {"min_score": "0"}},
+        {"options": {"min_score": float("nan")}},
+        {"options": {"include_away": 1}},
+        {"options": {"exact": None}},
+        {"options": {"model": "builtin"}},
+        {"options": {"kk": 3}},
+        {"options": {"filters": {"kk": 3}}},
+        {"options": [3]},
+        {"options": None},
     ],
     ids=repr,
 )
 def test_a_question_of_the_wrong_form_is_refused(wrong):
-    assert checked_question(QUESTION, b"").k == 3
+    assert checked_question(QUESTION, b"").options == SearchOptions(k=3)
     with pytest.raises(InvalidInput):
         checked_question({**QUESTION, **wrong}, b"")
 
@@ -399,10 +409,39 @@ def test_a_question_of_the_wrong_form_is_refused(wrong):
 def test_another_version_or_library_is_declined(library, serve, tmp_path):
     serve(library)
     right = {**QUESTION, "library": os.path.realpath(library)}
-    for wrong in ({}, {"clipsearch": "0.0.1"}, {"library": str(tmp_path)}, {"clipsearch": None}):
+    for wrong in ({}, {"protocol": 0}, {"library": str(tmp_path)}, {"protocol": None}):
         with talk(library) as connection:
             send(connection, {**right, **wrong})
             assert ("declined" in reply(connection)) == bool(wrong)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"declined": "another version or library"}, {"protocol": PROTOCOL + 1, "hits": []}],
+    ids=["before there were numbers", "a later one"],
+)
+def test_a_server_of_another_protocol_is_passed_by_with_one_line(library, false_server, answer):
+    false_server(message(json.dumps(answer).encode()))
+    ended = clipsearch("query", "a dog", "--library", library)
+    alone = clipsearch("query", "a dog", "--library", library, environment=WITHOUT)
+    assert (ended.code, ended.out) == (alone.code, alone.out) == (0, alone.out)
+    (line,) = ended.err.splitlines()
+    assert "another version" in line
+    assert "clipsearch serve" in line
+
+
+def test_a_real_server_of_another_protocol_declines(library, serve, tmp_path):
+    """Both sides run, each with a number of its own."""
+    program = tmp_path / "later.py"
+    program.write_text(
+        "from clipsearch.serving import protocol\n"
+        "protocol.PROTOCOL += 1\n"
+        "from clipsearch.cli import main\nmain()\n"
+    )
+    serve(library, program=[sys.executable, str(program)])
+    ended = clipsearch("query", "a dog", "--library", library)
+    assert ended.code == 0
+    assert len(ended.err.splitlines()) == 1
 
 
 @pytest.fixture
@@ -442,9 +481,10 @@ def message(text: bytes) -> bytes:
         message(b'{"hits": [')[:-3],
         b"\xff" * 64,
         message(b"[]"),
-        message(b'{"declined": "busy"}'),
-        message(b'{"hits": [{"path": "/a"}], "away": []}'),
-        message(b'{"hits": 3, "away": []}'),
+        message(json.dumps({"protocol": PROTOCOL, "declined": "busy"}).encode()),
+        message(json.dumps({"protocol": PROTOCOL, "hits": [{"path": "/a"}]}).encode()),
+        message(json.dumps({"protocol": PROTOCOL, "hits": 3, "left_out": []}).encode()),
+        message(json.dumps({"protocol": PROTOCOL, "hits": [], "left_out": [1]}).encode()),
     ],
 )
 def test_a_server_that_dies_or_errs_in_the_middle_is_done_without(library, false_server, data):
