@@ -9,7 +9,7 @@ DEMO_LIBRARY ?= $(VENV)/demo-library
 BIN := $(VENV)/bin
 CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
-.PHONY: demo test lint types unit format clean
+.PHONY: demo test lint types unit format api clean
 
 demo: $(VENV)/installed
 	$(CLIPSEARCH) index examples/photos --model builtin
@@ -33,6 +33,9 @@ unit: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api: $(VENV)/installed
+	$(BIN)/python docs/make_api.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

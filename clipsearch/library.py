@@ -232,13 +232,15 @@ class Library:
         """Return the k photos nearest to a text or a picture, best first; all, if k is more.
 
         A `str` is text; a picture is a `Path`, the bytes of a file, a Pillow image or a uint8
-        array (height, width, 3). How to search is said with keywords, or with SearchOptions:
+        array (height, width, 3). How to search is said with keywords, or with SearchOptions.
 
-        k: how many photos at most (10).
-        min_score: the least cosine that counts as found.
-        include_away: find photos too whose folder is not there now (see `away`).
-        exact: look at all photos, also in a library so large that its index is approximate.
-        model: another model that the library was indexed with.
+        Keywords:
+            k: how many photos at most.
+            min_score: the least cosine that counts as found.
+            include_away: find photos too whose folder is not there now (see `away`).
+            exact: look at all photos, also in a library so large that its index is approximate.
+            model: another model that the library was indexed with.
+            filters: what the photos must be like; there are none to choose from yet.
 
         Raises:
             InvalidInput: the query is empty or can't be read, or an option makes no sense.
