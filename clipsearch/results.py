@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -82,6 +82,10 @@ class AwayFolder:
     reason: str
     photos: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {**vars(self), "path": to_text(self.path)}
+
 
 class Hits(Sequence[Hit]):
     """The photos found, best first, and what was left out of the search.
@@ -128,8 +132,10 @@ class Hits(Sequence[Hit]):
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values from which `from_json` makes the same hits."""
-        away = [{**vars(one), "path": to_text(one.path)} for one in self.left_out]
-        return {"hits": [vars(hit) for hit in self], "left_out": away}
+        return {
+            "hits": [vars(hit) for hit in self],
+            "left_out": [one.to_dict() for one in self.left_out],
+        }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Hits:
@@ -175,6 +181,18 @@ class IndexReport:
         """Return photos encoded a second, scanning and saving included."""
         return self.embedded / self.seconds if self.seconds > 0 else 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; of the failures, how many there are."""
+        names = ("added", "changed", "moved", "copied", "removed", "unchanged", "failed")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "known_failures": self.known_failures,
+            "seconds": round(self.seconds, 3),
+            "photos_per_second": round(self.photos_per_second, 2),
+            "model": self.model,
+            "interrupted": self.interrupted,
+        }
+
 
 @dataclass(frozen=True)
 class LibraryInfo:
@@ -189,3 +207,22 @@ class LibraryInfo:
     models: tuple[ModelRow, ...]
     index: IndexInfo | None
     disk_bytes: dict[str, int] = field(default_factory=dict)  # part -> bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; of the failures, how many there are."""
+        index = self.index and {
+            **asdict(self.index),
+            "exact": self.index.recall is None,
+            "path": to_text(self.index.path) if self.index.path else None,
+        }
+        return {
+            "library": to_text(self.folder),
+            "photos": self.photos,
+            "folders": [{**asdict(one), "path": to_text(one.path)} for one in self.folders],
+            "away": [one.to_dict() for one in self.away],
+            "failures": len(self.failures),
+            "model": asdict(self.model) if self.model else None,
+            "models": [asdict(model) for model in self.models],
+            "index": index,
+            "disk_bytes": self.disk_bytes,
+        }

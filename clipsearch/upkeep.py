@@ -10,16 +10,17 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipsearch.arguments import yes_or_no
 from clipsearch.errors import LibraryDamaged, ModelError
 from clipsearch.index.identities import keep_identity
+from clipsearch.index.paths import escape, to_text
 from clipsearch.index.upkeep.backup import BackupReport, RestoreReport, back_up, restore
 from clipsearch.index.upkeep.checking import (
     NOTHING_TO_SAVE,
@@ -56,6 +57,18 @@ class CheckReport:
     repaired: tuple[str, ...] = ()  # what was done, a line each
     lost: tuple[str, ...] = ()  # what could not be saved, a line each
     seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; names that are not UTF-8 are escaped as in the catalog."""
+        return {
+            "library": to_text(self.folder),
+            "ok": self.ok,
+            "parts": _escaped([asdict(part) for part in self.parts]),
+            "found": _escaped([asdict(part) for part in self.found]),
+            "repaired": _escaped(self.repaired),
+            "lost": _escaped(self.lost),
+            "seconds": round(self.seconds, 3),
+        }
 
     @property
     def ok(self) -> bool:
@@ -343,3 +356,12 @@ def restore_library(file: str | Path, folder: str | Path | None) -> RestoreRepor
         LibraryIncompatible: the backup was made by a newer clipsearch.
     """
     return restore(absolute(file), library_folder(folder))
+
+
+def _escaped(value: Any) -> Any:
+    """Return the value with each text as JSON can hold it."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -20,6 +20,7 @@ from clipsearch import (
 )
 from clipsearch.index.paths import to_text
 from clipsearch.indexing import run
+from clipsearch.photos.decoder_pool import DecoderPool
 
 
 @pytest.fixture
@@ -73,12 +74,16 @@ def test_an_unchanged_folder_is_not_opened_again(indexed, monkeypatch):
 
 
 def test_updates_share_the_processes_that_decode(indexed, photos, sample_photos):
+    def pool() -> DecoderPool | None:
+        kept = indexed._indexer and indexed._indexer._decoders
+        return kept._pool if kept else None
+
     def update(number: int) -> tuple[set[object], set[object]]:
         """Return the processes before and after one more photo."""
-        before = set(indexed._decoders._pool._processes) if indexed._decoders else set()
+        before = set(pool()._processes) if pool() else set()
         shutil.copyfile(sample_photos[number], photos / "one-more.jpg")
         assert indexed.update([photos / "one-more.jpg"]).embedded == 1
-        return before, set(indexed._decoders._pool._processes)
+        return before, set(pool()._processes)
 
     none, first = update(6)
     assert none == set()
@@ -87,9 +92,9 @@ def test_updates_share_the_processes_that_decode(indexed, photos, sample_photos)
         process.kill()
     died, others = update(8)
     assert not died & others
-    pool = indexed._decoders._pool
+    last = pool()
     indexed.close()
-    assert not pool._processes
+    assert not last._processes
 
 
 def test_a_touched_photo_is_not_embedded_again(indexed, photos):

@@ -33,7 +33,7 @@ _MOST_PHOTOS = 5000  # of a larger source so many are taken, evenly
 _MOST_BYTES = 1 << 30  # of pixels, which stay in memory
 _AT_ONCE = 64
 
-Tokenize = Callable[[Sequence[str]], NDArray[np.int64]]
+Tokenize = Callable[[Sequence[str]], NDArray[np.int64]]  # of n texts: (n, context)
 
 
 class Validation:
@@ -67,7 +67,7 @@ class Validation:
             why = f": {self.skipped[0]}" if self.skipped else ""
             raise InvalidInput(f"the validation data has fewer than two usable photos{why}")
         samples = [sample for sample, _ in readable]
-        self.pixels = np.stack([pixels for _, pixels in readable])  # uint8 [n, 3, h, w]
+        self.pixels = np.stack([pixels for _, pixels in readable])  # uint8 (n, 3, height, width)
         self.captions = [caption for sample in samples for caption in sample.captions]
         counts = [len(sample.captions) for sample in samples]
         self.photo_of_text = np.repeat(np.arange(len(samples)), counts)
@@ -147,7 +147,7 @@ class Validation:
     def _recalls(self, similarity: NDArray[np.floating]) -> dict[str, float]:
         has = np.zeros((len(self), int(self._wording.max()) + 1), np.bool_)
         has[self.photo_of_text, self._wording] = True
-        is_right = has[:, self._wording]  # [photos, texts]
+        is_right = has[:, self._wording]  # (photos, texts)
         ranks = {
             "text_to_image": text_ranks(similarity, is_right),
             "image_to_text": image_ranks(similarity, is_right),

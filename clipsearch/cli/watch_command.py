@@ -12,7 +12,6 @@ from clipsearch.cli.index_command import (
     ModelOption,
     PathsArgument,
     say_what_went_wrong,
-    summary,
 )
 from clipsearch.cli.options import (
     Device,
@@ -107,7 +106,7 @@ class Updates:
             return
         self._shown += 1
         if self._json:
-            write_json({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **summary(report)})
+            write_json({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **report.to_dict()})
         else:
             counts = ", ".join(f"{count} {name}" for name, count in happened.items())
             unchanged = f"nothing new, {report.unchanged} unchanged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,7 @@ SAME_LEAST_COSINE = 0.9999
 # The same for a text tower that is given texts without their padding.
 TEXTS_JUDGED_WITH = 8
 SHORT_LEAST_COSINE = 0.99999
+_LEAST_LOG_SCALE = -700.0  # beyond it, or its opposite, the scale itself would be no float
 
 
 @dataclass
@@ -89,6 +91,19 @@ class Encoder:
         if precisions:
             self._lower_precision(precisions)
             return_freed_memory()
+
+    @property
+    def logit_scale(self) -> float | None:
+        """Return what cosines are multiplied by, as `TextEncoderSettings` says."""
+        logarithm = _one_number(self._network, "logit_scale")
+        if logarithm is None or not _LEAST_LOG_SCALE < logarithm < -_LEAST_LOG_SCALE:
+            return None
+        return math.exp(logarithm)
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Return what is added to them then, as `TextEncoderSettings` says."""
+        return _one_number(self._network, "logit_bias")
 
     def encode_pixels(
         self, pixels: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
@@ -146,6 +161,8 @@ class Encoder:
             folder,
             fingerprint=self.identity.fingerprint,
             width=self.identity.width,
+            logit_scale=self.logit_scale,
+            logit_bias=self.logit_bias,
         )
         return_freed_memory()
 
@@ -295,6 +312,15 @@ def judges_pictures(
         picture = light + contrast * (noise - noise.mean()) / noise.std()
         pictures.append(picture[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy())
     return pictures
+
+
+def _one_number(network: torch.nn.Module, name: str) -> float | None:
+    """Return the weight of this name, if the network has it and it is one finite number."""
+    weight = getattr(network, name, None)
+    if weight is None or weight.numel() != 1:
+        return None
+    number = float(weight.detach())
+    return number if math.isfinite(number) else None
 
 
 def _least_cosine(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,19 +84,35 @@ class LoadedModels:
         return self.encoder_of(row)
 
     def keep_text_encoder(self, encoder: Encoder) -> None:
-        """Export the text tower beside the library, unless a good one lies there."""
-        from clipsearch.models.text.encoder import TextEncoder
+        """Export the text tower beside the library, unless a good one lies there.
+
+        A good one of an older version gets what it lacks.
+        """
+        from clipsearch.models.text.encoder import FORMAT, TextEncoder
 
         folder = self._folder / encoder.identity.fingerprint
         if encoder.identity.fingerprint in self._kept and folder.is_dir():
             return
         with disk_errors(self._folder.parent):
             try:
-                TextEncoder.open(folder)
+                tower = TextEncoder.open(folder)
             except ModelError:
                 encoder.export_text_encoder(folder)
+            else:
+                if tower.settings.format < FORMAT:
+                    self._complete(tower, encoder, folder)
             keep_identity(folder, encoder.identity)
         self._kept.add(encoder.identity.fingerprint)
+
+    def _complete(self, tower: TextEncoder, encoder: Encoder, folder: Path) -> None:
+        """Add the logit scale to an export; where it can't be written, a later run will."""
+        from clipsearch.models.text.export import add_logit_scale
+
+        scale, bias = encoder.logit_scale, encoder.logit_bias
+        with suppress(OSError):
+            add_logit_scale(folder, tower.settings, logit_scale=scale, logit_bias=bias)
+        with self._loading_text:  # one that was opened for queries says the old
+            self._text_encoders.pop(tower.fingerprint, None)
 
 
 def other_weights(name: str) -> ModelError:

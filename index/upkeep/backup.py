@@ -29,6 +29,7 @@ from clipsearch.errors import (
 )
 from clipsearch.index.durable import disk_errors, make_folder, put_in_place
 from clipsearch.index.lock import writer_lock
+from clipsearch.index.paths import to_text
 from clipsearch.index.records import utc_now
 from clipsearch.index.store import Store
 from clipsearch.index.upkeep.checking import check_pages
@@ -62,6 +63,11 @@ class BackupReport:
     text_models: int
     bytes: int  # of the file
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        counts = {"photos": self.photos, "embeddings": self.embeddings}
+        return {"file": to_text(self.file), **counts, "bytes": self.bytes}
+
 
 @dataclass(frozen=True)
 class RestoreReport:
@@ -72,6 +78,11 @@ class RestoreReport:
     embeddings: int
     text_models: int
     made_at: str  # ISO 8601, UTC
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        counts = {"photos": self.photos, "embeddings": self.embeddings}
+        return {"library": to_text(self.folder), **counts, "made_at": self.made_at}
 
 
 # Backup

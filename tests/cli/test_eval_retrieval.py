@@ -21,7 +21,7 @@ from clipsearch.models.encoder import load_encoder
 from clipsearch.models.names import resolve_model
 from clipsearch.training.data.samples import Sample
 from clipsearch.training.evaluation import (
-    Settings,
+    EvaluationSettings,
     compare,
     evaluate_retrieval,
     read_evaluation,
@@ -68,13 +68,13 @@ def other(other_model_folder: Path):
 @pytest.fixture(scope="module")
 def result(tiny, samples):
     return evaluate_retrieval(
-        tiny, samples, settings=Settings(("photos",), 200), shifts=list(SHIFTS)
+        tiny, samples, settings=EvaluationSettings(("photos",), 200), shifts=list(SHIFTS)
     )
 
 
 @pytest.fixture(scope="module")
 def other_result(other, samples):
-    return evaluate_retrieval(other, samples, settings=Settings(("photos",), 200))
+    return evaluate_retrieval(other, samples, settings=EvaluationSettings(("photos",), 200))
 
 
 def open_clip_scores(folder: Path, samples: list[Sample]) -> np.ndarray:

@@ -458,6 +458,24 @@ def test_a_tower_with_an_odd_tokenizer_is_refused(tower, changes):
     refused(tower)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"logit_scale": value} for value in (100, True, "100.0", [100.0], float("nan"))),
+        *({"logit_scale": value} for value in (float("inf"), 0.0, -100.0)),
+        *({"logit_bias": value} for value in (-10, "-10.0", float("nan"), float("-inf"))),
+        {"logit_shape": 1.0},
+        {"format": 3},
+    ],
+)
+def test_a_tower_with_an_odd_scale_is_refused(tower, changes):
+    fitting: dict[str, Any] = {"format": 2, "logit_scale": 117.5, "logit_bias": -10.0}
+    write_settings(tower, **fitting)
+    assert TextEncoder.open(tower).logit_scale == 117.5
+    write_settings(tower, **{**fitting, **changes})
+    refused(tower)
+
+
 @needs_pipes
 @pytest.mark.parametrize("name", ["text.onnx", "weights.bin", "merges.txt", "text_encoder.json"])
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tower, name):

@@ -17,9 +17,9 @@ from torch import nn
 
 from clipsearch.models.names import local_weights, resolve_model
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
-from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.config import StageConfig
 from clipsearch.training.builtin.recipe import CONTEXT, MODEL
-from clipsearch.training.builtin.teacher_heads import Classes
+from clipsearch.training.builtin.teacher_heads import TeacherClasses
 from clipsearch.training.builtin.teachers import SentenceEncoder
 from clipsearch.training.builtin.text_student import TokenizedTexts, start_tokens_from_teacher
 from clipsearch.training.builtin.train import make_optimizer, train
@@ -104,7 +104,7 @@ def test_a_small_run_on_real_photos_learns():
         same = same_meaning(batch.captions, batch.labels)
         return contrastive_loss(images, texts, torch.tensor(15.0), same=same)
 
-    config = TrainingConfig(steps=120, batch_size=100, learning_rate=5e-3, warmup_steps=10)
+    config = StageConfig(steps=120, batch_size=100, learning_rate=5e-3, warmup_steps=10)
     losses = train(model, photos.batches(100, seed=0), loss_of, config=config)
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
     with torch.no_grad():
@@ -145,9 +145,9 @@ def test_the_upper_layers_learn_and_the_lower_ones_stay(tmp_path):
         captions=TokenizedTexts(photos.texts, tokenizer),
         others=TokenizedTexts(photos.texts, tokenizer),
         class_names=names,
-        classes=Classes(nn.Linear(1280, 1000), torch.empty(0)),
+        classes=TeacherClasses(nn.Linear(1280, 1000), torch.empty(0)),
     )
-    config = TrainingConfig(
+    config = StageConfig(
         steps=5, batch_size=8, learning_rate=1e-3, warmup_steps=1, class_weight=0.01
     )
     losses = tune_upper_layers(model, material, config=config)
@@ -170,7 +170,7 @@ def line_fit(seed: int = 0) -> tuple[nn.Module, list[float]]:
     torch.manual_seed(seed)
     model = nn.Linear(3, 1)
     batches = (torch.randn(16, 3) for _ in range(50))
-    config = TrainingConfig(steps=40, batch_size=16, learning_rate=0.05, warmup_steps=5)
+    config = StageConfig(steps=40, batch_size=16, learning_rate=0.05, warmup_steps=5)
     return model, train(
         model, batches, lambda x: (model(x) - x.sum(1, keepdim=True)).square().mean(), config=config
     )
@@ -183,14 +183,14 @@ def test_the_same_seed_gives_the_same_losses():
 
 def test_a_run_with_too_few_batches_says_so():
     model = nn.Linear(1, 1)
-    config = TrainingConfig(steps=3, batch_size=1, learning_rate=0.1)
+    config = StageConfig(steps=3, batch_size=1, learning_rate=0.1)
     with pytest.raises(ValueError, match="ended after 2 of 3 steps"):
         train(model, [torch.ones(1, 1)] * 2, lambda x: model(x).sum(), config=config)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run():
     model = nn.Linear(1, 1)
-    config = TrainingConfig(steps=3, batch_size=1, learning_rate=0.1)
+    config = StageConfig(steps=3, batch_size=1, learning_rate=0.1)
     with pytest.raises(FloatingPointError, match="nan at step 0"):
         train(model, [torch.ones(1, 1)], lambda x: model(x).sum() * torch.nan, config=config)
 
@@ -200,7 +200,7 @@ def test_only_matrices_decay_and_frozen_weights_are_left_alone():
         {"words": nn.Embedding(5, 4), "map": nn.Linear(4, 4), "off": nn.Linear(4, 4)}
     )
     model["off"].requires_grad_(False)
-    config = TrainingConfig(steps=1, batch_size=1, learning_rate=0.1, weight_decay=0.3)
+    config = StageConfig(steps=1, batch_size=1, learning_rate=0.1, weight_decay=0.3)
     decayed, plain = make_optimizer(model, config).param_groups
     assert [id(p) for p in decayed["params"]] == [id(model["map"].weight)]
     assert {id(p) for p in plain["params"]} == {id(model["words"].weight), id(model["map"].bias)}

@@ -71,7 +71,7 @@ class Augmentation:
     preprocessing: Preprocessing
 
     def __call__(self, photo: bytes, generator: np.random.Generator) -> NDArray[np.uint8]:
-        """Return uint8 [3, height, width]; raises UnreadableImage."""
+        """Return uint8 (3, height, width); raises UnreadableImage."""
         chances = Chances.draw(generator)
         image = self._cropped(open_image(photo, shrink_to=self._side_wanted()).image, chances.crop)
         if chances.flip < self.config.flip:
@@ -120,7 +120,7 @@ class Augmentation:
 
 
 def plain_pixels(photo: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return a photo as search and evaluation see it, uint8 [3, height, width]."""
+    """Return a photo as search and evaluation see it, uint8 (3, height, width)."""
     opened = open_image(photo, shrink_to=preprocessing.image_size)
     return _as_array(preprocessing.pixels(opened.image))
 
@@ -130,9 +130,11 @@ def normalized(
     preprocessing: Preprocessing,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Return uint8 [n, 3, h, w] as the model takes it, float32, bit for bit as torchvision does.
+    """Return pixels as the model takes them, bit for bit as torchvision does.
 
-    By numpy, which works in the thread that calls it: torch would take all cores from the model.
+    `pixels` are uint8 (n, 3, height, width), the answer is float32 of the same shape: `out` where
+    that is given. By numpy, which works in the thread that calls it: torch would take all cores
+    from the model.
     """
     mean, std = (
         np.array(values, np.float32)[:, None, None]

@@ -32,7 +32,7 @@ from clipsearch.training.data.samples import BadSample, Sample
 from clipsearch.training.data.sources import Source
 from clipsearch.training.run_config import AugmentationConfig
 
-Tokenize = Callable[[list[str]], Any]  # texts -> int64 [n, context], an array or a tensor
+Tokenize = Callable[[list[str]], Any]  # texts -> int64 (n, context), an array or a tensor
 
 _CHUNK = 32  # photos that a worker makes at a time, so that one batch keeps all of them busy
 _WINDOW = 2**20  # samples; up to so many are shuffled all together
@@ -46,11 +46,11 @@ _ORDER, _SAMPLE, _REPLACEMENT = range(3)
 class Batch:
     """n photos with one caption each."""
 
-    pixels: Tensor  # float32 [n, 3, height, width], normalised
-    tokens: Tensor  # int64 [n, context]
-    photos: Tensor  # int64 [n], equal numbers: the same photo
-    texts: Tensor  # int64 [n], equal numbers: the same caption, case and outer space aside
-    labels: Tensor  # int64 [n], equal numbers: the same label; -1 where there is none
+    pixels: Tensor  # float32 (n, 3, height, width), normalised
+    tokens: Tensor  # int64 (n, context)
+    photos: Tensor  # int64 (n,), equal numbers: the same photo
+    texts: Tensor  # int64 (n,), equal numbers: the same caption, case and outer space aside
+    labels: Tensor  # int64 (n,), equal numbers: the same label; -1 where there is none
 
 
 class Loader:
@@ -80,7 +80,7 @@ class Loader:
             source: where samples come from.
             preprocessing: the model's; its size, shape and colours are those of the pixels.
             augmentation: None shows each photo as search does.
-            tokenize: makes int64 [n, context] of a list of texts.
+            tokenize: makes int64 (n, context) of a list of texts.
             batch_size: photos a step over all ranks; a batch holds this rank's equal share.
             seed: with the epoch, all that chance depends on.
             workers: 0 makes batches when they are asked for; 1 in a thread beside the model, which
@@ -265,7 +265,7 @@ class _Look:
     """One photo as it is seen this time."""
 
     photo: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (3, height, width)
     caption: str
     label: str | None
 
@@ -273,7 +273,7 @@ class _Look:
 def shuffled(
     neighbourhoods: Sequence[range], generator: np.random.Generator, window: int
 ) -> NDArray[np.int64]:
-    """Return all numbers in a random order that keeps reading from disk local.
+    """Return all numbers, int64 (n,), in a random order that keeps reading from disk local.
 
     The neighbourhoods are shuffled as wholes, and then the numbers inside windows of the result:
     where all fit into one window, every order is equally likely.

@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 
 from clipsearch.errors import InvalidInput
 from clipsearch.index.records import FileState
+from clipsearch.photos.captions import PhotoCaptions, UnreadableCaptions, captions_of
 from clipsearch.photos.scanning import find_photos
 from clipsearch.settings import absolute, library_folder
-from clipsearch.training.data.photo_captions import facts_about
-from clipsearch.training.data.samples import Sample, captions_about, make_sample
+from clipsearch.training.data.samples import BadSample, Sample, captions_about, make_sample
 from clipsearch.training.data.source_tables import blocks, read_picture
 
 # Folders named by cameras and programs, which say nothing of what is in them.
@@ -51,8 +51,8 @@ class FolderSource:
         key = self._names[number]
         path = self._folder / key
         image = read_picture(key, path)
-        facts = facts_about(key, path, image)
-        return _sample(key, image, facts.captions, facts.names)
+        found = _captions(key, path, image)
+        return _sample(key, image, found.captions, found.names)
 
 
 class LibrarySource:
@@ -94,8 +94,15 @@ class LibrarySource:
         path = self._paths[number]
         key = str(path)
         image = read_picture(key, path)
-        facts = facts_about(key, path, image)
-        return _sample(key, image, facts.captions, facts.names + albums(path, self._roots))
+        found = _captions(key, path, image)
+        return _sample(key, image, found.captions, found.names + albums(path, self._roots))
+
+
+def _captions(key: str, path: Path, image: bytes) -> PhotoCaptions:
+    try:
+        return captions_of(path, image)
+    except UnreadableCaptions as error:
+        raise BadSample(key, str(error)) from error
 
 
 def _sample(key: str, image: bytes, captions: tuple[str, ...], names: tuple[str, ...]) -> Sample:

@@ -22,16 +22,9 @@ from clipsearch.errors import InvalidInput
 from clipsearch.photos.file_reading import in_words
 from clipsearch.photos.formats import is_image_name
 from clipsearch.photos.opening import LARGEST_FILE
+from clipsearch.photos.plain_texts import decoded, lines_in, read_json, texts_in
 from clipsearch.settings import expanded
-from clipsearch.training.data.samples import (
-    BadSample,
-    Sample,
-    decoded,
-    lines_in,
-    make_sample,
-    read_json,
-    texts_in,
-)
+from clipsearch.training.data.samples import BadSample, Sample, make_sample
 
 _IMAGE, _JSON, _TEXT, _CLASS = range(4)  # what a sample can hold
 _KINDS = {"json": _JSON, "txt": _TEXT, "cls": _CLASS}

@@ -17,14 +17,8 @@ from typing import Any, NamedTuple
 from clipsearch.errors import InvalidInput, UnreadableImage
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.photos.opening import LARGEST_FILE
-from clipsearch.training.data.samples import (
-    BadSample,
-    Sample,
-    decoded,
-    make_sample,
-    read_json,
-    texts_in,
-)
+from clipsearch.photos.plain_texts import decoded, read_json, texts_in
+from clipsearch.training.data.samples import BadSample, Sample, make_sample
 
 # Names that others use for what is asked for, tried in this order where the column is not named.
 _IMAGE_COLUMNS = (

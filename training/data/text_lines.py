@@ -3,7 +3,7 @@
 import gzip
 from pathlib import Path
 
-from clipsearch.training.data.samples import decoded
+from clipsearch.photos.plain_texts import decoded
 
 
 def read_lines(path: Path) -> list[str]:

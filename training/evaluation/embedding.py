@@ -54,7 +54,7 @@ class ReadPhoto:
     """One photo at the model's size."""
 
     facts: PhotoFacts
-    pixels: NDArray[np.uint8]  # [height, width, 3]
+    pixels: NDArray[np.uint8]  # (height, width, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +62,14 @@ class EmbeddedPhotos:
     """The photos of a source that could be read, in its order, with their unit vectors."""
 
     facts: list[PhotoFacts]
-    vectors: dict[str, NDArray[np.float32]]  # for PLAIN and each shift: [photos, width]
+    vectors: dict[str, NDArray[np.float32]]  # for PLAIN and each shift, (photos, width)
     skipped: list[str] = field(default_factory=list)  # a line for each photo that was not
 
     def __len__(self) -> int:
         return len(self.facts)
 
     def only(self, rows: Sequence[int] | NDArray[np.integer]) -> EmbeddedPhotos:
-        """Return these photos, in this order."""
+        """Return the photos of these rows, integers (n,), in this order."""
         facts = [self.facts[row] for row in rows]
         index = np.asarray(rows, np.int64)
         return EmbeddedPhotos(

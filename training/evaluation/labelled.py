@@ -133,7 +133,9 @@ def split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows to learn from and those held out: a share of each class, at least one.
 
-    It depends on the keys alone, so it is the same every time. A class of one photo is not split.
+    `numbers`, int64 (photos,), are the photos' classes, `keys` their keys. Both answers are int64
+    (n,), ascending. They depend on the keys alone, so they are the same every time. A class of one
+    photo is not split.
     """
     of_class: dict[int, list[int]] = defaultdict(list)
     for row, number in enumerate(numbers.tolist()):

@@ -40,7 +40,11 @@ class Processes:
         return range(self.rank * own, (self.rank + 1) * own)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """Return the rows of all processes in order; each must bring the same number."""
+        """Return the rows of all processes in the order of their ranks, without gradients.
+
+        `tensor` is (n, ...), of any dtype, n the same in each process; the answer is
+        (count * n, ...), of the same dtype.
+        """
         if self.count == 1:
             return tensor.detach().clone()
         parts = [torch.empty_like(tensor) for _ in range(self.count)]
@@ -48,7 +52,10 @@ class Processes:
         return torch.cat(parts)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum of what all processes hold."""
+        """Return the sum over the processes of a tensor, which has one shape and dtype in all.
+
+        The answer has that shape and dtype too. A process alone gets its own tensor back.
+        """
         if self.count > 1:
             tensor = tensor.detach().clone()
             distributed.all_reduce(tensor)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Part = TypeVar("Part")
-# From the vectors of all samples: the loss, and its gradient by each of the two.
+# Of the vectors of images and texts, each (n, width): the loss, (), and its gradient by each.
 FeatureGradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -34,8 +34,9 @@ def backward_in_parts(
 ) -> Tensor:
     """Add the gradient of a batch's loss to the parameters of `network`; return the loss.
 
-    `encode` makes image and text vectors of one part; those of all parts, in order, go to
-    `gradients_of`. With a single part nothing is encoded twice.
+    `encode` makes image and text vectors, each (n, width), of one part of n samples; the vectors of
+    all parts, in order, go to `gradients_of`, which gives the loss and its gradients by them. The
+    loss is of shape (). With a single part nothing is encoded twice.
     """
     if len(parts) == 1:
         vectors = encode(parts[0])
@@ -76,11 +77,11 @@ class Encoding:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Return the vectors [n, d] of normalised pixels [n, 3, h, w]."""
+        """Return unit vectors, float32 (n, width), of normalised pixels (n, 3, height, width)."""
         return self._unit("encode_image", pixels)
 
     def texts(self, tokens: Tensor) -> Tensor:
-        """Return the vectors [n, d] of token ids [n, context]."""
+        """Return unit vectors, float32 (n, width), of token ids, int64 (n, context)."""
         return self._unit("encode_text", tokens)
 
     def _unit(self, method: str, inputs: Tensor) -> Tensor:

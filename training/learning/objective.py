@@ -38,10 +38,11 @@ class Objective:
         *,
         rows: range | None = None,
     ) -> Tensor:
-        """Return the loss of unit vectors [n, d] with the scale (and bias) of `network`.
+        """Return the loss, (), of unit vectors with the scale (and bias) of `network`.
 
-        `keys` [n, 3] number photo, text and label of each sample; equal ones (-1 aside) are no
-        negatives of each other. `rows` gives the share of these samples in the whole loss.
+        `images` and `texts` are float (n, width). `keys`, int64 (n, 3), number photo, text and
+        label of each sample; equal ones (-1 aside) are no negatives of each other. `rows` gives the
+        share of these samples in the whole loss.
         """
         model: Any = network
         columns = keys.unbind(dim=1)
@@ -70,7 +71,7 @@ class Objective:
 
 
 def balanced_bias(logits: Tensor) -> float:
-    """Return the bias with which the sigmoids of logits [n, n] add up to the n right pairs.
+    """Return the bias with which the sigmoids of logits, float (n, n), add up to the n right pairs.
 
     A model that was trained with the softmax loss has no bias; with 0, nearly all of its pairs
     would be taken for right, and its first steps would undo what it knows.

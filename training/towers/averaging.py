@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-State = Mapping[str, Tensor]
+State = Mapping[str, Tensor]  # a network's weights by name, of any shapes and dtypes
 SHARES = tuple(i / 10 for i in range(11))
 
 
@@ -56,7 +56,12 @@ class RunningMean:
 
 
 def mixed(start: State, tuned: State, share: float) -> dict[str, Tensor]:
-    """Return `share` of the tuned weights and the rest of those at the start, name by name."""
+    """Return the weights `(1 - share) * start + share * tuned`, name by name.
+
+    Each has the shape and the dtype of the tuned weight; one that is no floating-point number (a
+    batch norm's count) is the tuned one itself. `start` has all names that `tuned` has, with
+    weights of the same shapes.
+    """
     return {
         name: torch.lerp(start[name].to(weight.dtype), weight, share)
         if weight.is_floating_point()
@@ -70,7 +75,7 @@ class MixResult:
     """Which mixture of weights was chosen, and what was measured."""
 
     share: float  # of the tuned weights
-    state: dict[str, Tensor]
+    state: dict[str, Tensor]  # the mixture itself, as `mixed` returns it
     scores: dict[float, float]  # of each share, by `evaluate`
     kept: dict[float, tuple[float, ...]]  # of the shares that `keeps` was asked about
 

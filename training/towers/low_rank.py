@@ -21,7 +21,7 @@ _PART = re.compile(r"(.*\.)?parametrizations\.(\w+)\.(original|0\.(?:up|down))")
 
 
 class LowRank(nn.Module):
-    """The change of one weight [out, in]; of `parts` of it by themselves, where it holds several.
+    """The change of one weight, (out, in); of each of its `parts` by itself, where it has several.
 
     The joint projection of an attention holds three: query, key and value.
     """
@@ -36,7 +36,7 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the changed weight."""
+        """Return the changed weight, of the shape (out, in) and the dtype of the one given."""
         return weight + self.scale * (self.up @ self.down).reshape(weight.shape)
 
 
@@ -78,7 +78,10 @@ def _linear_weights(network: nn.Module) -> Iterator[tuple[nn.Module, str, str, i
 
 
 def merged_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return the state of the network as if it had plain weights, on its device, detached."""
+    """Return the weights by name as if the network had plain ones, on its device, detached.
+
+    Shapes and dtypes are those of the weights that low-rank changes were added to.
+    """
     state: dict[str, Tensor] = {}
     for name, tensor in network.state_dict().items():
         found = _PART.fullmatch(name)

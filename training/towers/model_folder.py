@@ -40,7 +40,10 @@ def save_model_folder(model: nn.Module, folder: Path, config: ModelFolderConfig)
 def save_weights(
     state: Mapping[str, Tensor], folder: Path, *, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write the weights, rounded to `dtype`; ValueError where one is not finite in it."""
+    """Write weights of any shapes, rounded to `dtype` where they are floating-point numbers.
+
+    Raises ValueError where one is not finite in it, OSError where the file can't be written.
+    """
     tensors = {
         name: (tensor.detach().to(dtype) if tensor.is_floating_point() else tensor)
         .cpu()

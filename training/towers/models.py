@@ -128,7 +128,7 @@ def build_model(config: ModelConfig, objective: ObjectiveConfig) -> TrainedModel
 def start_of(
     config: ModelConfig, objective: ObjectiveConfig
 ) -> tuple[Design, dict[str, Tensor] | None]:
-    """Return the model's design and the weights at its start, None for random ones."""
+    """Return the model's design and, by name, the weights at its start; None for random ones."""
     if config.scratch:
         design, weights = read_design(config.name), None
     else:
@@ -231,7 +231,8 @@ def resized_positions(state: dict[str, Tensor], network: nn.Module) -> dict[str,
     """Return the weights with the position embeddings of the image tower as `network` has them.
 
     They are interpolated as open_clip does it (bicubic), also those of the modified ResNet's
-    attention pooling, which open_clip leaves alone.
+    attention pooling, which open_clip leaves alone: (1 + side * side, width) to the network's side.
+    All others keep shape and dtype.
     """
     state = dict(state)
     resize_pos_embed(state, network)

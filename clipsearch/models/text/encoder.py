@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from clipsearch.unit_length import unit_length
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # noqa: TID251
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1 had no logit scale
 TOWER_NAME = "text.onnx"
 WEIGHTS_NAME = "text.onnx.data"
 SETTINGS_NAME = "text_encoder.json"
@@ -34,7 +36,13 @@ MAX_THREADS = 8
 
 @dataclass(frozen=True)
 class TextEncoderSettings:
-    """What text_encoder.json says of an exported text tower."""
+    """What text_encoder.json says of an exported text tower.
+
+    How likely a text and a picture go together, the model learned to tell from
+    `logit_scale * cosine + logit_bias`, by a softmax over texts or, with a bias, by a sigmoid. The
+    scale is that factor itself, without a unit: 100 for OpenAI's models, whose weights hold its
+    logarithm. It is None in exports of format 1, and where the weights hold no number.
+    """
 
     format: int
     fingerprint: str  # of the model it was exported from
@@ -42,6 +50,8 @@ class TextEncoderSettings:
     shortens: bool  # takes ids cut behind the longest text's end token
     tokenizer: TokenizerSettings
     int8: bool = False  # multiplies in int8, with one scale for all that runs together
+    logit_scale: float | None = None  # above 0
+    logit_bias: float | None = None  # of SigLIP's loss; None for the models that have none
 
 
 class TextEncoder:
@@ -71,6 +81,16 @@ class TextEncoder:
         """Return the fingerprint of the model that this tower belongs to."""
         return self.settings.fingerprint
 
+    @property
+    def logit_scale(self) -> float | None:
+        """Return what cosines are multiplied by, as `TextEncoderSettings` says."""
+        return self.settings.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Return what is added to them then, as `TextEncoderSettings` says."""
+        return self.settings.logit_bias
+
     def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
         """Return one unit vector a text, float32 (n, width), of several texts or of one."""
         texts = texts_given(texts)
@@ -99,7 +119,7 @@ class TextEncoder:
 
 def _read_settings(folder: Path) -> TextEncoderSettings:
     content = read_json(folder / SETTINGS_NAME)
-    if content.get("format") != FORMAT:
+    if content.get("format") not in READABLE:
         raise ModelError(
             f"{folder} has format {content.get('format')!r:.60}, not {FORMAT}: export it again"
         )
@@ -110,9 +130,18 @@ def _read_settings(folder: Path) -> TextEncoderSettings:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / SETTINGS_NAME} is incomplete: {one_line(error)}") from error
     said = (settings.fingerprint, settings.width, settings.shortens, settings.int8)
-    if [type(value) for value in said] != [str, int, bool, bool]:
+    scale, bias = settings.logit_scale, settings.logit_bias
+    if (
+        [type(value) for value in said] != [str, int, bool, bool]
+        or not all(_is_number_or_none(value) for value in (scale, bias))
+        or (scale is not None and scale <= 0)
+    ):
         raise ModelError(f"{folder / SETTINGS_NAME} holds values of the wrong kind")
     return settings
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or (type(value) is float and math.isfinite(value))
 
 
 def _open_session(path: Path) -> InferenceSession:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError, one_line
+from clipsearch.index.durable import replace_text
 from clipsearch.models.text.encoder import (
     FORMAT,
     SETTINGS_NAME,
@@ -58,6 +59,8 @@ def export_text_tower(
     *,
     fingerprint: str,
     width: int,
+    logit_scale: float | None,
+    logit_bias: float | None,
 ) -> None:
     """Write text.onnx, the tokenizer and text_encoder.json, which `TextEncoder.open` reads.
 
@@ -66,7 +69,15 @@ def export_text_tower(
     """
     from clipsearch.models.text.towers import ShortTower
 
-    whole = TextEncoderSettings(FORMAT, fingerprint, width, False, tokenizer.settings)
+    whole = TextEncoderSettings(
+        FORMAT,
+        fingerprint,
+        width,
+        shortens=False,
+        tokenizer=tokenizer.settings,
+        logit_scale=logit_scale,
+        logit_bias=logit_bias,
+    )
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -80,6 +91,21 @@ def export_text_tower(
         _put_in_place(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def add_logit_scale(
+    folder: Path,
+    settings: TextEncoderSettings,
+    *,
+    logit_scale: float | None,
+    logit_bias: float | None,
+) -> None:
+    """Bring the settings of an export of format 1 up to the present one; the tower stays as it is.
+
+    Raises OSError where they can't be written; the old ones are there then.
+    """
+    settings = replace(settings, format=FORMAT, logit_scale=logit_scale, logit_bias=logit_bias)
+    replace_text(folder / SETTINGS_NAME, _as_json(settings))
 
 
 def _write(
@@ -108,8 +134,11 @@ def _write(
 
 
 def _write_settings(folder: Path, settings: TextEncoderSettings) -> None:
-    content = json.dumps(asdict(settings), indent=1)
-    (folder / SETTINGS_NAME).write_text(content, encoding="utf-8")
+    (folder / SETTINGS_NAME).write_text(_as_json(settings), encoding="utf-8")
+
+
+def _as_json(settings: TextEncoderSettings) -> str:
+    return json.dumps(asdict(settings), indent=1)
 
 
 def _write_tower(

@@ -207,6 +207,26 @@ def test_the_export_names_the_model_it_was_made_from(encoder, exported):
     assert TextEncoder.open(exported).fingerprint == encoder.identity.fingerprint
 
 
+def test_the_export_says_what_cosines_are_multiplied_by(encoder, exported, siglip_folder, tmp_path):
+    tower = TextEncoder.open(exported)
+    assert tower.logit_scale == encoder.logit_scale == pytest.approx(1 / 0.07, rel=1e-6)
+    assert tower.logit_bias is encoder.logit_bias is None
+    siglip = load(siglip_folder)
+    siglip._network.logit_scale.data.fill_(np.log(117.5))
+    siglip.export_text_encoder(tmp_path / "tower")
+    tower = TextEncoder.open(tmp_path / "tower")
+    assert tower.logit_scale == pytest.approx(117.5, rel=1e-6)
+    assert tower.logit_bias == -10
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e30, -1e30])
+def test_a_model_whose_scale_is_no_number_is_exported_without_it(tmp_path, weight):
+    encoder = load(save_tiny_model(tmp_path / "model"))
+    encoder._network.logit_scale.data.fill_(weight)
+    encoder.export_text_encoder(tmp_path / "tower")
+    assert TextEncoder.open(tmp_path / "tower").logit_scale is None
+
+
 VARIANTS = {
     "custom text class": {**CLIP, "custom_text": True},
     "quick gelu": {**CLIP, "quick_gelu": True},
@@ -257,6 +277,7 @@ def test_a_large_tower_is_reduced_to_int8(exported, reduced):
     assert not TextEncoder.open(exported).settings.int8
     tower = TextEncoder.open(reduced)
     assert tower.settings.int8
+    assert tower.logit_scale == pytest.approx(1 / 0.07, rel=1e-6)
     texts = [text for text in ODD_TEXTS if text.strip()] + ["a dog on a beach"]
     exact = TextEncoder.open(exported).encode_text(texts)
     cosines = (tower.encode_text(texts) * exact).sum(axis=1)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from clipsearch.errors import UnreadableImage
+from clipsearch.errors import InvalidInput, UnreadableImage
 from clipsearch.photos.file_reading import read_whole
-from clipsearch.training.data.samples import BadSample, decoded, lines_in, read_json, texts_in
+from clipsearch.photos.plain_texts import decoded, lines_in, read_json, texts_in
 
 _JSON_CAPTIONS = ("captions", "caption", "text", "description")
 _JSON_NAMES = ("people", "persons", "tags", "keywords", "labels")
@@ -32,43 +32,49 @@ _PATH_MARKS = "|/"
 _IPTC_CAPTION, _IPTC_KEYWORDS = (2, 120), (2, 25)
 
 
+class UnreadableCaptions(InvalidInput):
+    """A file of captions beside a photo can't be read; the message says which."""
+
+
 @dataclass(frozen=True)
-class PhotoFacts:
+class PhotoCaptions:
     """What is said about a photo."""
 
     captions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()  # of people, pets and things: keywords without their paths
 
-    def completed_by(self, other: PhotoFacts) -> PhotoFacts:
-        """Take from another what is not here."""
-        return PhotoFacts(self.captions or other.captions, self.names or other.names)
+    def completed_by(self, other: PhotoCaptions) -> PhotoCaptions:
+        """Take the captions or the names of another where there are none here."""
+        return PhotoCaptions(self.captions or other.captions, self.names or other.names)
 
 
-def facts_about(key: str, path: Path, photo: bytes) -> PhotoFacts:
-    """Return what is said about a photo; of each kind, the first source that says something.
+def captions_of(path: Path, photo: bytes) -> PhotoCaptions:
+    """Return what is said about a photo, whose path and content are given.
 
-    The order is: name.txt (a caption a line), name.json, name.xmp, XMP in the photo, IPTC in it.
-    The files beside it are called `photo.txt` or `photo.jpg.txt`. Names serve where there are no
-    captions, so what comes after these is not read. Raises BadSample for a JSON file that can't be.
+    The sources, in their order: name.txt (a caption a line), name.json, name.xmp, XMP in the photo,
+    IPTC in it. The first source with captions ends the search, and of the names, those of the first
+    source that has some are taken. The files beside it are called `photo.txt` or `photo.jpg.txt`.
+
+    Raises UnreadableCaptions for a JSON file that can't be read.
     """
-    facts = PhotoFacts()
-    readers: tuple[tuple[str, Callable[[bytes], PhotoFacts]], ...] = (
-        (".txt", lambda text: PhotoFacts(lines_in(text))),
-        (".json", lambda text: _from_json(key, text, path.name)),
-        (".xmp", facts_in_xmp),
+    found = PhotoCaptions()
+    readers: tuple[tuple[str, Callable[[bytes], PhotoCaptions]], ...] = (
+        (".txt", lambda text: PhotoCaptions(lines_in(text))),
+        (".json", lambda text: _from_json(text, path.name)),
+        (".xmp", captions_in_xmp),
     )
     for suffix, read in readers:
         for beside in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
-            if not facts.captions and (text := _content(beside)):
-                facts = facts.completed_by(read(text))
-    if not facts.captions:
-        facts = facts.completed_by(facts_in_xmp(photo))
-    if not facts.captions:
-        facts = facts.completed_by(facts_in_iptc(photo))
-    return facts
+            if not found.captions and (text := _content(beside)):
+                found = found.completed_by(read(text))
+    if not found.captions:
+        found = found.completed_by(captions_in_xmp(photo))
+    if not found.captions:
+        found = found.completed_by(captions_in_iptc(photo))
+    return found
 
 
-def facts_in_xmp(data: bytes) -> PhotoFacts:
+def captions_in_xmp(data: bytes) -> PhotoCaptions:
     """Return what the first XMP packet in a file says; one that is damaged says nothing.
 
     A packet is found by its marks, as XMP intends, whatever the format around it.
@@ -76,30 +82,30 @@ def facts_in_xmp(data: bytes) -> PhotoFacts:
     start = data.find(b"<x:xmpmeta")
     end = data.find(b"</x:xmpmeta>", start)
     if start < 0 or end < 0:
-        return PhotoFacts()
+        return PhotoCaptions()
     try:
         root = ElementTree.fromstring(data[start : end + len(b"</x:xmpmeta>")])
     except (ElementTree.ParseError, ValueError):
-        return PhotoFacts()
+        return PhotoCaptions()
     captions = _items(root, "dc:description") or _items(root, "dc:title")
     people = _items(root, "ext:PersonInImage")
     regions = _values(root, "regions:Name") + _values(root, "faces:PersonDisplayName")
-    return PhotoFacts(captions, _names([*people, *regions, *_items(root, "dc:subject")]))
+    return PhotoCaptions(captions, _names([*people, *regions, *_items(root, "dc:subject")]))
 
 
-def facts_in_iptc(photo: bytes) -> PhotoFacts:
+def captions_in_iptc(photo: bytes) -> PhotoCaptions:
     """Return what IPTC in a JPEG says; what is damaged says nothing."""
     from PIL import IptcImagePlugin, JpegImagePlugin
 
     if photo[:3] != b"\xff\xd8\xff":
-        return PhotoFacts()
+        return PhotoCaptions()
     try:
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(photo))
         found = IptcImagePlugin.getiptcinfo(image) or {}
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError):
-        return PhotoFacts()
+        return PhotoCaptions()
     captions, keywords = (_iptc_texts(found.get(tag)) for tag in (_IPTC_CAPTION, _IPTC_KEYWORDS))
-    return PhotoFacts(captions, _names(keywords))
+    return PhotoCaptions(captions, _names(keywords))
 
 
 def _content(path: Path) -> bytes:
@@ -109,17 +115,17 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def _from_json(key: str, text: bytes, file_name: str) -> PhotoFacts:
+def _from_json(text: bytes, file_name: str) -> PhotoCaptions:
     try:
         facts = read_json(text)
     except ValueError as error:
-        raise BadSample(key, "the JSON file beside it can't be read") from error
+        raise UnreadableCaptions("the JSON file beside it can't be read") from error
     if not isinstance(facts, dict):
-        return PhotoFacts(texts_in(facts))
+        return PhotoCaptions(texts_in(facts))
     titles = [title for title in texts_in(facts.get("title")) if title != file_name]
     captions = next((texts for name in _JSON_CAPTIONS if (texts := texts_in(facts.get(name)))), ())
     names = [name for field in _JSON_NAMES for name in _json_names(facts.get(field))]
-    return PhotoFacts(captions or tuple(titles), _names(names))
+    return PhotoCaptions(captions or tuple(titles), _names(names))
 
 
 def _json_names(value: Any) -> tuple[str, ...]:
