@@ -132,9 +132,10 @@ def rows_in_leaves(path: Path) -> Iterator[tuple[int, list[Any]]]:
 def _free_pages(path: Path) -> set[int]:
     """Return the pages that are not in use, as far as their list can be followed."""
     free: set[int] = set()
+    pages = path.stat().st_size // PAGE_SIZE
     with path.open("rb") as file:
         trunk = int.from_bytes(file.read(36)[32:36], "big")
-        while trunk and trunk not in free:
+        while 0 < trunk <= pages and trunk not in free:
             free.add(trunk)
             file.seek((trunk - 1) * PAGE_SIZE)
             page = file.read(PAGE_SIZE)

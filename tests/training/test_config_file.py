@@ -2,19 +2,18 @@
 
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 
 from clipsearch.errors import InvalidInput
 from clipsearch.training.config_file import (
-    RANGES,
     differences,
     read_config,
     to_toml,
     with_settings,
 )
-from clipsearch.training.run_config import RunConfig
+from clipsearch.training.run_config import Range, RunConfig
 
 
 def read(folder: Path, text: str) -> RunConfig:
@@ -110,9 +109,16 @@ def test_a_file_that_is_absent_or_no_text_is_named(tmp_path):
         read_config(tmp_path)
 
 
-def other_value(key: str, value: object, kind: object) -> object:
+def range_of(kind: object) -> Range | None:
+    """Return the range of a number's type, also where it may be None."""
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[1]
+    return next(filter(None, map(range_of, get_args(kind))), None)
+
+
+def other_value(value: object, kind: object) -> object:
     """Return a value that is allowed and not the default."""
-    low, high = RANGES.get(key, (0, 1))
+    low, high = range_of(kind) or (0, 1)
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
@@ -134,16 +140,13 @@ def keys() -> list[str]:
 
 def test_every_setting_comes_back_from_toml(tmp_path):
     config = RunConfig()
-    for table, kind in get_type_hints(RunConfig).items():
+    for table, kind in get_type_hints(RunConfig, include_extras=True).items():
         value = getattr(config, table)
         if not is_dataclass(kind):
-            config = replace(config, **{table: other_value(table, value, kind)})
+            config = replace(config, **{table: other_value(value, kind)})
             continue
-        hints = get_type_hints(kind)
-        changed = {
-            name: other_value(f"{table}.{name}", old, hints[name])
-            for name, old in asdict(value).items()
-        }
+        hints = get_type_hints(kind, include_extras=True)
+        changed = {name: other_value(old, hints[name]) for name, old in asdict(value).items()}
         config = replace(config, **{table: kind(**changed)})
     assert set(differences(config, RunConfig())) == set(keys())
     # What contradicts itself can't be read back, so one of each pair goes.
@@ -159,15 +162,17 @@ def test_every_setting_comes_back_from_toml(tmp_path):
 
 
 def test_every_number_has_a_range_that_holds_its_default():
-    for table, kind in get_type_hints(RunConfig).items():
+    for table, kind in get_type_hints(RunConfig, include_extras=True).items():
         names = [field.name for field in fields(kind)] if is_dataclass(kind) else [""]
         for name in names:
             key = f"{table}.{name}".rstrip(".")
             value = getattr(RunConfig(), table)
             value = getattr(value, name) if name else value
-            hint = str(get_type_hints(kind)[name] if name else kind)
-            if "int" in hint or "float" in hint:
-                low, high = RANGES[key]
+            hint = get_type_hints(kind, include_extras=True)[name] if name else kind
+            if "int" in str(hint) or "float" in str(hint):
+                allowed = range_of(hint)
+                assert allowed, key
+                low, high = allowed
                 for number in value if isinstance(value, tuple) else (value,):
                     assert number is None or low <= number <= high, key
 

@@ -313,6 +313,18 @@ def test_a_damaged_page_of_photos_costs_its_own_photos_only(library, garbage):
     assert check_library(library).ok
 
 
+def test_a_list_of_free_pages_that_leads_beyond_the_file_is_not_followed(library):
+    """Some file systems refuse to seek that far."""
+    rows = all_rows(library)
+    page = table_pages(library, "photos")[2]
+    on_page = leaf_rows(library, "photos", page)
+    overwrite(library / "catalog.sqlite", page, bytes(PAGE))
+    overwrite(library / "catalog.sqlite", 32, b"\xff" * 4)  # the first free page, in the header
+    check_library(library, repair=True)
+    assert set(all_rows(library)["photos"]) == set(rows["photos"]) - on_page
+    assert check_library(library).ok
+
+
 def test_a_damaged_page_of_embeddings_costs_nothing_while_the_index_file_is_whole(library):
     rows, found = all_rows(library), hits(library)
     for page in table_pages(library, "embeddings")[:2]:
