@@ -1,8 +1,9 @@
 """FAISS's own kinds of index beside clipsearch's lists: the same vectors, the same run.
 
-A kind is what `faiss.index_factory` takes. Each is trained, filled and saved with FAISS's defaults,
-then opened again and tried with several settings of `nprobe` (lists that are looked into) and
-`k_factor` (times k candidates that are ranked by their full vectors).
+A kind is a metric (IP or L2) and what `faiss.index_factory` takes. Vectors are of unit length, so
+both metrics rank them alike; but they choose lists differently. Each is trained, filled and saved
+with FAISS's defaults, then opened again and tried with several settings of `nprobe` (lists that are
+looked into) and `k_factor` (times k candidates that are ranked by their full vectors).
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ K = 10
 # {lists} stands for as many lists as clipsearch makes, {codes} for one code of two dimensions,
 # {half} for one of four.
 KINDS = (
-    "IVF{lists},PQ{codes}x4fs,Refine(SQfp16)",  # takes as much of the disk as clipsearch's file
-    "IVF{lists},PQ{half}x4fs,RFlat",
+    "IP IVF{lists},PQ{codes}x4fs,Refine(SQfp16)",  # takes as much of the disk as clipsearch's file
+    "L2 IVF{lists},PQ{codes}x4fs,Refine(SQfp16)",
+    "IP IVF{lists},PQ{half}x4fs,RFlat",
 )
+METRICS = {"IP": faiss.METRIC_INNER_PRODUCT, "L2": faiss.METRIC_L2}
 PROBES = (8, 16, 32, 64, 128, 256, 512)
 FACTORS = (4, 16, 64, 160)
 TRIED = 50  # queries, to choose the settings with
@@ -56,14 +59,15 @@ class Queries:
 
 
 def named(kinds: Iterable[str], lists: int, width: int) -> list[str]:
-    """Return what to tell FAISS's factory for vectors of this width."""
+    """Return the kinds for vectors of this width."""
     return [kind.format(lists=lists, codes=width // 2, half=width // 4) for kind in kinds]
 
 
 def build(name: str, path: Path, vectors: NDArray[np.float16]) -> float:
     """Write an index of vectors (n, width); return the seconds of processor time it took."""
     started = time.process_time()
-    index = faiss.index_factory(vectors.shape[1], name, faiss.METRIC_INNER_PRODUCT)
+    metric, _, kind = name.partition(" ")
+    index = faiss.index_factory(vectors.shape[1], kind, METRICS[metric])
     chosen = np.random.default_rng(0).choice(
         len(vectors), min(len(vectors), TRAINED), replace=False
     )

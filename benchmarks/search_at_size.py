@@ -69,7 +69,7 @@ def main() -> None:
         "--faiss",
         nargs="*",
         metavar="KIND",
-        help="compare with FAISS's factory kinds: these, or two",
+        help="compare with FAISS's factory kinds, each with its metric: these, or three",
     )
     parser.add_argument("--file", type=Path, help="where an index file is, or is to be made")
     parser.add_argument("--embeddings", type=Path, help="of photos, float32 [n, width], to widen")
@@ -136,7 +136,7 @@ def compare_kinds(folder: Path, photos: int, count: int, kinds: Iterable[str]) -
             for kind, queries in kinds_of_queries.items()
         ]
         for name in named(kinds, lists_for(photos), WIDTH):
-            path = place / f"{name.replace(',', '_')}.faiss"
+            path = place / f"{name.replace(' ', '_').replace(',', '_')}.faiss"
             if not path.exists():
                 base = np.concatenate(
                     [some.astype(np.float16) for some in vectors(photos, 0, library=photos)]
