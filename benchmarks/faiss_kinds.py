@@ -31,7 +31,7 @@ KINDS = (
     "IP IVF{lists},PQ{half}x4fs,RFlat",
 )
 METRICS = {"IP": faiss.METRIC_INNER_PRODUCT, "L2": faiss.METRIC_L2}
-PROBES = (8, 16, 32, 64, 128, 256, 512)
+PROBES = (8, 16, 32, 64, 128, 256, 384, 512)
 FACTORS = (4, 16, 64, 160)
 TRIED = 50  # queries, to choose the settings with
 TRAINED = 100_000  # vectors

@@ -126,9 +126,13 @@ def compare_kinds(folder: Path, photos: int, count: int, kinds: Iterable[str]) -
     place.mkdir(exist_ok=True)
     photo_like = next(vectors(count, 99, library=photos))
     with Store.open(folder) as store:
+        segment = max(segments_of(store._db, 1), key=lambda segment: segment.stamp.vectors)
+        lists = VectorIndex.open(
+            store.folder / "vectors" / segment.file, segment.stamp, verify=False
+        )
 
         def ours(query: NDArray[np.float32]) -> NDArray[np.int64]:
-            return store.search(1, query, 10)[1]
+            return lists.search(query, 10, exact=False)[1]
 
         kinds_of_queries = {"like photos": photo_like, "like texts": like_texts(photo_like, 0)}
         all_queries = [
