@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from clipsearch import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE_FOLDERS = ("clipsearch", "index", "training")
 
@@ -50,6 +52,11 @@ def test_the_wheel_holds_each_module_once_and_the_model(built: Path) -> None:
     assert {"open_clip_config.json", "MODEL_CARD.md"} <= model
     assert any(name.endswith(".safetensors") for name in model)
     assert "clipsearch/py.typed" in names
+
+
+def test_what_is_built_has_the_version_of_the_module(built: Path) -> None:
+    names = {f"clipsearch-{__version__}-py3-none-any.whl", f"clipsearch-{__version__}.tar.gz"}
+    assert {path.name for path in built.iterdir()} == names
 
 
 def test_the_sdist_holds_each_module_once(built: Path) -> None:
