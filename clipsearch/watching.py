@@ -25,7 +25,7 @@ from clipsearch.errors import (
     ModelError,
     UnfitMachine,
 )
-from clipsearch.file_events import ChangeSource, Events, Polling, WatchLimitReached
+from clipsearch.file_events import ChangeSource, Events, NoEvents, Polling
 from clipsearch.image_files import is_skipped
 from clipsearch.index.records import Folder
 from clipsearch.library import Library
@@ -142,8 +142,8 @@ class Watcher:
         try:
             for source in self._sources:
                 changed |= source.changes(self._stop)
-        except WatchLimitReached as limit:
-            self._poll_from_now_on(limit)
+        except NoEvents as reason:
+            self._poll_from_now_on(reason)
             self._follow()
             self._next_rescan = 0.0
         if any(source.outdated for source in self._sources):
@@ -158,7 +158,7 @@ class Watcher:
         there = [f for f in self._folders if self._present[f.path] is not None]
         former, self._sources = self._sources, self._new_sources(there)
         for source in former:
-            with suppress(WatchLimitReached):
+            with suppress(NoEvents):
                 for path in source.last_changes(self._stop):
                     self._pending.notice(path, time.monotonic())
             source.close()
@@ -172,8 +172,8 @@ class Watcher:
         if folders and not self._polling:
             try:
                 sources.append(Events(folders, include_hidden=hidden))
-            except WatchLimitReached as limit:
-                self._poll_from_now_on(limit)
+            except NoEvents as reason:
+                self._poll_from_now_on(reason)
             except OSError:  # one has gone since
                 self._must_follow = True
         if polled := [*folders, *files] if self._polling else files:
@@ -184,9 +184,9 @@ class Watcher:
         for source in self._sources:
             source.close()
 
-    def _poll_from_now_on(self, limit: WatchLimitReached) -> None:
+    def _poll_from_now_on(self, reason: NoEvents) -> None:
         self._polling = True
-        self._voices.say(f"{limit}; until the next start, folders are looked at every few seconds")
+        self._voices.say(f"{reason}; until the next start, folders are looked at every few seconds")
 
     # the folders themselves
 

@@ -17,6 +17,7 @@ from open_clip.model import CLIP, CustomTextCLIP, resize_pos_embed
 from torch import Tensor, nn
 
 from clipsearch.errors import InvalidInput, ModelError, UnknownModel
+from clipsearch.image_tower import BATCH_NORMS
 from clipsearch.model_config import check_config
 from clipsearch.model_files import CONFIG_NAME, TOKENIZER_NAME, one_line, read_json
 from clipsearch.model_loading import DEFAULT_CONTEXT_LENGTH, load_model, locate_model
@@ -359,7 +360,7 @@ def set_training_mode(network: nn.Module) -> None:
     if not is_trained(network, text=False):
         model.visual.eval()
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+        if isinstance(module, BATCH_NORMS) and not any(
             parameter.requires_grad for parameter in module.parameters()
         ):
             module.eval()
