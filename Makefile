@@ -1,15 +1,20 @@
 # make demo   install, index the example photos, ask them a few things
 # make test   install with the development extras, then lint, types and tests
 # Both may be run again at any time.
+#
+# make coverage   the tests, and which lines of the package they do not reach
+# make unit TESTS=tests/test_store.py   some tests alone; coverage takes TESTS too
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_LIBRARY ?= $(VENV)/demo-library
 
+TESTS ?=
+
 BIN := $(VENV)/bin
 CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
-.PHONY: demo test lint types unit format clean
+.PHONY: demo test lint types unit coverage format clean
 
 demo: $(VENV)/installed
 	$(CLIPSEARCH) index examples/photos --model builtin
@@ -28,14 +33,19 @@ types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile $(TESTS)
+
+coverage: $(VENV)/installed-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile $(TESTS); tests=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$tests
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("clipsearch needs Python 3.11 or newer: make demo PYTHON=python3.x") if sys.version_info < (3, 11) else None'
