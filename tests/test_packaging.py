@@ -9,11 +9,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from clipsearch import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE_FOLDERS = ("clipsearch", "index", "training")
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def source_files(suffix: str = ".py") -> set[str]:
 
 
 def test_every_folder_with_modules_is_listed_as_a_package() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    listed = PROJECT["tool"]["setuptools"]["packages"]
     folders = {name.rpartition("/")[0].replace("/", ".") for name in source_files()}
     assert set(listed) == folders | {"clipsearch.builtin_model"}  # weights, no modules
 
@@ -93,3 +98,25 @@ def test_the_wheel_runs_from_another_directory(built: Path, tmp_path: Path) -> N
     photos = sorted((ROOT / "examples" / "photos").rglob("*.jpg"))[:3]
     run("index", *map(str, photos), "--model", "builtin")
     assert len(run("query", "a photo", "--paths").splitlines()) == len(photos)
+
+
+def requirements() -> list[Requirement]:
+    """Return what the package and its extras need of other packages."""
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    lines = [*PROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
+    found = map(Requirement, lines)
+    return [requirement for requirement in found if requirement.name != "clipsearch"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".ci" / "constraints").iterdir()), ids=lambda p: p.stem
+)
+def test_the_kept_versions_are_allowed_and_complete(path: Path) -> None:
+    pinned = {canonicalize_name(r.name): r for r in map(Requirement, path.read_text().split())}
+    assert all(str(r.specifier).startswith("==") and r.url is None for r in pinned.values())
+    unkept = {"setuptools", "faiss-cpu"}  # as `pip freeze` has it; for other platforms
+    for requirement in requirements():
+        name = canonicalize_name(requirement.name)
+        if name not in unkept:
+            (version,) = pinned[name].specifier
+            assert requirement.specifier.contains(version.version), requirement
