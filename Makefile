@@ -5,6 +5,7 @@
 #
 # make coverage   the tests, and which lines of the package they do not reach
 # make unit TESTS=tests/test_store.py   some tests alone; coverage takes TESTS too
+# make lowest   the tests with the lowest versions that pyproject.toml allows, in .ci-lowest
 # make constraints   keep the versions that are installed now, for this Python
 
 PYTHON ?= python3
@@ -14,13 +15,15 @@ DEMO_LIBRARY ?= $(VENV)/demo-library
 CONSTRAINTS ?=
 TESTS ?=
 
+LOWEST := .ci-lowest
+
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 # One for each file of constraints: what another one installed is not what is wanted.
 STAMP := $(VENV)/installed$(if $(CONSTRAINTS),-by-$(notdir $(CONSTRAINTS)))
 CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
-.PHONY: demo test lint types unit coverage format constraints clean
+.PHONY: demo test lint types unit coverage lowest format constraints clean
 
 demo: $(STAMP)
 	$(CLIPSEARCH) index examples/photos --model builtin
@@ -46,6 +49,14 @@ coverage: $(STAMP)-dev
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile $(TESTS); tests=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$tests
 
+# Which warnings packages of that age give is of no interest.
+lowest: $(LOWEST)/lowest.txt
+	$(MAKE) unit VENV=$(LOWEST) CONSTRAINTS=$< TESTS="-o filterwarnings=default $(TESTS)"
+
+$(LOWEST)/lowest.txt: pyproject.toml .ci/lowest.py
+	mkdir -p $(LOWEST)
+	$(PYTHON) .ci/lowest.py > $@
+
 format: $(STAMP)-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -56,7 +67,7 @@ constraints: $(STAMP)-dev
 	$(BIN)/python -m pip freeze --exclude clipsearch > $$file.new && mv $$file.new $$file
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("clipsearch needs Python 3.11 or newer: make demo PYTHON=python3.x") if sys.version_info < (3, 11) else None'

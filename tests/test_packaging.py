@@ -108,6 +108,17 @@ def requirements() -> list[Requirement]:
     return [requirement for requirement in found if requirement.name != "clipsearch"]
 
 
+def test_the_lowest_versions_are_those_of_the_project() -> None:
+    command = [sys.executable, ROOT / ".ci" / "lowest.py"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    lowest = list(map(Requirement, done.stdout.splitlines()))
+    assert {r.name for r in lowest} == {r.name for r in requirements()}
+    for requirement in requirements():
+        (pinned,) = {r for r in lowest if r.name == requirement.name}
+        assert str(pinned.specifier) == str(requirement.specifier).replace(">=", "==")
+        assert str(pinned.marker) == str(requirement.marker)
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / ".ci" / "constraints").iterdir()), ids=lambda p: p.stem
 )
