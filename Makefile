@@ -4,7 +4,7 @@
 # versions of the last good run in place of the newest.
 #
 # make coverage   the tests, and which lines of the package they do not reach
-# make unit TESTS=tests/test_store.py   some tests alone; coverage takes TESTS too
+# make unit TESTS=tests/index/test_store.py   some tests alone; coverage takes TESTS too
 # make lowest   the tests with the lowest versions that pyproject.toml allows, in .ci-lowest
 # make constraints   keep the versions that are installed now, for this Python
 
@@ -23,7 +23,7 @@ INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint
 STAMP := $(VENV)/installed$(if $(CONSTRAINTS),-by-$(notdir $(CONSTRAINTS)))
 CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
-.PHONY: demo test lint types unit coverage lowest format constraints clean
+.PHONY: demo test lint types unit coverage lowest format api constraints clean
 
 demo: $(STAMP)
 	$(CLIPSEARCH) index examples/photos --model builtin
@@ -65,6 +65,9 @@ constraints: $(STAMP)-dev
 	mkdir -p .ci/constraints
 	file=.ci/constraints/$$($(BIN)/python -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])') && \
 	$(BIN)/python -m pip freeze --exclude clipsearch > $$file.new && mv $$file.new $$file
+
+api: $(STAMP)
+	$(BIN)/python docs/make_api.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

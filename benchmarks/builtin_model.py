@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch import Library
-from clipsearch.encoder import load_encoder
-from clipsearch.image_opening import open_image
-from clipsearch.models import local_weights, resolve_model
-from clipsearch.text_encoder import TextEncoder
+from clipsearch.models.encoder import load_encoder
+from clipsearch.models.names import local_weights, resolve_model
+from clipsearch.models.text.encoder import TextEncoder
+from clipsearch.photos.opening import open_image
+from clipsearch.training.data.sources import Sample, read_shard
 from clipsearch.training.retrieval_metrics import RetrievalMetrics, image_to_text, text_to_image
-from clipsearch.training.sources import Sample, read_shard
 
 SHARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "val" / "val.tar"
 MODEL = "builtin"

@@ -14,12 +14,12 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.data.sources import shard_paths
 from clipsearch.training.evaluation import evaluate_zero_shot
 from clipsearch.training.evaluation.classes import imagenet_classes
 from clipsearch.training.evaluation.embedding import open_encoder
 from clipsearch.training.evaluation.ranks import Figure
-from clipsearch.training.samples import Sample
-from clipsearch.training.sources import shard_paths
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "zeroshot"
 

@@ -81,7 +81,7 @@ def make_vit_b_32(folder: Path) -> Path:
 
 def make_library(folder: Path, model: str, photos: int = PHOTOS) -> Path:
     """Make a library of photos that are nowhere, with made-up embeddings, a real text tower."""
-    from clipsearch.models import resolve_model
+    from clipsearch.models.names import resolve_model
 
     seen = PhotoMetadata(800, 600, "JPEG", taken_at="2020-01-01T12:00:00")
     (folder.parent / "photos").mkdir(exist_ok=True)
@@ -91,7 +91,9 @@ def make_library(folder: Path, model: str, photos: int = PHOTOS) -> Path:
         store, width = library._store, encoder.identity.width
         with store.writing():
             store.catalog.add_folder(folder.parent / "photos", "folder")
-            model_id = library._model_id(encoder)
+            library._models.keep_text_encoder(encoder)
+            model_id = store.catalog.add_model(encoder.identity)
+            store.catalog.set_current_model(model_id)
             done = 0
             for some in vectors(photos, 0, library=photos, width=width):
                 changes = []

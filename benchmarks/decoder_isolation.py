@@ -24,9 +24,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from clipsearch.decoders import DecoderPool, PreparedPhoto, available_cores
-from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS, is_image_name, open_image
-from clipsearch.preprocessing import Preprocessing
+from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto, available_cores
+from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, is_image_name, open_image
+from clipsearch.photos.preprocessing import Preprocessing
 
 IN_FLIGHT = 64
 LARGE = (4000, 3000)
@@ -195,13 +195,13 @@ def index_once(first: Path, rest: Path, way: AbstractContextManager[object]) -> 
 
 
 class threads_for_pool(AbstractContextManager[object]):
-    """Let `clipsearch.indexing` find threads where it looks for its decoders."""
+    """Let `clipsearch.indexing.run` find threads where it looks for its decoders."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
 
     def __enter__(self) -> object:
-        from clipsearch import indexing
+        from clipsearch.indexing import run
 
         workers = self._workers
 
@@ -217,14 +217,14 @@ class threads_for_pool(AbstractContextManager[object]):
             def __exit__(self, *_: object) -> None:
                 self.close()
 
-        self._kept = indexing.DecoderPool
-        indexing.DecoderPool = InThreads  # type: ignore[misc, assignment]
+        self._kept = run.DecoderPool
+        run.DecoderPool = InThreads  # type: ignore[misc, assignment]
         return self
 
     def __exit__(self, *_: object) -> None:
-        from clipsearch import indexing
+        from clipsearch.indexing import run
 
-        indexing.DecoderPool = self._kept  # type: ignore[misc]
+        run.DecoderPool = self._kept  # type: ignore[misc]
 
 
 def main() -> None:

@@ -87,8 +87,8 @@ def _files_in(source: Path) -> Iterator[bytes]:
 
 def _make_model(seeds: Path, *, export: bool) -> None:
     """Make a tiny model of random weights, one with a tokenizer.json, and their text towers."""
-    from clipsearch.encoder import load_encoder
-    from clipsearch.models import resolve_model
+    from clipsearch.models.encoder import load_encoder
+    from clipsearch.models.names import resolve_model
     from tests.tiny_models import SIGLIP, save_tiny_model, save_tiny_tokenizer
 
     texts = ["a dog runs on a beach", "people ride bicycles in the city"] * 9
@@ -143,7 +143,7 @@ class Image:
         return {"picture": damage_picture(one, other, dice)}
 
     def read(self, files: Input) -> None:
-        from clipsearch.image_opening import open_image
+        from clipsearch.photos.opening import open_image
 
         opened = open_image(files["picture"], shrink_to=224, max_megapixels=MAX_MEGAPIXELS)
         if opened.image.mode != "RGB" or min(opened.image.size) < 1:
@@ -170,7 +170,7 @@ class Exif:
         return {"picture": _with_exif(kind, self._bases[kind], exif)}
 
     def read(self, files: Input) -> None:
-        from clipsearch.image_opening import open_image
+        from clipsearch.photos.opening import open_image
 
         try:
             opened = open_image(files["picture"], shrink_to=224)
@@ -283,8 +283,8 @@ class Config(_Folders):
     def read_folder(self, path: Path) -> None:
         from PIL import Image as Pillow
 
-        from clipsearch.encoder import load_encoder
-        from clipsearch.models import resolve_model
+        from clipsearch.models.encoder import load_encoder
+        from clipsearch.models.names import resolve_model
 
         encoder = load_encoder(resolve_model(str(path)), device="cpu")
         encoder.encode_text(TEXTS)
@@ -316,7 +316,7 @@ class TextTower(_Folders):
     def read_folder(self, path: Path) -> None:
         import numpy as np
 
-        from clipsearch.text_encoder import TextEncoder
+        from clipsearch.models.text.encoder import TextEncoder
 
         vectors = TextEncoder.open(path).encode_text(TEXTS)
         if vectors.ndim != 2 or len(vectors) != len(TEXTS) or not np.isfinite(vectors).all():
@@ -341,8 +341,8 @@ class Index:
     def read(self, files: Input) -> None:
         import numpy as np
 
-        from clipsearch.index.vector_files import FileStamp, UnusableFile, checksum
-        from clipsearch.index.vector_index import VectorIndex
+        from clipsearch.index.vectors.vector_files import FileStamp, UnusableFile, checksum
+        from clipsearch.index.vectors.vector_index import VectorIndex
 
         data = files["vectors.faiss"]
         self._path.write_bytes(data)

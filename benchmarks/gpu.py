@@ -29,10 +29,10 @@ from indexing_speed import random_model
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipsearch.devices import fast_precisions
-from clipsearch.encoder import Encoder, load_encoder
-from clipsearch.index.vector_index import VectorIndex
-from clipsearch.models import resolve_model
+from clipsearch.index.vectors.vector_index import VectorIndex
+from clipsearch.models.devices import fast_precisions
+from clipsearch.models.encoder import Encoder, load_encoder
+from clipsearch.models.names import resolve_model
 
 TOWERS = {"builtin": None, "base": "ViT-B-32-256", "best": "ViT-H-14-quickgelu"}
 BATCHES = (64, 256, 1024)

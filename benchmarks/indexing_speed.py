@@ -34,16 +34,16 @@ import torch
 from numpy.typing import NDArray
 
 from clipsearch import Library
-from clipsearch.decoders import DecoderPool
-from clipsearch.encoder import CPU_BATCH, Encoder, load_encoder
-from clipsearch.image_opening import OpenedImage, open_image
 from clipsearch.index.changes import Embedded, ToOpen
 from clipsearch.index.records import FileState
 from clipsearch.index.store import Store
-from clipsearch.indexing import read_file
-from clipsearch.model_loading import load_model
-from clipsearch.models import resolve_model
-from clipsearch.preprocessing import Preprocessing
+from clipsearch.indexing.run import read_file
+from clipsearch.models.encoder import CPU_BATCH, Encoder, load_encoder
+from clipsearch.models.loading import load_model
+from clipsearch.models.names import resolve_model
+from clipsearch.photos.decoder_pool import DecoderPool
+from clipsearch.photos.opening import OpenedImage, open_image
+from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.privacy import onnx_runtime
 
 PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"

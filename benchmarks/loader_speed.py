@@ -16,14 +16,14 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from clipsearch.image_opening import open_image
-from clipsearch.model_loading import load_model
-from clipsearch.models import resolve_model
-from clipsearch.preprocessing import Preprocessing
-from clipsearch.text_tokenizer import clip_tokenizer
-from clipsearch.training.loader import Batch, Loader
+from clipsearch.models.loading import load_model
+from clipsearch.models.names import resolve_model
+from clipsearch.models.text.tokenizer import clip_tokenizer
+from clipsearch.photos.opening import open_image
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.loader import Batch, Loader
+from clipsearch.training.data.sources import Source, SubsetSource, open_source
 from clipsearch.training.run_config import AugmentationConfig
-from clipsearch.training.sources import Source, SubsetSource, open_source
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 BATCH = 64

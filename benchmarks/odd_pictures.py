@@ -3,7 +3,8 @@
 python -m benchmarks.odd_pictures FOLDER-OR-ARCHIVE...
 
 Says what becomes of each file, and where plain RGB has other pixels than those libraries give; the
-exit code is then 1. The same is tested with pictures made for it in tests/test_odd_pictures.py.
+exit code is then 1. The same is tested with pictures made for it in
+tests/photos/test_odd_pictures.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pillow_heif
 from PIL import Image, ImageOps
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.image_opening import open_image
+from clipsearch.photos.opening import open_image
 
 
 def contents(place: Path) -> Iterator[tuple[str, bytes]]:

@@ -20,12 +20,12 @@ import torch
 from indexing_speed import processor_name, random_model
 from numpy.typing import NDArray
 
-from clipsearch.devices import PRECISION_VARIABLE, PRECISIONS, fast_precisions
-from clipsearch.encoder import Encoder, load_encoder
-from clipsearch.image_opening import open_image
-from clipsearch.models import ModelSource, resolve_model
+from clipsearch.models.devices import PRECISION_VARIABLE, PRECISIONS, fast_precisions
+from clipsearch.models.encoder import Encoder, load_encoder
+from clipsearch.models.names import ModelSource, resolve_model
+from clipsearch.photos.opening import open_image
+from clipsearch.training.data.sources import Sample, read_shard
 from clipsearch.training.retrieval_metrics import text_to_image
-from clipsearch.training.sources import Sample, read_shard
 
 SHARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "val" / "val.tar"
 TIMED = 64  # photos

@@ -35,10 +35,10 @@ import numpy as np
 from clustered_library import like_texts, make_library, vectors, widened
 from numpy.typing import NDArray
 
-from clipsearch.index.segments import segments_of
 from clipsearch.index.store import Store
-from clipsearch.index.vector_files import FileStamp, write_file
-from clipsearch.index.vector_index import VectorIndex
+from clipsearch.index.vectors.segments import segments_of
+from clipsearch.index.vectors.vector_files import FileStamp, write_file
+from clipsearch.index.vectors.vector_index import VectorIndex
 
 COLD = """
 import sys

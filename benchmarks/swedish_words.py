@@ -12,7 +12,7 @@ import json
 import tarfile
 from pathlib import Path
 
-from clipsearch.training.sources import Sample, open_source, with_labels
+from clipsearch.training.data.sources import Sample, open_source, with_labels
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 ANIMALS = {

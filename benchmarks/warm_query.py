@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.cold_query import PHOTOS, PROGRAM, ROUNDS, WORDS, make_library, make_vit_b_32, timed
-from clipsearch import Library
-from clipsearch.serve_client import connected
+from clipsearch import Library, SearchOptions
+from clipsearch.serving.client import connected
 
 QUESTIONS = 200
 ANIMALS = ("dog", "cat", "horse", "heron", "goat")
@@ -74,7 +74,7 @@ def answers(library: Path, pid: int) -> tuple[float, float | None]:
     for words in questions():
         with connected(library) as server:
             started = time.perf_counter()
-            found = server and server.ask("query", words, k=10, min_score=None, include_away=False)
+            found = server and server.ask("query", words, SearchOptions())
             times.append(1000 * (time.perf_counter() - started))
         if not found:
             sys.exit("the server did not answer")

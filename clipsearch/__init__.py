@@ -30,18 +30,11 @@ from clipsearch.errors import (
 from clipsearch.privacy import switch_off
 
 if TYPE_CHECKING:
-    from clipsearch.backup import backup_library, restore_library
-    from clipsearch.checking import CheckReport, check_library
-    from clipsearch.index.backup import BackupReport, RestoreReport
+    from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
-    from clipsearch.results import (
-        FailedFile,
-        Hit,
-        IndexOptions,
-        IndexProgress,
-        IndexReport,
-        LibraryInfo,
-    )
+    from clipsearch.options import IndexOptions, IndexProgress, SearchOptions
+    from clipsearch.results import FailedFile, Hit, Hits, IndexReport, LibraryInfo
+    from clipsearch.upkeep import CheckReport, backup_library, check_library, restore_library
 
 __version__ = "0.1.0"
 
@@ -53,6 +46,7 @@ __all__ = [
     "ClipsearchError",
     "FailedFile",
     "Hit",
+    "Hits",
     "IndexOptions",
     "IndexProgress",
     "IndexReport",
@@ -68,6 +62,7 @@ __all__ = [
     "LibraryReadOnly",
     "ModelError",
     "RestoreReport",
+    "SearchOptions",
     "UnfitMachine",
     "UnknownModel",
     "UnreadableImage",
@@ -79,17 +74,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BackupReport": "clipsearch.index.backup",
-    "CheckReport": "clipsearch.checking",
-    "RestoreReport": "clipsearch.index.backup",
-    "backup_library": "clipsearch.backup",
-    "check_library": "clipsearch.checking",
-    "restore_library": "clipsearch.backup",
+    "BackupReport": "clipsearch.index.upkeep.backup",
+    "CheckReport": "clipsearch.upkeep",
+    "RestoreReport": "clipsearch.index.upkeep.backup",
+    "backup_library": "clipsearch.upkeep",
+    "check_library": "clipsearch.upkeep",
+    "restore_library": "clipsearch.upkeep",
     "Library": "clipsearch.library",
     "FailedFile": "clipsearch.results",
     "Hit": "clipsearch.results",
-    "IndexOptions": "clipsearch.results",
-    "IndexProgress": "clipsearch.results",
+    "Hits": "clipsearch.results",
+    "SearchOptions": "clipsearch.options",
+    "IndexOptions": "clipsearch.options",
+    "IndexProgress": "clipsearch.options",
     "IndexReport": "clipsearch.results",
     "LibraryInfo": "clipsearch.results",
 }

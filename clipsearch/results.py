@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from clipsearch.arguments import above_zero, whole, yes_or_no
-from clipsearch.index.paths import to_text
+from clipsearch.index.paths import to_path, to_text
 
 if TYPE_CHECKING:
-    from clipsearch.image_files import ScanProblem
     from clipsearch.index.records import Failure, Folder, IndexInfo, ModelRow, PhotoRecord
+    from clipsearch.photos.scanning import ScanProblem
+
+_MOST_SHOWN = 20  # hits in a notebook
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Hit:
 
     rank: int  # from 1
     score: float  # cosine of query and photo, -1 to 1
-    path: Path
+    source: str  # where the photo lies: of a file, its path as the catalog writes it
     id: int
     width: int  # pixels, upright
     height: int
@@ -43,7 +44,7 @@ class Hit:
         return cls(
             rank=rank,
             score=score,
-            path=photo.file.path,
+            source=to_text(photo.file.path),
             id=photo.id,
             width=seen.width,
             height=seen.height,
@@ -57,49 +58,90 @@ class Hit:
             content_hash=photo.content_hash,
         )
 
+    @property
+    def path(self) -> Path:
+        """The photo's file."""
+        return to_path(self.source)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary, with `path_bytes` (base64) if the name is not UTF-8."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields["score"] = round(self.score, 6)
-        fields["path"] = to_text(self.path)
-        if fields["path"] != str(self.path):
+        found = {"rank": self.rank, "score": round(self.score, 6), "path": self.source}
+        fields: dict[str, Any] = found | {
+            name: value for name, value in vars(self).items() if name not in (*found, "source")
+        }
+        if self.source != str(self.path):
             fields["path_bytes"] = base64.b64encode(os.fsencode(self.path)).decode()
         return fields
 
 
 @dataclass(frozen=True)
-class IndexOptions:
-    """How to index."""
+class AwayFolder:
+    """A folder, single file or mount point that is not there now; its photos are kept."""
 
-    retry_failed: bool = False  # open again what failed before and has not changed since
-    include_hidden: bool = False  # hidden, trash and thumbnail folders too
-    prune: bool = False  # forget the photos of folders that are away
-    max_megapixels: float | None = None  # refuse larger pictures; None: by this machine's memory
-    batch_size: int | None = None  # photos an encoder pass; None: by device
-    postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
+    path: Path
+    reason: str
+    photos: int
 
-    def __post_init__(self) -> None:
-        """Raise InvalidInput for what can't be meant."""
-        checked: dict[str, object] = {
-            name: yes_or_no(getattr(self, name), name)
-            for name in ("retry_failed", "include_hidden", "prune")
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {**vars(self), "path": to_text(self.path)}
+
+
+class Hits(Sequence[Hit]):
+    """The photos found, best first, and what was left out of the search.
+
+    A sequence of `Hit`, equal to any other with the same hits; a slice is one, too.
+    """
+
+    __slots__ = ("_hits", "left_out")
+
+    def __init__(self, hits: Iterable[Hit] = (), left_out: Iterable[AwayFolder] = ()) -> None:
+        self._hits = tuple(hits)
+        self.left_out = tuple(left_out)  # whose photos were no hits, and why
+
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Hits: ...
+
+    def __getitem__(self, place: int | slice) -> Hit | Hits:
+        """Return the hit at a place, from 0; of a slice, all of its hits."""
+        if isinstance(place, slice):
+            return Hits(self._hits[place], self.left_out)
+        return self._hits[place]
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Hits, list, tuple)):
+            return self._hits == tuple(other)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._hits)
+
+    def __repr__(self) -> str:
+        lines = [f"{hit.rank:>4}  {hit.score:.3f}  {hit.source}" for hit in self[:_MOST_SHOWN]]
+        if len(self) > _MOST_SHOWN:
+            lines.append(f"      and {len(self) - _MOST_SHOWN} more")
+        lines += [f"left out: {one.path} {one.reason} ({one.photos})" for one in self.left_out]
+        found = "1 photo" if len(self) == 1 else f"{len(self) or 'no'} photos"
+        return "\n".join([f"<Hits: {found}>", *lines])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values from which `from_json` makes the same hits."""
+        return {
+            "hits": [vars(hit) for hit in self],
+            "left_out": [one.to_dict() for one in self.left_out],
         }
-        if self.max_megapixels is not None:
-            checked["max_megapixels"] = above_zero(self.max_megapixels, "max_megapixels")
-        if self.batch_size is not None:
-            checked["batch_size"] = whole(self.batch_size, "batch_size", least=1)
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
 
-
-@dataclass(frozen=True)
-class IndexProgress:
-    """How far an index run is."""
-
-    phase: str  # "scanning", "loading model", "encoding", "saving"
-    done: int  # files
-    total: int  # files; 0 while unknown
-    message: str = ""
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Hits:
+        """Return the hits that `to_json` wrote; KeyError, TypeError or ValueError for others."""
+        away = [AwayFolder(**{**one, "path": to_path(one["path"])}) for one in fields["left_out"]]
+        return cls((Hit(**hit) for hit in fields["hits"]), away)
 
 
 @dataclass(frozen=True)
@@ -139,14 +181,17 @@ class IndexReport:
         """Return photos encoded a second, scanning and saving included."""
         return self.embedded / self.seconds if self.seconds > 0 else 0.0
 
-
-@dataclass(frozen=True)
-class AwayFolder:
-    """A folder, single file or mount point that is not there now; its photos are kept."""
-
-    path: Path
-    reason: str
-    photos: int
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; of the failures, how many there are."""
+        names = ("added", "changed", "moved", "copied", "removed", "unchanged", "failed")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "known_failures": self.known_failures,
+            "seconds": round(self.seconds, 3),
+            "photos_per_second": round(self.photos_per_second, 2),
+            "model": self.model,
+            "interrupted": self.interrupted,
+        }
 
 
 @dataclass(frozen=True)
@@ -162,3 +207,22 @@ class LibraryInfo:
     models: tuple[ModelRow, ...]
     index: IndexInfo | None
     disk_bytes: dict[str, int] = field(default_factory=dict)  # part -> bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; of the failures, how many there are."""
+        index = self.index and {
+            **asdict(self.index),
+            "exact": self.index.recall is None,
+            "path": to_text(self.index.path) if self.index.path else None,
+        }
+        return {
+            "library": to_text(self.folder),
+            "photos": self.photos,
+            "folders": [{**asdict(one), "path": to_text(one.path)} for one in self.folders],
+            "away": [one.to_dict() for one in self.away],
+            "failures": len(self.failures),
+            "model": asdict(self.model) if self.model else None,
+            "models": [asdict(model) for model in self.models],
+            "index": index,
+            "disk_bytes": self.disk_bytes,
+        }

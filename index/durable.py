@@ -50,6 +50,25 @@ def put_in_place(aside: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in place of any other, whole and durably; one process at a time may.
+
+    Raises OSError where it can't be written; the old file is there then, and nothing beside it.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+        with suppress(OSError):
+            leftover.unlink()
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable; not every system can."""
     with suppress(OSError):

@@ -7,12 +7,11 @@ and that its own fingerprint vouches for, lets a repair make the row again.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from clipsearch.index.durable import put_in_place
+from clipsearch.index.durable import replace_text
 from clipsearch.index.records import ModelIdentity
 
 FILE = "identity.json"
@@ -22,13 +21,8 @@ def keep_identity(folder: Path, identity: ModelIdentity) -> None:
     """Write the file, unless it is there; where it can't be written, a repair has less to go by."""
     if kept_identity(folder) == identity:
         return
-    aside = folder / f".{FILE}.{os.getpid()}"
     with suppress(OSError):
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(asdict(identity), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        put_in_place(aside, folder / FILE)
+        replace_text(folder / FILE, json.dumps(asdict(identity), indent=1))
 
 
 def kept_identity(folder: Path) -> ModelIdentity | None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from clipsearch.index.paths import to_text
+
 
 @dataclass(frozen=True)
 class FileState:
@@ -85,6 +87,11 @@ class Failure:
     file: FileState
     reason: str
     failed_at: str  # ISO 8601, UTC
+
+    def to_dict(self) -> dict[str, str]:
+        """Return JSON-ready values."""
+        path = to_text(self.file.path)
+        return {"path": path, "reason": self.reason, "failed_at": self.failed_at}
 
 
 @dataclass(frozen=True)

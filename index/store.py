@@ -35,11 +35,11 @@ from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
 from clipsearch.index.lock import do_once, writer_lock
-from clipsearch.index.model_vectors import ModelVectors
 from clipsearch.index.records import IndexInfo
-from clipsearch.index.segments import Segment, coverage, refresh, segments_of
 from clipsearch.index.upgrading import bring_up_to_date
-from clipsearch.index.vector_files import EXACT, MAX_WIDTH, UnusableFile
+from clipsearch.index.vectors.model_vectors import ModelVectors
+from clipsearch.index.vectors.segments import Segment, coverage, refresh, segments_of
+from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
 
 class Store:

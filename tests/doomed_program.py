@@ -21,9 +21,9 @@ from typing import Any
 
 # Class -> method -> what to note when it begins and when it has ended.
 PHASES = {
-    ("clipsearch.indexing", "IndexRun", "run"): ("scan", "scanned and embedded"),
-    ("clipsearch.loaded_models", "LoadedModels", "load"): ("load model", "open photos"),
-    ("clipsearch.loaded_models", "LoadedModels", "keep_text_encoder"): ("export", "exported"),
+    ("clipsearch.indexing.run", "IndexRun", "run"): ("scan", "scanned and embedded"),
+    ("clipsearch.models.loaded", "LoadedModels", "load"): ("load model", "open photos"),
+    ("clipsearch.models.loaded", "LoadedModels", "keep_text_encoder"): ("export", "exported"),
     ("clipsearch.index.store", "Store", "apply"): ("commit", "committed"),
     ("clipsearch.index.store", "Store", "refresh_vectors"): ("replace", "replaced"),
 }

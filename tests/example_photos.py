@@ -9,10 +9,10 @@ from pathlib import Path
 
 from captioned_files import facts
 from PIL import Image
+from places import EXAMPLES
 
-from clipsearch.training.sources import Sample
+from clipsearch.training.data.sources import Sample
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photos"
 SIDE = 192  # pixels of the shorter side: quick to decode
 
 # Parts of a photo, in shares of its width and height: left, upper, right, lower.

@@ -124,9 +124,9 @@ def serve() -> None:
     import torch.onnx  # noqa: F401
 
     import clipsearch.cli.app
-    import clipsearch.encoder
-    import clipsearch.indexing
-    import clipsearch.text_export  # noqa: F401
+    import clipsearch.indexing.run
+    import clipsearch.models.encoder
+    import clipsearch.models.text.export  # noqa: F401
     from clipsearch.privacy import onnx_runtime
 
     onnx_runtime()

@@ -26,9 +26,8 @@ from library_snapshot import (
     unanswered,
     unfinished,
 )
+from places import TESTS
 from tiny_models import save_tiny_model
-
-TESTS = Path(__file__).resolve().parent
 
 BATCH = 32  # photos a batch; what one kill may cost
 # (share of the kills, the phase noted that starts the clock, seconds after it at most)

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from places import DATA
 from tiny_models import PREPROCESSING, save_tiny_model
 
 PLACE = Path("/tmp/clipsearch-made-this-library")
-DATA = Path(__file__).resolve().parent / "data"
 
 COLOURS = {
     "red": (205, 30, 35),
@@ -143,8 +143,8 @@ def _train(folder: Path) -> None:
     from safetensors.torch import save_file
     from torch.nn.functional import cross_entropy
 
-    from clipsearch.model_loading import load_model
-    from clipsearch.models import resolve_model
+    from clipsearch.models.loading import load_model
+    from clipsearch.models.names import resolve_model
 
     loaded = load_model(resolve_model(str(folder)))
     network: Any = loaded.network.train()
@@ -192,7 +192,7 @@ def _batches(steps: int) -> Iterator[tuple[Any, list[str]]]:
 def make_library(place: Path) -> Path:
     """Index in several runs, so that there are several index files; return the library's folder."""
     from clipsearch import Library
-    from clipsearch.index import segments
+    from clipsearch.index.vectors import segments
 
     os.environ["CLIPSEARCH_PRECISION"] = "float32"  # the same on any processor
     segments.APPROXIMATE_FROM = segments.LISTS_FROM = 2_000

@@ -11,14 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipsearch import decoder_process, image_opening
+from clipsearch.photos import decoder_process, opening, preparing
 
 MARK = b"misbehave: "
+# The statement that such a process runs.
+MISBEHAVING = (
+    f"sys.path.append({str(Path(__file__).resolve().parent)!r}); "
+    "import misbehaving_decoder; misbehaving_decoder.main()"
+)
 
-_real = image_opening.open_image
+_real = opening.open_image
 
 
-def open_image(data: bytes, **options: Any) -> image_opening.OpenedImage:
+def open_image(data: bytes, **options: Any) -> opening.OpenedImage:
     """Open a picture, or do as the bytes say; the words after the first are arguments."""
     if not data.startswith(MARK):
         return _real(data, **options)
@@ -60,7 +65,7 @@ def eat_memory_as_cpp_does() -> None:
 def fill_memory_and_answer(megabytes: str) -> None:
     """Keep memory for good, as a leak does, and fail as damaged pictures do."""
     kept.append(b"x" * (int(megabytes) << 20))
-    raise image_opening.UnreadableImage("damaged, and leaking")
+    raise opening.UnreadableImage("damaged, and leaking")
 
 
 def die_once(marker: str) -> None:
@@ -68,7 +73,7 @@ def die_once(marker: str) -> None:
     if not Path(marker).exists():
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    raise image_opening.UnreadableImage("seen again")
+    raise opening.UnreadableImage("seen again")
 
 
 def wait_for(folder: str) -> None:
@@ -87,7 +92,7 @@ def talk() -> None:
         with suppress(OSError):  # there is a limit
             for _ in range(100):
                 os.write(fd, b"Warning: unknown tag\n" * 1000)
-    raise image_opening.UnreadableImage("it talked")
+    raise opening.UnreadableImage("it talked")
 
 
 def say_nonsense() -> None:
@@ -124,5 +129,5 @@ misbehaviours: dict[str, Any] = {
 
 
 def main() -> None:
-    image_opening.open_image = open_image
+    preparing.open_image = open_image
     decoder_process.main()

@@ -17,10 +17,10 @@ from changing_album import ChangingAlbum, source_pictures
 from forked_program import ForkedProgram, forked_program
 from kill_campaign import BATCH, Campaign, ForkedRun
 from library_snapshot import differences, lost, not_in_step, snapshot, unanswered, unfinished
+from places import TESTS
 
 from clipsearch import Library
 
-TESTS = Path(__file__).resolve().parent
 OLD_LIBRARY = TESTS / "data" / "schema-1"
 
 

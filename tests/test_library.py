@@ -17,9 +17,10 @@ from clipsearch import (
     ModelError,
     UnknownModel,
     UnreadableImage,
-    indexing,
 )
 from clipsearch.index.paths import to_text
+from clipsearch.indexing import run
+from clipsearch.photos.decoder_pool import DecoderPool
 
 
 @pytest.fixture
@@ -67,18 +68,22 @@ def embedding_at(library: Library, path: Path) -> np.ndarray:
 
 def test_an_unchanged_folder_is_not_opened_again(indexed, monkeypatch):
     opened = []
-    monkeypatch.setattr(indexing, "read_file", lambda item: opened.append(item))
+    monkeypatch.setattr(run, "read_file", lambda item: opened.append(item))
     assert counts(indexed.index()) == {"unchanged": 6}
     assert opened == []
 
 
 def test_updates_share_the_processes_that_decode(indexed, photos, sample_photos):
+    def pool() -> DecoderPool | None:
+        kept = indexed._indexer and indexed._indexer._decoders
+        return kept._pool if kept else None
+
     def update(number: int) -> tuple[set[object], set[object]]:
         """Return the processes before and after one more photo."""
-        before = set(indexed._decoders._pool._processes) if indexed._decoders else set()
+        before = set(pool()._processes) if pool() else set()
         shutil.copyfile(sample_photos[number], photos / "one-more.jpg")
         assert indexed.update([photos / "one-more.jpg"]).embedded == 1
-        return before, set(indexed._decoders._pool._processes)
+        return before, set(pool()._processes)
 
     none, first = update(6)
     assert none == set()
@@ -87,9 +92,9 @@ def test_updates_share_the_processes_that_decode(indexed, photos, sample_photos)
         process.kill()
     died, others = update(8)
     assert not died & others
-    pool = indexed._decoders._pool
+    last = pool()
     indexed.close()
-    assert not pool._processes
+    assert not last._processes
 
 
 def test_a_touched_photo_is_not_embedded_again(indexed, photos):
@@ -268,7 +273,7 @@ def test_a_failing_model_loses_nothing(indexed, photos, sample_photos, monkeypat
     shutil.copyfile(sample_photos[7], photos / "photo-0.jpg")
     shutil.copyfile(sample_photos[8], photos / "new.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr("clipsearch.encoder.Encoder.encode_pixels", fail)
+        patch.setattr("clipsearch.models.encoder.Encoder.encode_pixels", fail)
         with pytest.raises(ModelError):
             indexed.index()
     assert len(paths_found(indexed)) == 6

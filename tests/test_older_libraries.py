@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +22,12 @@ import pytest
 import torch
 from cli_process import clipsearch
 from make_library import DATA, two_pixels, write_photos
+from safetensors.torch import load_file
 
-from clipsearch import Hit, Library
-from clipsearch.checking import check_library
-from clipsearch.index import approximate
-from clipsearch.results import IndexOptions
+from clipsearch import Hit, Library, backup_library, restore_library
+from clipsearch.index.vectors import lists
+from clipsearch.options import IndexOptions
+from clipsearch.upkeep import check_library
 
 ARCHIVES = sorted(DATA.glob("made-by-*.tar.xz"))
 # What bf16 changes in the score of a picture; the vectors of texts and of the library are the same.
@@ -135,13 +138,13 @@ def assert_as_then(found: list[Hit], then: list[Any], place: Path, within: float
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Counts the searches of lists."""
     searches: list[int] = []
-    real = approximate.Lists.candidates
+    real = lists.Lists.candidates
 
-    def candidates(self: approximate.Lists, *arguments: Any, **more: Any) -> Any:
+    def candidates(self: lists.Lists, *arguments: Any, **more: Any) -> Any:
         searches.append(1)
         return real(self, *arguments, **more)
 
-    monkeypatch.setattr(approximate.Lists, "candidates", candidates)
+    monkeypatch.setattr(lists.Lists, "candidates", candidates)
     yield searches
 
 
@@ -158,10 +161,11 @@ def test_it_answers_without_its_photos_and_its_model(made: Made, away: Path) -> 
     with Library(away, read_only=True) as library:
         found = library.query(text, k=10, include_away=True)
         assert_as_then(found, made.said["everywhere"], made.place, TEXTS_WITHIN)
-        assert library.query(text) == []
+        none = library.query(text)
+        assert none == []
         folders = {folder.path for folder in library.folders()}
-        assert folders <= {left.path for left in library.left_out}
-        assert sum(left.photos for left in library.left_out) >= made.said["photos"]
+        assert folders <= {left.path for left in none.left_out}
+        assert sum(left.photos for left in none.left_out) >= made.said["photos"]
 
 
 def test_a_check_finds_nothing_wrong(away: Path) -> None:
@@ -265,6 +269,67 @@ def test_a_new_photo_is_added_to_it_and_lists_are_searched_still(
     assert index_files(library) == files
     report = check_library(library)
     assert report.ok
+
+
+def tower_files(library: Path) -> dict[str, tuple[bytes, int]]:
+    (folder,) = (library / "models").iterdir()
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def without_torch(program: str) -> str:
+    """Return what a program writes in a Python where every import of torch fails."""
+    program = f"import sys; sys.modules['torch'] = None; from clipsearch import Library; {program}"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_its_text_tower_serves_and_stays_as_it_is_without_torch_and_weights(
+    made: Made, away: Path
+) -> None:
+    Library(away).close()
+    before = tower_files(away)
+    (text, *_) = made.said["texts"]
+    program = f"found = Library({str(away)!r}).query({text!r}, k=10, include_away=True); "
+    scores = without_torch(program + "print(*(hit.score for hit in found))")
+    assert list(map(float, scores.split())) == pytest.approx(
+        [score for _, score in made.said["everywhere"][:10]], abs=TEXTS_WITHIN
+    )
+    assert tower_files(away) == before
+
+
+def test_a_run_with_nothing_to_embed_needs_no_torch_and_leaves_the_text_tower(
+    made: Made, library: Path
+) -> None:
+    before = tower_files(library)
+    program = f"report = Library({str(library)!r}).index(); "
+    run = without_torch(program + "print(report.embedded, report.unchanged > 2000)")
+    assert run.split() == ["0", "True"]
+    assert tower_files(library) == before
+
+
+def test_its_text_tower_has_its_logit_scale_after_a_run_that_loads_the_model(
+    made: Made, home: Path, library: Path, tmp_path: Path
+) -> None:
+    with Library(library, device="cpu") as opened:
+        opened.index()
+        before = tower_files(library)
+        opened.index([write_photos(tmp_path / "new", ["cd2020-2040c8.ppm"])])
+    after = tower_files(library)
+    # The model's identity is written anew for another reason: the model lies elsewhere here.
+    changed = {name for name in after if after[name] != before.get(name)} - {"identity.json"}
+    older = json.loads(before["text_encoder.json"][0])["format"] == 1
+    assert changed == ({"text_encoder.json"} if older else set())
+    said = json.loads(after["text_encoder.json"][0])
+    weights = load_file(made.folder / "model" / "open_clip_model.safetensors")
+    assert said["logit_scale"] == pytest.approx(float(weights["logit_scale"].exp()))
+    backup_library(library, tmp_path / "backup.tar")
+    restore_library(tmp_path / "backup.tar", tmp_path / "again")
+    restored = tower_files(tmp_path / "again")
+    assert restored["text_encoder.json"][0] == after["text_encoder.json"][0]
+    for text, then in made.said["texts"].items():
+        with Library(library, read_only=True) as opened:
+            assert_as_then(opened.query(text, k=5), then, home, TEXTS_WITHIN)
 
 
 def test_copies_of_its_photos_take_over_their_embeddings(

@@ -22,8 +22,8 @@ from clipsearch import (
     restore_library,
 )
 from clipsearch.arguments import as_list
+from clipsearch.models.text.encoder import TextEncoder
 from clipsearch.settings import absolute, library_folder
-from clipsearch.text_encoder import TextEncoder
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from places import ROOT
+
 FOLDERS = ("clipsearch", "index", "training")
 OURS = {"clipsearch"}
-USED = {"torch.ops.mkldnn._convolution_pointwise"}  # without it: tests/test_image_tower.py
+USED = {"torch.ops.mkldnn._convolution_pointwise"}  # without it: tests/models/test_faster_layers.py
 
 
 def private_parts(module: ast.Module) -> Iterator[str]:

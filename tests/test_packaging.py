@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from places import ROOT
 
 from clipsearch import __version__
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE_FOLDERS = ("clipsearch", "index", "training")
 # What is in the folders of packages for who reads the repository.
 FOR_READERS = ("training/LOG.md", "training/README.md", "training/curves/")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cli_process import clipsearch
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = (
@@ -97,7 +97,8 @@ def test_the_python_example_runs_as_written(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 3 + 1
+    assert done.stdout.splitlines()[3] == "()"  # nothing was left out
+    assert len(done.stdout.splitlines()) == 3 + 2
     assert done.stdout.splitlines()[-1] == "(1, 10) (1, 10)"
 
 

@@ -4,63 +4,23 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from clipsearch.errors import InvalidInput
 from clipsearch.settings import absolute, expanded, from_here, given_path
-from clipsearch.training.run_config import RunConfig
+from clipsearch.training.run_config import ABOVE_0, Range, RunConfig
 
-_MOST = float("inf")
-# What each number may be, ends included; a number that may not reach its end says so by a tiny one.
-_TINY = 1e-12
-_LARGEST = {int: 2**31 - 1, float: 1e300}  # whatever the range: nobody counts further
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**32 - 1),
-    "model.image_size": (8, 4096),
-    "model.unlocked_image_groups": (0, _MOST),
-    "model.lora_rank": (0, 4096),
-    "model.lora_alpha": (_TINY, _MOST),
-    "model.initial_logit_scale": (_TINY, 1000),
-    "data.held_out": (0, 0.9),
-    "data.workers": (0, 512),
-    "data.seed": (0, 2**32 - 1),
-    "augmentation.crop_scale": (0.01, 1),
-    "augmentation.crop_ratio": (0.1, 10),
-    "augmentation.flip": (0, 1),
-    "augmentation.color_jitter": (0, 1),
-    "augmentation.grayscale": (0, 1),
-    "augmentation.blur": (0, 1),
-    "augmentation.erase": (0, 1),
-    "objective.label_smoothing": (0, 0.9),
-    "objective.max_logit_scale": (1, 1e6),
-    "optimization.epochs": (_TINY, _MOST),
-    "optimization.steps": (1, _MOST),
-    "optimization.batch_size": (2, _MOST),
-    "optimization.micro_batch": (1, _MOST),
-    "optimization.learning_rate": (_TINY, 10),
-    "optimization.text_learning_rate": (_TINY, 10),
-    "optimization.weight_decay": (0, 10),
-    "optimization.beta1": (0, 0.999999),
-    "optimization.beta2": (0, 0.999999),
-    "optimization.epsilon": (_TINY, 1),
-    "optimization.warmup_steps": (0, _MOST),
-    "optimization.max_gradient_norm": (0, _MOST),
-    "optimization.layer_decay": (_TINY, 1),
-    "optimization.ema": (0, 0.999999),
-    "optimization.final_image_size": (8, 4096),
-    "optimization.final_epochs": (_TINY, _MOST),
-    "output.evaluate_every": (1, _MOST),
-    "output.checkpoint_every": (1, _MOST),
-    "output.log_every": (1, _MOST),
-    "output.wise_ft_loss": (0, 1),
-}
+_ANY = Range(-math.inf)
+_LARGEST = {int: 2**31 - 1, float: 1e300}  # where a range has no end: nobody counts further
 RECIPES = Path(__file__).parent / "recipes"
 # Data: paths, patterns of paths, library:PATH; relative to where they are written down.
 DATA_KEYS = ("data.train", "data.validation", "output.wise_ft_keep")
@@ -166,10 +126,12 @@ def to_toml(config: RunConfig) -> str:
 @cache
 def _keys() -> dict[str, Any]:
     """Return the type of each key, a mapping of key to type for a table."""
-    hints = get_type_hints(RunConfig)
-    return {
-        name: get_type_hints(kind) if is_dataclass(kind) else kind for name, kind in hints.items()
-    }
+    hints = _hints(RunConfig)
+    return {name: _hints(kind) if is_dataclass(kind) else kind for name, kind in hints.items()}
+
+
+def _hints(table: Any) -> dict[str, Any]:
+    return get_type_hints(table, include_extras=True)
 
 
 def _flat(config: RunConfig) -> dict[str, Any]:
@@ -217,16 +179,11 @@ def _value(key: str, value: Any, said_by: str, folder: Path) -> Any:
     kinds = _keys()[table] if table else _keys()
     if name not in kinds:
         _unknown_key(key, said_by)
-    kind = kinds[name]
-    if get_origin(kind) in (Union, UnionType):  # ... | None
-        if value is None:
-            return None
-        (kind,) = (part for part in get_args(kind) if part is not type(None))
     without_label = key == "data.labels" and isinstance(value, (list, tuple)) and "" in value
     if without_label:  # the one text that may be blank
         value = [label for label in value if label != ""]
     try:
-        taken = _as(kind, value, RANGES.get(key, (-_MOST, _MOST)))
+        taken = _as(kinds[name], value)
     except ValueError as error:
         _fail(said_by, f"{key} must be {error}, not {_short(value)}")
     if without_label:
@@ -238,68 +195,67 @@ def _value(key: str, value: Any, said_by: str, folder: Path) -> Any:
     return taken
 
 
-def _as(kind: Any, value: Any, limits: tuple[float, float]) -> Any:
+def _as(kind: Any, value: Any, allowed: Range = _ANY) -> Any:
     """Return the value as of this kind; raise ValueError with what is allowed."""
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
-        if value not in choices:
-            raise ValueError(" or ".join(repr(choice) for choice in choices))
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _as(parts[0], value, parts[1])
+    if origin in (Union, UnionType):  # ... | None
+        return None if value is None else _as(parts[0], value)
+    if origin is Literal:
+        if value not in parts:
+            raise ValueError(" or ".join(repr(choice) for choice in parts))
         return value
-    if get_origin(kind) is tuple:
-        return _as_tuple(get_args(kind), value, limits)
+    if origin is tuple:
+        return _as_texts(value) if parts[-1] is Ellipsis else _as_pair(value, allowed)
     if kind is bool:
         if not isinstance(value, bool):
             raise ValueError("true or false")
         return value
     if kind in (int, float):
-        return _as_number(kind, value, limits)
+        return _as_number(kind, value, allowed)
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text in quotes")
     return value
 
 
-def _as_tuple(parts: tuple[Any, ...], value: Any, limits: tuple[float, float]) -> tuple[Any, ...]:
-    if parts[-1] is Ellipsis:
-        values = [value] if isinstance(value, str) else value  # one needs no brackets
-        try:
-            if not isinstance(values, (list, tuple)):
-                raise ValueError
-            return tuple(_as(parts[0], one, limits) for one in values)
-        except ValueError:
-            raise ValueError("a list of texts in quotes") from None
-    lowest, highest = limits
-    wanted = f"two numbers from {lowest:g} to {highest:g}, the smaller one first"
-    if not isinstance(value, (list, tuple)) or len(value) != len(parts):
-        raise ValueError(wanted)
+def _as_texts(value: Any) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else value  # one needs no brackets
     try:
-        low, high = (_as_number(float, one, limits) for one in value)
+        if not isinstance(values, (list, tuple)):
+            raise ValueError
+        return tuple(_as(str, one) for one in values)
     except ValueError:
-        raise ValueError(wanted) from None
-    if low > high:
-        raise ValueError(wanted)
-    return low, high
+        raise ValueError("a list of texts in quotes") from None
 
 
-def _as_number(kind: type, value: Any, limits: tuple[float, float]) -> float:
-    lowest, highest = limits
+def _as_pair(value: Any, allowed: Range) -> tuple[float, float]:
+    with suppress(ValueError):
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            low, high = (_as_number(float, one, allowed) for one in value)
+            if low <= high:
+                return low, high
+    least, most = allowed
+    raise ValueError(f"two numbers from {least:g} to {most:g}, the smaller one first")
+
+
+def _as_number(kind: type, value: Any, allowed: Range) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     whole = kind is int
-    most = _LARGEST[kind] if highest == _MOST else highest
-    if highest == _MOST and isinstance(value, int) and value > most:
+    endless = allowed.most == math.inf
+    most = _LARGEST[kind] if endless else allowed.most
+    if endless and isinstance(value, int) and value > most:
         raise ValueError(f"at most {most:.10g}")
-    if not is_number or not lowest <= value <= most or (whole and value != int(value)):
-        raise ValueError(_allowed(whole, lowest, highest))
+    if not is_number or not allowed.least <= value <= most or (whole and value != int(value)):
+        raise ValueError(f"a {'whole ' if whole else ''}number{_in_words(allowed)}")
     return kind(value)  # type: ignore[no-any-return]
 
 
-def _allowed(whole: bool, lowest: float, highest: float) -> str:
-    number = "a whole number" if whole else "a number"
-    least = "above 0" if lowest == _TINY else f"of at least {lowest:g}"
-    if highest == _MOST:
-        return number if lowest == -_MOST else f"{number} {least}"
-    if lowest == _TINY:
-        return f"{number} above 0 and at most {highest:g}"
-    return f"{number} from {lowest:g} to {highest:g}"
+def _in_words(allowed: Range) -> str:
+    least, most = allowed
+    if least == ABOVE_0:
+        return " above 0" if most == math.inf else f" above 0 and at most {most:g}"
+    return f" of at least {least:g}" if most == math.inf else f" from {least:g} to {most:g}"
 
 
 def _located(spec: str, folder: Path) -> str:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from clipsearch.preprocessing import Preprocessing
-from clipsearch.training.distributed import Processes, joined
-from clipsearch.training.gradient_cache import Encoding
-from clipsearch.training.loader import Loader
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.loader import Loader
+from clipsearch.training.data.sources import notes_of, open_data
+from clipsearch.training.learning.distributed import Processes, joined
+from clipsearch.training.learning.gradient_cache import Encoding
 from clipsearch.training.progress import duration
 from clipsearch.training.run_config import OptimizationConfig, RunConfig
 from clipsearch.training.run_folder import RunFolder
-from clipsearch.training.sources import notes_of, open_data
 from clipsearch.training.trainer import Run, phases_of
 
 _STEPS = 4  # timed at most, after one that warms up

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from clipsearch.errors import InvalidInput
 from clipsearch.index.durable import in_words
-from clipsearch.training.averaging import MixResult, choose_mix
-from clipsearch.training.divergence import TrainingDiverged
-from clipsearch.training.learner import Learner
-from clipsearch.training.model_folder import ModelFolderConfig, save_weights, write_config
-from clipsearch.training.models import Design, resized_positions
+from clipsearch.training.learning.divergence import TrainingDiverged
+from clipsearch.training.learning.learner import Learner
+from clipsearch.training.towers.averaging import MixResult, choose_mix
+from clipsearch.training.towers.model_folder import ModelFolderConfig, save_weights, write_config
+from clipsearch.training.towers.models import Design, resized_positions
 from clipsearch.training.validation import Validation
 
 
 def write_model_folder(design: Design, state: Mapping[str, Tensor], folder: Path) -> str:
-    """Write the model as open_clip loads it; return in which numbers its weights are.
+    """Write the model as open_clip loads it; return the dtype in which its weights are written.
 
-    float16, unless a weight is beyond its range: then all are float32. Raises InvalidInput where
-    the folder can't be written.
+    That is float16, unless a weight is beyond its range: then all are float32. Raises InvalidInput
+    where the folder can't be written.
     """
     try:
         dtype = _write_weights(state, folder)
@@ -57,8 +57,8 @@ def mix_with_start(
 ) -> MixResult:
     """Choose the mixture of tuned weights and those at the start (WiSE-FT).
 
-    `measure` scores what the learner's network holds; on `kept` the mixture may lose at most
-    `most_loss` of recall@10 either way.
+    `start` and `tuned` are weights by name. `measure` scores what the learner's network holds; on
+    `kept` the mixture may lose at most `most_loss` of recall@10 either way.
     """
     # What the start had not (a bias, a bag of words) is taken as it was tuned.
     whole_start = {**tuned, **resized_positions(dict(start), learner.network)}

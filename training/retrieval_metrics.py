@@ -23,9 +23,9 @@ def text_to_image(
 ) -> RetrievalMetrics:
     """Score the search for the photo that each text describes.
 
-    `similarity` is [images, texts]; `image_of_text[j]` is the row of text j's photo. A wrong
-    photo that ties with the right one counts as ranked before it, so that a model which gives
-    all pairs the same score earns nothing.
+    `similarity` is float (images, texts); `image_of_text`, integers (texts,), holds the row of each
+    text's photo. A wrong photo that ties with the right one counts as ranked before it, so that a
+    model which gives all pairs the same score earns nothing.
 
     >>> similarity = np.array([[0.9, 0.6, 0.1, 0.5],
     ...                        [0.2, 0.7, 0.8, 0.4]])
@@ -61,16 +61,17 @@ def image_to_text(
 
 
 def text_ranks(similarity: NDArray[np.floating], is_right: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return where the best right photo stands for each text, int64 [texts], 1 being first.
+    """Return where the best right photo stands for each text, int64 (texts,), 1 being first.
 
-    Both arrays are [images, texts]. A wrong photo that ties counts as ranked before, and so does
-    one whose score is no number: a model that has diverged earns nothing.
+    `similarity` is float, `is_right` bool, both (images, texts). A wrong photo that ties counts as
+    ranked before, and so does one whose score is no number: a model that has diverged earns
+    nothing.
     """
     return image_ranks(similarity.T, is_right.T)
 
 
 def image_ranks(similarity: NDArray[np.floating], is_right: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return where the best right text stands for each photo, int64 [images], as `text_ranks`."""
+    """Return where the best right text stands for each photo, int64 (images,), as `text_ranks`."""
     best = np.where(is_right, similarity, -np.inf).max(axis=1, keepdims=True)
     before = ~(similarity < best) & ~is_right
     ranks: NDArray[np.int64] = 1 + before.sum(axis=1, dtype=np.int64)
@@ -80,7 +81,7 @@ def image_ranks(similarity: NDArray[np.floating], is_right: NDArray[np.bool_]) -
 def _is_own(
     similarity: NDArray[np.floating], image_of_text: Sequence[int] | NDArray[np.integer]
 ) -> NDArray[np.bool_]:
-    """Say which text is whose, [images, texts]."""
+    """Return which text is whose, bool (images, texts)."""
     photos = np.arange(similarity.shape[0])[:, None]
     is_own: NDArray[np.bool_] = photos == np.asarray(image_of_text)[None, :]
     return is_own

@@ -39,8 +39,9 @@ def choose_retrievals(
 ) -> list[Retrieval]:
     """Take some captions, evenly through `captions`, with the photos that each finds.
 
-    `similarity` is [images, texts]; `image_of_text[j]` is the row of text j's photo. The choice
-    depends only on how many captions there are: pictures of two steps show the same ones.
+    `similarity` is float (images, texts); `image_of_text`, integers (texts,), holds the row of each
+    text's photo. The choice depends only on how many captions there are: pictures of two steps show
+    the same ones.
     """
     owner = np.asarray(image_of_text)
     chosen = np.unique(np.linspace(0, len(captions) - 1, min(count, len(captions))).astype(int))

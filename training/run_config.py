@@ -1,9 +1,30 @@
-"""The settings of one training run, as `config.toml` spells them: one class a table."""
+"""The settings of one training run, as `config.toml` spells them: one class a table.
+
+A number's type says in which range it must be; `config_file` reads it there.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple
+
+
+class Range(NamedTuple):
+    """What a number may be, ends included."""
+
+    least: float
+    most: float = math.inf
+
+
+ABOVE_0 = 1e-12  # the least of what may be as small as one likes, but not 0
+Count = Annotated[int, Range(1)]
+Pixels = Annotated[int, Range(8, 4096)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+Positive = Annotated[float, Range(ABOVE_0)]
+Share = Annotated[float, Range(0, 1)]
+Decay = Annotated[float, Range(0, 0.999999)]
+Rate = Annotated[float, Range(ABOVE_0, 10)]
 
 
 @dataclass(frozen=True)
@@ -16,15 +37,17 @@ class ModelConfig:
     scratch: bool = False
     # "own" is the text tower of `name`; "cbow" a bag of words, the baseline of the CLIP paper.
     text_tower: Literal["own", "cbow"] = "own"
-    image_size: int | None = None  # pixels; None is the model's own
+    image_size: Pixels | None = None  # None is the model's own
     freeze_image: bool = False  # locked-image tuning (LiT)
     freeze_text: bool = False
-    unlocked_image_groups: int = 0  # with freeze_image: so many last ones are trained all the same
-    lora_rank: int = 0  # 0 trains the weights themselves
-    lora_alpha: float = 16.0
+    # With freeze_image: so many last ones are trained all the same.
+    unlocked_image_groups: Annotated[int, Range(0)] = 0
+    lora_rank: Annotated[int, Range(0, 4096)] = 0  # 0 trains the weights themselves
+    lora_alpha: Positive = 16.0
     lora_layers: str = "attn|attention|mlp|fc|proj"  # a regular expression on names of weights
     gradient_checkpointing: bool = False
-    initial_logit_scale: float | None = None  # None: the model's own, or 1 / 0.07 from scratch
+    # None: the model's own, or 1 / 0.07 from scratch.
+    initial_logit_scale: Annotated[float, Range(ABOVE_0, 1000)] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,13 +57,14 @@ class DataConfig:
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     # Held back from `train` where there is no `validation`; chosen by key, the same every time.
-    held_out: float = 0.05
+    held_out: Annotated[float, Range(0, 0.9)] = 0.05
     image_column: str = "image"
     caption_column: str = "caption"
     # Only samples with these labels, "" being those without one; () takes all.
     labels: tuple[str, ...] = ()
-    workers: int = 1  # 1: a thread beside the model; more: processes; 0: neither
-    seed: int = 0
+    # 1: a thread beside the model; more: processes; 0: neither.
+    workers: Annotated[int, Range(0, 512)] = 1
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -51,13 +75,14 @@ class AugmentationConfig:
     """
 
     # Share of the area of the largest crop of its shape that fits into the photo.
-    crop_scale: tuple[float, float] = (0.9, 1.0)
-    crop_ratio: tuple[float, float] = (0.75, 1.3333)  # width by height, over that of the model
-    flip: float = 0.0  # probability; captions that say left or right become wrong
-    color_jitter: float = 0.0  # brightness, contrast and saturation by so much, hue by a quarter
-    grayscale: float = 0.0  # probability
-    blur: float = 0.0  # probability
-    erase: float = 0.0  # probability
+    crop_scale: Annotated[tuple[float, float], Range(0.01, 1)] = (0.9, 1.0)
+    # Width by height, over that of the model.
+    crop_ratio: Annotated[tuple[float, float], Range(0.1, 10)] = (0.75, 1.3333)
+    flip: Share = 0.0  # probability; captions that say left or right become wrong
+    color_jitter: Share = 0.0  # brightness, contrast and saturation by so much, hue by a quarter
+    grayscale: Share = 0.0  # probability
+    blur: Share = 0.0  # probability
+    erase: Share = 0.0  # probability
 
 
 @dataclass(frozen=True)
@@ -65,8 +90,8 @@ class ObjectiveConfig:
     """What the towers learn from."""
 
     loss: Literal["softmax", "sigmoid"] = "softmax"
-    label_smoothing: float = 0.0
-    max_logit_scale: float = 100.0  # CLIP's clamp
+    label_smoothing: Annotated[float, Range(0, 0.9)] = 0.0
+    max_logit_scale: Annotated[float, Range(1, 1e6)] = 100.0  # CLIP's clamp
     same_label_is_no_negative: bool = True
 
 
@@ -74,39 +99,40 @@ class ObjectiveConfig:
 class OptimizationConfig:
     """How the weights move."""
 
-    epochs: float = 5.0
-    steps: int | None = None  # instead of epochs
-    batch_size: int = 256  # photos a step over all processes and micro-batches
-    micro_batch: int | None = None  # photos in memory at once: gradient caching; None is the batch
-    learning_rate: float = 5e-4
-    text_learning_rate: float | None = None  # None is that of the image tower
-    weight_decay: float = 0.2
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-6
-    warmup_steps: int = 100
-    max_gradient_norm: float = 1.0  # 0 does not clip
-    layer_decay: float = 1.0  # each layer below learns so much slower
-    ema: float = 0.0  # decay of a running mean of the weights; 0 keeps none
+    epochs: Positive = 5.0
+    steps: Count | None = None  # instead of epochs
+    batch_size: Annotated[int, Range(2)] = 256  # photos a step over all processes and micro-batches
+    # Photos in memory at once: gradient caching; None is the batch.
+    micro_batch: Count | None = None
+    learning_rate: Rate = 5e-4
+    text_learning_rate: Rate | None = None  # None is that of the image tower
+    weight_decay: Annotated[float, Range(0, 10)] = 0.2
+    beta1: Decay = 0.9
+    beta2: Decay = 0.98
+    epsilon: Annotated[float, Range(ABOVE_0, 1)] = 1e-6
+    warmup_steps: Annotated[int, Range(0)] = 100
+    max_gradient_norm: Annotated[float, Range(0)] = 1.0  # 0 does not clip
+    layer_decay: Annotated[float, Range(ABOVE_0, 1)] = 1.0  # each layer below learns so much slower
+    ema: Decay = 0.0  # decay of a running mean of the weights; 0 keeps none
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     # A last part of the run at a higher resolution, as CLIP's 336-pixel model was made.
-    final_image_size: int | None = None
-    final_epochs: float = 1.0
+    final_image_size: Pixels | None = None
+    final_epochs: Positive = 1.0
 
 
 @dataclass(frozen=True)
 class OutputConfig:
     """What is measured and kept."""
 
-    evaluate_every: int | None = None  # steps; None is once an epoch
-    checkpoint_every: int | None = None  # steps; None is once an epoch
-    log_every: int = 10  # steps
+    evaluate_every: Count | None = None  # steps; None is once an epoch
+    checkpoint_every: Count | None = None  # steps; None is once an epoch
+    log_every: Count = 10  # steps
     metric: str = "mean_recall"  # on validation; the best checkpoint has the highest
     tensorboard: bool = False
     # Mix the weights with those at the start (WiSE-FT), by what is best on validation.
     wise_ft: bool = False
     wise_ft_keep: tuple[str, ...] = ()  # data on which the mix may lose at most `wise_ft_loss`
-    wise_ft_loss: float = 0.01  # of recall@10
+    wise_ft_loss: Share = 0.01  # of recall@10
 
 
 @dataclass(frozen=True)
@@ -120,4 +146,4 @@ class RunConfig:
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0

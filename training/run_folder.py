@@ -38,7 +38,7 @@ from clipsearch.training.run_config import RunConfig
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from clipsearch.training.averaging import MixResult
+    from clipsearch.training.towers.averaging import MixResult
 
 _DRAWING_SHARE = 50  # curves are drawn again after so many times what it took
 CONFIG_NAME = "config.toml"
@@ -171,7 +171,7 @@ class RunFolder:
 
     def _draw(self) -> None:
         from clipsearch.training.curves import draw_curves
-        from clipsearch.training.objective import Objective
+        from clipsearch.training.learning.objective import Objective
 
         if self.writes and self._undrawn and (metrics := self.metrics()):
             self._undrawn = False

@@ -14,22 +14,22 @@ from typing import Any
 import torch
 
 from clipsearch.errors import InvalidInput
-from clipsearch.freed_memory import keep_freed_memory
-from clipsearch.preprocessing import Preprocessing
+from clipsearch.models.freed_memory import keep_freed_memory
+from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.training import checkpoints
-from clipsearch.training.averaging import MixResult
 from clipsearch.training.checkpoints import Checkpoint
-from clipsearch.training.distributed import Processes, joined
-from clipsearch.training.divergence import StuckWatch
-from clipsearch.training.learner import Learned, Learner
-from clipsearch.training.loader import Batch, Loader
-from clipsearch.training.low_rank import merged_state
-from clipsearch.training.models import TrainedModel, build_model, start_of
+from clipsearch.training.data.loader import Batch, Loader
+from clipsearch.training.data.sources import Source, notes_of, open_data, open_sources
+from clipsearch.training.learning.distributed import Processes, joined
+from clipsearch.training.learning.divergence import StuckWatch
+from clipsearch.training.learning.learner import Learned, Learner
+from clipsearch.training.learning.schedule import warmup_cosine
 from clipsearch.training.output import mix_with_start, write_model_folder
 from clipsearch.training.run_config import RunConfig
 from clipsearch.training.run_folder import RunFolder
-from clipsearch.training.schedule import warmup_cosine
-from clipsearch.training.sources import Source, notes_of, open_data, open_sources
+from clipsearch.training.towers.averaging import MixResult
+from clipsearch.training.towers.low_rank import merged_state
+from clipsearch.training.towers.models import TrainedModel, build_model, start_of
 from clipsearch.training.validation import METRICS, Validation, score
 
 _SECONDS_BETWEEN_DRAWINGS = 60  # one takes a second

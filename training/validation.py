@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.preprocessing import Preprocessing
-from clipsearch.training.augmentation import normalized, plain_pixels
-from clipsearch.training.gradient_cache import Encoding
-from clipsearch.training.objective import Objective
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.augmentation import normalized, plain_pixels
+from clipsearch.training.data.samples import BadSample, Sample
+from clipsearch.training.data.sources import Source
+from clipsearch.training.learning.gradient_cache import Encoding
+from clipsearch.training.learning.objective import Objective
 from clipsearch.training.retrieval_metrics import image_ranks, text_ranks
 from clipsearch.training.retrieval_sheet import choose_retrievals, draw_retrievals
-from clipsearch.training.samples import BadSample, Sample
-from clipsearch.training.sources import Source
 
 MEAN_RECALL, LOSS = "mean_recall", "loss"
 RECALLS = (1, 5, 10)
@@ -33,7 +33,7 @@ _MOST_PHOTOS = 5000  # of a larger source so many are taken, evenly
 _MOST_BYTES = 1 << 30  # of pixels, which stay in memory
 _AT_ONCE = 64
 
-Tokenize = Callable[[Sequence[str]], NDArray[np.int64]]
+Tokenize = Callable[[Sequence[str]], NDArray[np.int64]]  # of n texts: (n, context)
 
 
 class Validation:
@@ -67,7 +67,7 @@ class Validation:
             why = f": {self.skipped[0]}" if self.skipped else ""
             raise InvalidInput(f"the validation data has fewer than two usable photos{why}")
         samples = [sample for sample, _ in readable]
-        self.pixels = np.stack([pixels for _, pixels in readable])  # uint8 [n, 3, h, w]
+        self.pixels = np.stack([pixels for _, pixels in readable])  # uint8 (n, 3, height, width)
         self.captions = [caption for sample in samples for caption in sample.captions]
         counts = [len(sample.captions) for sample in samples]
         self.photo_of_text = np.repeat(np.arange(len(samples)), counts)
@@ -147,7 +147,7 @@ class Validation:
     def _recalls(self, similarity: NDArray[np.floating]) -> dict[str, float]:
         has = np.zeros((len(self), int(self._wording.max()) + 1), np.bool_)
         has[self.photo_of_text, self._wording] = True
-        is_right = has[:, self._wording]  # [photos, texts]
+        is_right = has[:, self._wording]  # (photos, texts)
         ranks = {
             "text_to_image": text_ranks(similarity, is_right),
             "image_to_text": image_ranks(similarity, is_right),

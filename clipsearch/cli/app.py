@@ -77,7 +77,7 @@ app.command()(train)
 def evaluate(ctx: typer.Context) -> None:
     """Measure models on captioned or labelled photos, and compare them."""
     # Its commands are made only here: their many options would double the time of other help.
-    from clipsearch.cli.eval_commands import eval_app
+    from clipsearch.cli.eval_app import eval_app
 
     commands = typer.main.get_command(eval_app)
     with commands.make_context("eval", ctx.args, parent=ctx.parent) as context:

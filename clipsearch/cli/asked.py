@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
-from clipsearch.file_reading import read_stream, read_whole
-from clipsearch.query_image import is_address, picture_at
+from clipsearch.photos.file_reading import read_stream, read_whole
+from clipsearch.searching.web_picture import is_address, picture_at
 from clipsearch.settings import given_path
 
 STANDARD_INPUT = "-"
@@ -64,7 +64,7 @@ def _looks_like_a_file(asked: str) -> bool:
         return True
     if "." not in asked:
         return False
-    from clipsearch.image_opening import is_image_name
+    from clipsearch.photos.opening import is_image_name
 
     return is_image_name(asked)
 
@@ -82,6 +82,6 @@ def _from_standard_input() -> bytes:
 
 
 def _most() -> int:
-    from clipsearch.image_opening import LARGEST_FILE
+    from clipsearch.photos.opening import LARGEST_FILE
 
     return LARGEST_FILE

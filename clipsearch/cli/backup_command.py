@@ -29,14 +29,12 @@ def backup(
 
     FILE is a plain tar with the catalog, the text models and checksums.
     """
-    from clipsearch.backup import backup_library
     from clipsearch.cli.output import write_json, write_text
-    from clipsearch.index.paths import to_text
+    from clipsearch.upkeep import backup_library
 
     report = backup_library(library, file, replace=force)
     if json:
-        counts = {"photos": report.photos, "embeddings": report.embeddings}
-        write_json({"file": to_text(report.file), **counts, "bytes": report.bytes})
+        write_json(report.to_dict())
         return
     photos = shown_count(report.photos, "photo")
     write_text(f"{report.file}: {photos}, {size_in_words(report.bytes)}")
@@ -55,14 +53,12 @@ def restore(
 
     Nothing is embedded again; `clipsearch index` then brings it up to date with the photos.
     """
-    from clipsearch.backup import restore_library
     from clipsearch.cli.output import write_json, write_text
-    from clipsearch.index.paths import to_text
+    from clipsearch.upkeep import restore_library
 
     report = restore_library(file, library)
     if json:
-        counts = {"photos": report.photos, "embeddings": report.embeddings}
-        write_json({"library": to_text(report.folder), **counts, "made_at": report.made_at})
+        write_json(report.to_dict())
         return
     photos = shown_count(report.photos, "photo")
     write_text(

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,8 +10,8 @@ from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
 from clipsearch.cli.printable import shown_count
 
 if TYPE_CHECKING:
-    from clipsearch.checking import CheckReport
-    from clipsearch.index.findings import Checked
+    from clipsearch.index.upkeep.findings import Checked
+    from clipsearch.upkeep import CheckReport
 
 PROBLEMS_FOUND = 1
 
@@ -50,16 +50,16 @@ def check(
     Ends with 0 only when all is well, else with 1. The library may be in use meanwhile; --repair
     waits for nobody and says who is writing.
     """
-    from clipsearch.checking import check_library
     from clipsearch.cli.output import write_json
     from clipsearch.cli.progress import showing_progress
+    from clipsearch.upkeep import check_library
 
     with showing_progress() as progress:
         report = check_library(
             library, files=files, hashes=hashes, repair=repair, progress=progress
         )
     if json:
-        write_json(_in_json(report))
+        write_json(report.to_dict())
     else:
         _show(report)
     if not report.ok:
@@ -107,28 +107,3 @@ def _problems(parts: Iterable["Checked"], before: str) -> Iterator[str]:
             yield f"{before}{part.part}: {count}{problem.what}{named}{more}"
             if not before:
                 yield f"  what to do: {problem.remedy}"
-
-
-def _in_json(report: "CheckReport") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from clipsearch.index.paths import escape, to_text
-
-    return {
-        "library": to_text(report.folder),
-        "ok": report.ok,
-        "parts": _escaped([asdict(part) for part in report.parts], escape),
-        "found": _escaped([asdict(part) for part in report.found], escape),
-        "repaired": _escaped(report.repaired, escape),
-        "lost": _escaped(report.lost, escape),
-        "seconds": round(report.seconds, 3),
-    }
-
-
-def _escaped(value: Any, escape: Any) -> Any:
-    """Return the value with each text as JSON can hold it."""
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, dict):
-        return {name: _escaped(item, escape) for name, item in value.items()}
-    return [_escaped(item, escape) for item in value] if isinstance(value, (list, tuple)) else value

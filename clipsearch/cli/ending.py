@@ -29,7 +29,7 @@ def end_with_error(error: ClipsearchError) -> NoReturn:
 
 def end_with_fault(error: Exception) -> NoReturn:
     """Say in one line that an error came that nobody foresaw, and end the process."""
-    from clipsearch.model_files import one_line
+    from clipsearch.models.files import one_line
 
     refused = isinstance(error, (OSError, MemoryError))
     whose = "this machine refuses what is needed" if refused else "this is a fault of clipsearch"

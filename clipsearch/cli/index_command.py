@@ -109,7 +109,7 @@ def index(
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import end_if_stopped, stopping
-    from clipsearch.results import IndexOptions
+    from clipsearch.options import IndexOptions
 
     options = IndexOptions(
         retry_failed=retry_failed,
@@ -165,7 +165,7 @@ def _show(report: "IndexReport", *, json: bool) -> None:
 
     say_what_went_wrong(report)
     if json:
-        write_json(summary(report))
+        write_json(report.to_dict())
     else:
         write_text(summary_in_words(report))
 
@@ -182,19 +182,6 @@ def say_what_went_wrong(report: "IndexReport") -> None:
     if report.known_failures:
         files = shown_count(report.known_failures, "file")
         say(f"{files} failed before and did not change; --retry-failed tries again")
-
-
-def summary(report: "IndexReport") -> dict[str, object]:
-    """Return what a run did, ready for JSON."""
-    names = ("added", "changed", "moved", "copied", "removed", "unchanged", "failed")
-    return {
-        **{name: getattr(report, name) for name in names},
-        "known_failures": report.known_failures,
-        "seconds": round(report.seconds, 3),
-        "photos_per_second": round(report.photos_per_second, 2),
-        "model": report.model,
-        "interrupted": report.interrupted,
-    }
 
 
 def summary_in_words(report: "IndexReport") -> str:

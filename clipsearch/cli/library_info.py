@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clipsearch.cli.output import json_line, write_json, write_out, write_rows, write_text
 from clipsearch.cli.printable import printable, shown_count, size_in_words
@@ -12,7 +12,7 @@ from clipsearch.cli.printable import printable, shown_count, size_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clipsearch.index.records import Failure, IndexInfo, ModelRow
+    from clipsearch.index.records import IndexInfo, ModelRow
     from clipsearch.results import LibraryInfo
 
 
@@ -23,11 +23,11 @@ def show_info(library: Path | None, *, failures: bool = False, json: bool = Fals
     with Library(library, read_only=True) as lib:
         about = lib.info()
     if failures and json:
-        write_out(b"".join(json_line(_failure(failure)) for failure in about.failures))
+        write_out(b"".join(json_line(failure.to_dict()) for failure in about.failures))
     elif failures:
         write_rows((failure.file.path, failure.reason) for failure in about.failures)
     elif json:
-        write_json(_in_json(about))
+        write_json(about.to_dict())
     else:
         _show(about)
 
@@ -79,36 +79,3 @@ def _index_line(index: IndexInfo) -> str:
         f"{shown_count(index.files, 'file')}, {index.delta:,} newer, "
         f"{size_in_words(index.bytes)}{note}"
     )
-
-
-def _in_json(about: LibraryInfo) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from clipsearch.index.paths import to_text
-
-    index = about.index and {
-        **asdict(about.index),
-        "exact": about.index.recall is None,
-        "path": to_text(about.index.path) if about.index.path else None,
-    }
-    return {
-        "library": to_text(about.folder),
-        "photos": about.photos,
-        "folders": [{**asdict(f), "path": to_text(f.path)} for f in about.folders],
-        "away": [{**asdict(away), "path": to_text(away.path)} for away in about.away],
-        "failures": len(about.failures),
-        "model": asdict(about.model) if about.model else None,
-        "models": [asdict(model) for model in about.models],
-        "index": index,
-        "disk_bytes": about.disk_bytes,
-    }
-
-
-def _failure(failure: Failure) -> dict[str, str]:
-    from clipsearch.index.paths import to_text
-
-    return {
-        "path": to_text(failure.file.path),
-        "reason": failure.reason,
-        "failed_at": failure.failed_at,
-    }

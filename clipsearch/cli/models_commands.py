@@ -8,7 +8,7 @@ import typer
 from clipsearch.cli.options import JsonOption, VerboseOption
 
 if TYPE_CHECKING:
-    from clipsearch.models import NamedModel
+    from clipsearch.models.names import NamedModel
 
 models_app = typer.Typer(rich_markup_mode=None)
 
@@ -24,7 +24,7 @@ def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption 
     if ctx.invoked_subcommand is not None:
         return
     from clipsearch.cli.output import json_line, write_out, write_rows, write_text
-    from clipsearch.models import named_models
+    from clipsearch.models.names import named_models
 
     named = named_models()
     if json:
@@ -46,8 +46,8 @@ def pull(
     """Fetch a model's weights ahead of use; write the path of the weights."""
     from clipsearch.cli.output import write_text
     from clipsearch.cli.printable import printable
-    from clipsearch.models import pull as fetch
-    from clipsearch.models import resolve_model
+    from clipsearch.models.loading import pull as fetch
+    from clipsearch.models.names import resolve_model
 
     write_text(printable(str(fetch(resolve_model(name)))))
 

@@ -1,4 +1,4 @@
-"""Results on standard output: tables for people, lines, JSON and raw paths for programs."""
+"""Standard output: lines, JSON and raw bytes, safe for terminals and closed pipes."""
 
 from __future__ import annotations
 
@@ -6,53 +6,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from clipsearch.cli.ending import BROKEN_PIPE
 from clipsearch.cli.printable import printable
 from clipsearch.errors import ClipsearchError
 
-if TYPE_CHECKING:
-    from clipsearch.results import Hit
-
 # json.dumps escapes the lower control characters only; some terminals obey these as well. And half
 # a character, as Python reads a byte of a file's name that is no UTF-8, can't be written as it is.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-class Shape(Enum):
-    """How results are written."""
-
-    TABLE = "a table for people, tab-separated lines when piped"
-    JSON = "one JSON object a line"
-    PATHS = "paths, one a line"
-    PRINT0 = "paths, each ended by a NUL byte"
-
-
-def show_hits(hits: Sequence[Hit], shape: Shape) -> None:
-    """Write the photos found."""
-    if shape is Shape.JSON:
-        write_out(b"".join(json_line(hit.to_dict()) for hit in hits))
-    elif shape is Shape.PATHS:
-        write_out(b"".join(os.fsencode(hit.path) + b"\n" for hit in hits))
-    elif shape is Shape.PRINT0:
-        write_out(b"".join(os.fsencode(hit.path) + b"\0" for hit in hits))
-    elif sys.stdout.isatty():
-        from clipsearch.cli.tables import print_hits
-
-        print_hits(hits)
-    else:
-        write_rows(
-            (hit.rank, f"{hit.score:.4f}", hit.path, dimensions(hit), hit.taken_at or "")
-            for hit in hits
-        )
-
-
-def dimensions(hit: Hit) -> str:
-    """Return width and height in pixels, as `800x600`."""
-    return f"{hit.width}x{hit.height}"
 
 
 def write_rows(rows: Iterable[Iterable[object]]) -> None:

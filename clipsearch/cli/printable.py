@@ -6,6 +6,10 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipsearch.results import Hit
 
 # Control characters, direction overrides, line separators, and bytes that are not UTF-8.
 _UNSAFE = re.compile(
@@ -53,3 +57,8 @@ def size_in_words(count: int) -> str:
 def shown_count(count: int, thing: str) -> str:
     """Return `1 photo`, `2 photos`."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def dimensions(hit: Hit) -> str:
+    """Return width and height in pixels, as `800x600`."""
+    return f"{hit.width}x{hit.height}"

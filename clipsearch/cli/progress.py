@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from clipsearch.cli.ending import say
-from clipsearch.results import IndexProgress
+from clipsearch.options import IndexProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 

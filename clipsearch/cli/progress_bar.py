@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from clipsearch.results import IndexProgress
+from clipsearch.options import IndexProgress
 
 
 class ProgressBar:

@@ -1,57 +1,84 @@
 """`clipsearch query` and `clipsearch similar`: search the library."""
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from clipsearch.cli.options import (
-    Device,
     DeviceOption,
-    ExactOption,
-    IncludeAwayOption,
-    JsonOption,
     LibraryOption,
-    MinScoreOption,
-    PathsOption,
-    Print0Option,
-    SearchModelOption,
-    TopOption,
     VerboseOption,
+    finite,
     refuse_two_shapes,
 )
-from clipsearch.cli.searching import Search, run
+from clipsearch.cli.search_flags import SEARCH_FLAGS, Search, SearchFlag
+from clipsearch.cli.searching import run
+from clipsearch.options import SearchOptions
+
+_ASKED = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUERY",
+        show_default=False,
+        help="Words that say what the photo shows; or a picture: its path, its "
+        "address (http, https, file, data), or - for a picture on standard input.",
+    ),
+]
+_IMAGE = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        show_default=False,
+        help="A picture: its path, its address, or - for standard input.",
+    ),
+]
 
 
-def query(
-    asked: Annotated[
-        str,
-        typer.Argument(
-            metavar="QUERY",
-            show_default=False,
-            help="Words that say what the photo shows; or a picture: its path, its "
-            "address (http, https, file, data), or - for a picture on standard input.",
-        ),
-    ],
-    text: Annotated[
-        bool,
-        typer.Option("--text", show_default=False, help="QUERY is words, whatever it looks like."),
-    ] = False,
-    image: Annotated[
-        bool,
-        typer.Option("--image", show_default=False, help="QUERY is a picture, not words."),
-    ] = False,
-    top: TopOption = 10,
-    min_score: MinScoreOption = None,
-    library: LibraryOption = None,
-    model: SearchModelOption = None,
-    include_away: IncludeAwayOption = False,
-    exact: ExactOption = False,
-    device: DeviceOption = Device.auto,
-    json: JsonOption = False,
-    paths: PathsOption = False,
-    print0: Print0Option = False,
-    verbose: VerboseOption = False,
-) -> None:
+def _with_flags(argument: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let Typer see a command's argument and all flags of a search in its signature."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        only_similar = command.__name__ != "query"
+        flags = [flag for flag in SEARCH_FLAGS if not (only_similar and flag.only_query)]
+        parameters = [
+            _parameter("asked", argument),
+            *(_flag_parameter(flag) for flag in flags),
+            _parameter("verbose", VerboseOption, default=False),
+        ]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, annotation: object, default: Any = inspect.Parameter.empty) -> Any:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _flag_parameter(flag: SearchFlag) -> Any:
+    default = getattr(SearchOptions(), flag.field, None)
+    if flag.kind == "library":
+        return _parameter(flag.field, LibraryOption, default=None)
+    if flag.kind == "device":
+        return _parameter(flag.field, DeviceOption, default="auto")
+    if flag.kind == "count":
+        option = typer.Option(*flag.names, metavar=flag.metavar, min=1, help=flag.help)
+        return _parameter(flag.field, Annotated[int, option], default)
+    callback = finite if flag.kind == "number" else None
+    option = typer.Option(
+        *flag.names, metavar=flag.metavar, callback=callback, show_default=False, help=flag.help
+    )
+    if flag.kind == "flag":
+        return _parameter(flag.field, Annotated[bool, option], default=False)
+    taken = float if flag.kind == "number" else str
+    return _parameter(flag.field, Annotated[taken | None, option], default)
+
+
+@_with_flags(_ASKED)
+def query(**given: Any) -> None:
     """Find photos with words or with another picture, best first.
 
     Example: clipsearch query "a dog on a beach"
@@ -59,70 +86,24 @@ def query(
     A `clipsearch serve` that runs for the library answers at once; --model, --device or
     CLIPSEARCH_NO_SERVER=1 in the environment go without it.
     """
-    refuse_two_shapes(json=json, paths=paths, print0=print0)
-    if text and image:
+    if given["text"] and given["image"]:
         raise typer.BadParameter("--text and --image can't be used together")
-    run(
-        Search(
-            "query",
-            asked,
-            text=text,
-            image=image,
-            top=top,
-            min_score=min_score,
-            library=library,
-            model=model,
-            include_away=include_away,
-            exact=exact,
-            device=device.value,
-            json=json,
-            paths=paths,
-            print0=print0,
-        )
-    )
+    _search("query", given)
 
 
-def similar(
-    image: Annotated[
-        str,
-        typer.Argument(
-            metavar="IMAGE",
-            show_default=False,
-            help="A picture: its path, its address, or - for standard input.",
-        ),
-    ],
-    top: TopOption = 10,
-    min_score: MinScoreOption = None,
-    library: LibraryOption = None,
-    model: SearchModelOption = None,
-    include_away: IncludeAwayOption = False,
-    exact: ExactOption = False,
-    device: DeviceOption = Device.auto,
-    json: JsonOption = False,
-    paths: PathsOption = False,
-    print0: Print0Option = False,
-    verbose: VerboseOption = False,
-) -> None:
+@_with_flags(_IMAGE)
+def similar(**given: Any) -> None:
     """Find the photos most like a picture, without the picture itself.
 
     Example: clipsearch similar beach.jpg
 
     A `clipsearch serve` that runs for the library answers, as for `clipsearch query`.
     """
-    refuse_two_shapes(json=json, paths=paths, print0=print0)
-    run(
-        Search(
-            "similar",
-            image,
-            top=top,
-            min_score=min_score,
-            library=library,
-            model=model,
-            include_away=include_away,
-            exact=exact,
-            device=device.value,
-            json=json,
-            paths=paths,
-            print0=print0,
-        )
-    )
+    _search("similar", given)
+
+
+def _search(command: str, given: dict[str, Any]) -> None:
+    del given["verbose"]  # its callback has done what it asks for
+    refuse_two_shapes(json=given["json"], paths=given["paths"], print0=given["print0"])
+    given["device"] = str(given["device"])
+    run(Search.of(command, given.pop("asked"), given))

@@ -11,19 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipsearch.cli.searching import SEARCHES, Search
+from clipsearch.cli.search_flags import SEARCH_FLAGS, SEARCHES, Search
 
-_FLAGS = {
-    "--text": "text",
-    "--image": "image",
-    "--include-away": "include_away",
-    "--exact": "exact",
-    "--json": "json",
-    "--paths": "paths",
-    "--print0": "print0",
-    "-0": "print0",
-}
-_ONLY_FOR_QUERY = {"text", "image"}
 INDEX_FLAGS = {
     "--retry-failed": "retry_failed",
     "--include-hidden": "include_hidden",
@@ -72,7 +61,7 @@ def _read(
             if not _take(given, name, value) or (equals and not name.startswith("--")):
                 return [], {}
         elif "-k" in options and word.startswith("-k") and _COUNT.fullmatch(word[2:]):
-            given["top"] = int(word[2:])
+            given["k"] = int(word[2:])
         elif word.startswith("-") and word != "-":
             return [], {}
         elif not words and set(given) - {"library"}:
@@ -91,7 +80,7 @@ def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
     )
     if alone or (command != "query" and not given.keys().isdisjoint(_ONLY_FOR_QUERY)):
         return None
-    return Search(command, asked, **given)
+    return Search.of(command, asked, given)
 
 
 def _take(given: dict[str, Any], option: str, value: str) -> bool:
@@ -113,11 +102,18 @@ def _device(value: str) -> str | None:
     return value if value in _DEVICES else None
 
 
-_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "--top": ("top", _count),
-    "-k": ("top", _count),
-    "--min-score": ("min_score", _number),
-    "--library": ("library", Path),
-    "--model": ("model", str),
-    "--device": ("device", _device),
+_CONVERTERS: dict[str, Callable[[str], Any]] = {
+    "count": _count,
+    "number": _number,
+    "text": str,
+    "library": Path,
+    "device": _device,
 }
+_FLAGS = {name: flag.field for flag in SEARCH_FLAGS if flag.kind == "flag" for name in flag.names}
+_VALUES = {
+    name: (flag.field, _CONVERTERS[flag.kind])
+    for flag in SEARCH_FLAGS
+    if flag.kind != "flag"
+    for name in flag.names
+}
+_ONLY_FOR_QUERY = {flag.field for flag in SEARCH_FLAGS if flag.only_query}

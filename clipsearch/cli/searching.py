@@ -3,76 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from clipsearch.cli.asked import STANDARD_INPUT, given_picture, is_a_file, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
-from clipsearch.cli.output import Shape, show_hits
+from clipsearch.cli.hits import show_hits
 from clipsearch.cli.printable import shown_count
+from clipsearch.cli.search_flags import Search
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.query_image import shown_address
-from clipsearch.serve_client import Server, connected
+from clipsearch.searching.web_picture import shown_address
+from clipsearch.serving.client import Server, connected
+from clipsearch.serving.protocol import OtherProtocol
 
 if TYPE_CHECKING:
-    from clipsearch.results import AwayFolder, Hit
-
-SEARCHES = ("query", "similar")
-
-
-class Search(NamedTuple):
-    """What was asked for on the command line."""
-
-    command: str  # one of SEARCHES
-    asked: str
-    text: bool = False
-    image: bool = False
-    top: int = 10
-    min_score: float | None = None
-    library: Path | None = None
-    model: str | None = None
-    include_away: bool = False
-    exact: bool = False
-    device: str = "auto"
-    json: bool = False
-    paths: bool = False
-    print0: bool = False
-
-    @property
-    def shape(self) -> Shape:
-        """How the results are written."""
-        if self.json:
-            return Shape.JSON
-        if self.print0:
-            return Shape.PRINT0
-        return Shape.PATHS if self.paths else Shape.TABLE
-
-
-class Found(NamedTuple):
-    """What a search gives."""
-
-    hits: Sequence[Hit]
-    away: Sequence[AwayFolder]  # what was left out
+    from clipsearch.results import Hits
 
 
 def run(search: Search) -> None:
     """Search and show what was found; ends the process if nothing was."""
     found = _found(search)
-    for folder in found.away:
+    for folder in found.left_out:
         photos = shown_count(folder.photos, "photo")
         say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
-    show_hits(found.hits, search.shape)
-    if not found.hits:
+    show_hits(found, search.shape)
+    if not found:
         say("nothing found")
         sys.exit(NOTHING_FOUND)
 
 
-def _found(search: Search) -> Found:
+def _found(search: Search) -> Hits:
     """Ask the server of the library; where there is none, or it does not know, do its work."""
     meant = None
-    if search.model is None and search.device == "auto":
+    if search.options.model is None and search.device == "auto":
         with connected(search.library) as server:
             if server is not None:
                 meant = _meant(search)
@@ -81,35 +46,25 @@ def _found(search: Search) -> Found:
     return _found_here(search, meant)
 
 
-def _asked_from(server: Server, search: Search, meant: str | Path | bytes) -> Found | None:
-    answer = server.ask(
-        search.command,
-        meant,
-        k=search.top,
-        min_score=search.min_score,
-        include_away=search.include_away,
-        exact=search.exact,
-    )
-    return None if answer is None else Found(*answer)
+def _asked_from(server: Server, search: Search, meant: str | Path | bytes) -> Hits | None:
+    try:
+        return server.ask(search.command, meant, search.options)
+    except OtherProtocol:
+        say(
+            "the server that runs for this library is of another version: searched without it; "
+            "end it and start `clipsearch serve` anew"
+        )
+        return None
 
 
-def _found_here(search: Search, meant: str | Path | bytes | None) -> Found:
+def _found_here(search: Search, meant: str | Path | bytes | None) -> Hits:
     from clipsearch.library import Library
 
-    library = Library(search.library, read_only=True, device=search.device)
-    with library:
+    with Library(search.library, read_only=True, device=search.device) as library:
         meant = _meant(search) if meant is None else meant
         find = library.query if search.command == "query" else library.similar
         with _naming(search):
-            hits = find(
-                meant,
-                k=search.top,
-                model=search.model,
-                min_score=search.min_score,
-                include_away=search.include_away,
-                exact=search.exact,
-            )
-        return Found(hits, library.left_out)
+            return find(meant, search.options)
 
 
 def _meant(search: Search) -> str | Path | bytes:

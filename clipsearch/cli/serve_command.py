@@ -13,7 +13,7 @@ _LONGEST = 1e6  # minutes: two years
 if TYPE_CHECKING:
     from types import FrameType
 
-    from clipsearch.serving import SocketDoor
+    from clipsearch.serving.server import SocketServer
 
 
 def serve(
@@ -35,15 +35,15 @@ def serve(
     They ask this process by themselves, on a socket that only you can open, and get the same
     results. It sees new photos as soon as they are indexed. Ctrl-C or SIGTERM ends it with 0.
     """
-    from clipsearch.serving import serve
+    from clipsearch.serving.server import serve
     from clipsearch.settings import library_folder
 
     folder = library_folder(library)
 
-    def ready(door: "SocketDoor") -> None:
+    def ready(server: "SocketServer") -> None:
         def stop(number: int, frame: "FrameType | None") -> None:
             signal.signal(number, signal.SIG_DFL)  # the second ends it at once
-            door.stop()
+            server.stop()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)

@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from clipsearch.cli.output import dimensions, write_text
-from clipsearch.cli.printable import printable, short_path
+from clipsearch.cli.output import write_text
+from clipsearch.cli.printable import dimensions, printable, short_path
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.settings import from_here
 
 if TYPE_CHECKING:
-    from clipsearch.training.averaging import MixResult
     from clipsearch.training.run_config import RunConfig
+    from clipsearch.training.towers.averaging import MixResult
     from clipsearch.training.trainer import RunResult
 
 REASONS_SHOWN = 5

@@ -12,7 +12,6 @@ from clipsearch.cli.index_command import (
     ModelOption,
     PathsArgument,
     say_what_went_wrong,
-    summary,
 )
 from clipsearch.cli.options import (
     Device,
@@ -67,8 +66,8 @@ def watch(
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import stopping
-    from clipsearch.results import IndexOptions
-    from clipsearch.watching import Voices, Watcher, WatchOptions
+    from clipsearch.options import IndexOptions
+    from clipsearch.watching.watcher import Watcher, WatchOptions, WatchOutput
 
     options = WatchOptions(
         model=model,
@@ -85,7 +84,7 @@ def watch(
             paths or [],
             device=device.value,
             options=options,
-            voices=Voices(Updates(json=json).show, say, showing_progress),
+            output=WatchOutput(Updates(json=json).show, say, showing_progress),
             stop=stop,
         ).run()
 
@@ -107,7 +106,7 @@ class Updates:
             return
         self._shown += 1
         if self._json:
-            write_json({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **summary(report)})
+            write_json({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **report.to_dict()})
         else:
             counts = ", ".join(f"{count} {name}" for name, count in happened.items())
             unchanged = f"nothing new, {report.unchanged} unchanged"

@@ -8,30 +8,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipsearch.training.samples import Sample
+from clipsearch.training.data.samples import Sample
 
 
 @dataclass(frozen=True)
 class PhotoBatch:
     """n different photos with one caption each."""
 
-    features: Tensor  # float32 [n, 1280]
-    captions: Tensor  # int64 [n], numbers of texts
-    labels: Tensor  # int64 [n], -1 where the photo has no class
+    features: Tensor  # float32 (n, 1280)
+    captions: Tensor  # int64 (n,), numbers of texts
+    labels: Tensor  # int64 (n,), -1 where the photo has no class
 
 
 @dataclass(frozen=True)
 class CaptionedPhotos:
     """Photos with their cached features and several numbered captions each."""
 
-    features: NDArray[np.float16]  # [photos, width]
-    captions: tuple[NDArray[np.int64], ...]  # for each photo the numbers of its captions
-    labels: NDArray[np.int64]  # [photos], -1 where there is none
+    features: NDArray[np.float16]  # (photos, width)
+    captions: tuple[NDArray[np.int64], ...]  # for each photo its captions' numbers, (captions,)
+    labels: NDArray[np.int64]  # (photos,), -1 where there is none
     texts: tuple[str, ...]  # the text of each caption number
 
     @classmethod
     def collect(cls, samples: Sequence[Sample], features: NDArray[np.float16]) -> "CaptionedPhotos":
-        """Number the captions and labels of the samples; equal texts get equal numbers."""
+        """Number the captions and labels of the samples; equal texts get equal numbers.
+
+        `features`, float16 (photos, width), are those of the samples' photos.
+        """
         texts = list(dict.fromkeys(text for sample in samples for text in sample.captions))
         number = {text: i for i, text in enumerate(texts)}
         labels = {label: i for i, label in enumerate(sorted({s.label for s in samples if s.label}))}

@@ -1,10 +1,10 @@
-"""Settings of one training run."""
+"""Settings of one stage of the recipe."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class StageConfig:
     """How long, how fast and how much; what is trained is the caller's business."""
 
     # horizon

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from clipsearch.image_opening import open_image
+from clipsearch.photos.opening import open_image
 from clipsearch.training.builtin.teachers import SentenceEncoder
-from clipsearch.training.samples import Sample
+from clipsearch.training.data.samples import Sample
 
 _BATCH = 8  # small batches stay in the processor's cache; larger ones ran slower
 
@@ -27,7 +27,7 @@ Preprocess = Callable[[Image.Image], Tensor]  # an upright RGB picture -> (3, he
 def cached_image_features(
     samples: Sequence[Sample], classifier: nn.Module, preprocess: Preprocess, *, cache: Path
 ) -> NDArray[np.float16]:
-    """Return pooled features, float16 [n, 1280]; the cache file is named by the photos."""
+    """Return pooled features, float16 (n, 1280); the cache file is named by the photos."""
     path = cache / f"features-{digest_of(sample.image for sample in samples)}.npy"
     if not path.exists():
         pixels = (preprocess(open_image(sample.image).image) for sample in samples)
@@ -38,7 +38,7 @@ def cached_image_features(
 
 @torch.inference_mode()
 def image_features(pixels: Iterable[Tensor], classifier: nn.Module) -> NDArray[np.float16]:
-    """Return the pooled features of preprocessed pictures, float16 [n, 1280]."""
+    """Return the pooled features of preprocessed pictures, float16 (n, 1280)."""
     classifier = classifier.to(memory_format=torch.channels_last)
     pixels, rows = iter(pixels), []
     while batch := list(islice(pixels, _BATCH)):
@@ -50,7 +50,7 @@ def image_features(pixels: Iterable[Tensor], classifier: nn.Module) -> NDArray[n
 def cached_sentence_vectors(
     texts: Sequence[str], encoder: SentenceEncoder, cache: Path
 ) -> NDArray[np.float16]:
-    """Return the teacher's unit vectors, float16 [n, 384]; the cache file is named by the texts."""
+    """Return the teacher's unit vectors, float16 (n, 384); the cache file is named by the texts."""
     digest = digest_of(f"{text}\n".encode() for text in texts)
     path = cache / f"sentences-{digest}.npy"
     if not path.exists():

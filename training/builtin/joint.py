@@ -9,8 +9,8 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos, PhotoBatch
-from clipsearch.training.builtin.config import TrainingConfig
-from clipsearch.training.builtin.teacher_heads import Classes, PhotoHead, photo_loss
+from clipsearch.training.builtin.config import StageConfig
+from clipsearch.training.builtin.teacher_heads import PhotoHead, TeacherClasses, photo_loss
 from clipsearch.training.builtin.text_student import (
     TextBatch,
     TokenizedTexts,
@@ -18,7 +18,7 @@ from clipsearch.training.builtin.text_student import (
     rows,
 )
 from clipsearch.training.builtin.train import print_progress, train
-from clipsearch.training.losses import cosine_distillation_loss
+from clipsearch.training.learning.losses import cosine_distillation_loss
 
 _TOKENS = 2048  # of any texts in each step: they keep the tower from forgetting the teacher
 
@@ -29,9 +29,9 @@ class JointMaterial:
 
     photos: CaptionedPhotos
     texts: TokenizedTexts
-    targets: NDArray[np.float16]  # [texts, width]
-    classes: Classes
-    class_names: Tensor  # float32 [classes, width]
+    targets: NDArray[np.float16]  # (texts, width)
+    classes: TeacherClasses
+    class_names: Tensor  # float32 (classes, width)
 
 
 def train_jointly(
@@ -39,7 +39,7 @@ def train_jointly(
     photo_head: PhotoHead,
     material: JointMaterial,
     *,
-    config: TrainingConfig,
+    config: StageConfig,
 ) -> list[float]:
     """Train the image head and the text tower on each other; the sentence head stays behind."""
 
@@ -63,7 +63,7 @@ def train_jointly(
 
 
 def _batches(
-    material: JointMaterial, config: TrainingConfig
+    material: JointMaterial, config: StageConfig
 ) -> Iterator[tuple[PhotoBatch, TextBatch]]:
     pairs = material.photos.batches(config.batch_size, config.seed)
     return zip(pairs, material.texts.batches(_TOKENS, config.seed), strict=False)  # neither ends

@@ -34,14 +34,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
-from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.config import StageConfig
 from clipsearch.training.builtin.features import (
     cached_image_features,
     cached_sentence_vectors,
     digest_of,
 )
 from clipsearch.training.builtin.joint import JointMaterial, train_jointly
-from clipsearch.training.builtin.teacher_heads import Classes, PhotoHead, SentenceHead, train_heads
+from clipsearch.training.builtin.teacher_heads import (
+    PhotoHead,
+    SentenceHead,
+    TeacherClasses,
+    train_heads,
+)
 from clipsearch.training.builtin.teachers import CLASSIFIER, SentenceEncoder, load_classifier
 from clipsearch.training.builtin.text_student import (
     TokenizedTexts,
@@ -55,15 +60,15 @@ from clipsearch.training.builtin.upper_layers import (
     tune_upper_layers,
 )
 from clipsearch.training.builtin.wordnet import read_visible_nouns
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.data.sources import read_lines, read_shard, read_shards, shard_paths
 from clipsearch.training.evaluation import evaluate_retrieval, report_lines
-from clipsearch.training.model_folder import (
+from clipsearch.training.towers.model_folder import (
     WEIGHTS_NAME,
     ModelFolderConfig,
     new_model,
     save_model_folder,
 )
-from clipsearch.training.samples import Sample
-from clipsearch.training.sources import read_lines, read_shard, read_shards, shard_paths
 
 WIDTH = 256
 CONTEXT = 48  # tokens: the longest validation caption has 41, a long search some 20
@@ -98,7 +103,7 @@ MODEL = ModelFolderConfig(
     },
 )
 
-HEADS = TrainingConfig(
+HEADS = StageConfig(
     steps=300,
     batch_size=640,
     learning_rate=1e-3,
@@ -106,14 +111,14 @@ HEADS = TrainingConfig(
     label_smoothing=0.05,
     class_weight=0.5,
 )
-TEXT_TOWER = TrainingConfig(
+TEXT_TOWER = StageConfig(
     steps=1500,
     batch_size=4096,  # tokens
     learning_rate=2e-3,
     weight_decay=0.05,
     warmup_steps=100,
 )
-JOINT = TrainingConfig(
+JOINT = StageConfig(
     steps=160,
     batch_size=512,
     learning_rate=3e-4,
@@ -143,7 +148,7 @@ class Material:
     """What the teachers said about photos and texts."""
 
     photos: CaptionedPhotos
-    classes: Classes
+    classes: TeacherClasses
     captions: NDArray[np.float16]  # sentence vectors of the photos' captions
     tokens: NDArray[np.float16]  # ... of the single tokens of the vocabulary
     texts: list[str]  # all texts that the tower learns from, the captions first
@@ -232,10 +237,10 @@ def _ask_the_teachers(photos: CaptionedPhotos, sources: Sources, classifier: nn.
     )
 
 
-def _opinions_of(classifier: nn.Module, sentences: Tensor | None = None) -> Classes:
+def _opinions_of(classifier: nn.Module, sentences: Tensor | None = None) -> TeacherClasses:
     """Return what the classifier knows; without sentence vectors where nobody asks for them."""
     empty = torch.empty(0, 0, 0)
-    return Classes(
+    return TeacherClasses(
         classifier.get_submodule("classifier"), empty if sentences is None else sentences
     )
 
@@ -250,14 +255,14 @@ def _lines(sources: Sources) -> list[str]:
 
 
 @torch.no_grad()
-def _class_names(head: SentenceHead, classes: Classes) -> Tensor:
-    """Return one unit vector a class, [classes, width]: the mean over the prompts."""
+def _class_names(head: SentenceHead, classes: TeacherClasses) -> Tensor:
+    """Return one unit vector a class, float32 (classes, width): the mean over the prompts."""
     return functional.normalize(head(classes.sentences).mean(dim=0), dim=-1)
 
 
 @torch.no_grad()
 def _through(head: SentenceHead, vectors: NDArray[np.float16]) -> NDArray[np.float16]:
-    """Return the head's vectors, float16 [n, width]."""
+    """Return the head's vectors, float16 (n, width)."""
     parts = [
         head(_float(vectors[i : i + 4096])).half().numpy() for i in range(0, len(vectors), 4096)
     ]

@@ -7,13 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos, PhotoBatch
-from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.config import StageConfig
 from clipsearch.training.builtin.train import train
-from clipsearch.training.losses import class_distillation_loss, contrastive_loss, same_meaning
+from clipsearch.training.learning.losses import (
+    class_distillation_loss,
+    contrastive_loss,
+    same_meaning,
+)
 
 
 class SentenceHead(nn.Module):
-    """Sentence vectors [n, 384] to vectors of the common space: a line plus a bend."""
+    """Sentence vectors (n, 384) to vectors of the common space: a line plus a bend."""
 
     def __init__(self, sentence_width: int, width: int) -> None:
         super().__init__()
@@ -23,20 +27,20 @@ class SentenceHead(nn.Module):
         )
 
     def forward(self, sentences: Tensor) -> Tensor:
-        """Return unit vectors, float32 [n, width]."""
+        """Return unit vectors, float32 (n, width)."""
         return functional.normalize(self.line(sentences) + self.bend(sentences), dim=-1)
 
 
 @dataclass(frozen=True)
-class Classes:
+class TeacherClasses:
     """What the classifier knows: its last layer, and its class names as sentence vectors."""
 
     layer: nn.Module  # 1280 features -> 1000 logits
-    sentences: Tensor  # float32 [prompts, classes, 384]
+    sentences: Tensor  # float32 (prompts, classes, 384)
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
-        """Return the classifier's probabilities, [n, classes], for cached features."""
+        """Return the classifier's probabilities, float32 (n, classes), of cached features."""
         return functional.softmax(self.layer(features), dim=1)
 
 
@@ -51,7 +55,7 @@ class PhotoHead(nn.Module):
         self.log_class_scale = nn.Parameter(torch.tensor(20.0).log())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return unit vectors, [n, width], for cached features, [n, 1280]."""
+        """Return unit vectors, float32 (n, width), of cached features, float32 (n, 1280)."""
         return functional.normalize(self.layer(self.drop(features)), dim=-1)
 
 
@@ -61,10 +65,10 @@ def train_heads(
     photos: CaptionedPhotos,
     *,
     sentences: Tensor,
-    classes: Classes,
-    config: TrainingConfig,
+    classes: TeacherClasses,
+    config: StageConfig,
 ) -> list[float]:
-    """Train both heads on photos and captions; `sentences` [texts, 384] are the captions'."""
+    """Train both heads on photos and captions; `sentences`, (texts, 384), are the captions'."""
     chance = torch.Generator().manual_seed(config.seed)
 
     def loss_of(batch: PhotoBatch) -> Tensor:
@@ -92,12 +96,12 @@ def photo_loss(
     head: PhotoHead,
     class_names: Tensor,
     opinions: Tensor,
-    config: TrainingConfig,
+    config: StageConfig,
 ) -> Tensor:
     """Return the contrast of photos with captions plus the agreement with the classifier.
 
-    `images` and `captions` [n, width], `class_names` [classes, width] are unit vectors,
-    `opinions` [n, classes] the classifier's probabilities.
+    `images` and `captions`, (n, width), and `class_names`, (classes, width), are unit vectors,
+    `opinions`, (n, classes), the classifier's probabilities; all are float32.
     """
     contrast = contrastive_loss(
         images,

@@ -56,7 +56,7 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: list[str], *, tokens_a_batch: int = 4096) -> NDArray[np.float32]:
-        """Return unit vectors, float32 [n, 384]; batches hold texts of like length."""
+        """Return unit vectors, float32 (n, 384); batches hold texts of like length."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
         vectors = np.empty((len(texts), self.width), np.float32)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))

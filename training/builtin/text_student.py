@@ -11,17 +11,20 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor
 from torch.nn import functional
 
-from clipsearch.training.builtin.config import TrainingConfig
+from clipsearch.training.builtin.config import StageConfig
 from clipsearch.training.builtin.train import print_progress, train
-from clipsearch.training.losses import cosine_distillation_loss, neighbour_distillation_loss
+from clipsearch.training.learning.losses import (
+    cosine_distillation_loss,
+    neighbour_distillation_loss,
+)
 
 
 @dataclass(frozen=True)
 class TextBatch:
     """Texts of about one length, cut to the longest of them."""
 
-    numbers: Tensor  # int64 [n], which texts
-    tokens: Tensor  # int64 [n, longest]
+    numbers: Tensor  # int64 (n,), which texts
+    tokens: Tensor  # int64 (n, longest)
 
 
 class TokenizedTexts:
@@ -33,7 +36,7 @@ class TokenizedTexts:
         self._rows = [torch.tensor(row) for row in rows]
 
     def tokens(self, numbers: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Return the rows of some texts, int64 [n, longest of them], padded with zeros.
+        """Return the rows of some texts, int64 (n, longest of them), padded with zeros.
 
         The transformer is causal and reads a text at its end token, so padding changes nothing.
         """
@@ -55,10 +58,10 @@ def distil_text_tower(
     texts: TokenizedTexts,
     targets: NDArray[np.float16],
     *,
-    config: TrainingConfig,
+    config: StageConfig,
     neighbour_scale: float = 20.0,
 ) -> list[float]:
-    """Teach the tower the teacher's unit vectors `targets`, [texts, width].
+    """Teach the tower the teacher's unit vectors `targets`, float16 (texts, width).
 
     `config.batch_size` counts tokens here.
     """
@@ -74,14 +77,15 @@ def distil_text_tower(
 
 
 def rows(vectors: NDArray[np.float16], numbers: Tensor) -> Tensor:
-    """Return the numbered rows in single precision."""
+    """Return the rows of these numbers, int64 (n,), in single precision, float32 (n, width)."""
     return torch.from_numpy(vectors[numbers.numpy()].astype(np.float32))
 
 
 def encode_short(tower: TextTransformer, tokens: Tensor) -> Tensor:
-    """Return unit vectors of token rows [n, length] that may be shorter than the context.
+    """Return unit vectors, float32 (n, width), of token rows, int64 (n, length).
 
-    open_clip itself always runs the whole context; its causal mask fits no other length.
+    They may be shorter than the context. open_clip itself always runs the whole context; its causal
+    mask fits no other length.
     """
     whole, length = tower.attn_mask, tokens.shape[1]
     tower.attn_mask = whole[:length, :length]
@@ -93,7 +97,7 @@ def encode_short(tower: TextTransformer, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def start_tokens_from_teacher(tower: TextTransformer, words: NDArray[np.float16]) -> None:
-    """Set the token embeddings to the teacher's vectors of the tokens, [tokens, 384].
+    """Set the token embeddings to the teacher's vectors of the tokens, float16 (tokens, 384).
 
     Their main axes fill the tower's width, so that a word which no text of the training holds
     still lies near words of like meaning.

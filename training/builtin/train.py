@@ -6,8 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from clipsearch.training.builtin.config import TrainingConfig
-from clipsearch.training.schedule import warmup_cosine
+from clipsearch.training.builtin.config import StageConfig
+from clipsearch.training.learning.schedule import warmup_cosine
 
 Batch = TypeVar("Batch")
 
@@ -17,7 +17,7 @@ def train(
     batches: Iterable[Batch],
     loss_of: Callable[[Batch], Tensor],
     *,
-    config: TrainingConfig,
+    config: StageConfig,
     report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> list[float]:
     """Train the model's parameters that require gradients; return the loss of every step.
@@ -55,7 +55,7 @@ def train(
     return losses
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, config: StageConfig) -> torch.optim.AdamW:
     """Return AdamW with weight decay on the matrices alone.
 
     Token embeddings go without decay too: rows that no batch touches must stay as they were.

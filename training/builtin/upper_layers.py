@@ -18,19 +18,19 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsearch.image_opening import open_image
+from clipsearch.photos.opening import open_image
 from clipsearch.training.builtin.captioned_photos import CaptionedPhotos
-from clipsearch.training.builtin.config import TrainingConfig
-from clipsearch.training.builtin.teacher_heads import Classes
+from clipsearch.training.builtin.config import StageConfig
+from clipsearch.training.builtin.teacher_heads import TeacherClasses
 from clipsearch.training.builtin.text_student import TextBatch, TokenizedTexts, encode_short
 from clipsearch.training.builtin.train import print_progress, train
-from clipsearch.training.losses import (
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.learning.losses import (
     class_distillation_loss,
     contrastive_loss,
     cosine_distillation_loss,
     same_meaning,
 )
-from clipsearch.training.samples import Sample
 
 LOWER_BLOCKS = 5  # of the seven of EfficientNet: what comes after makes 14 x 14 maps into 7 x 7
 VIEWS = 2  # of each photo: whole, and cropped
@@ -49,21 +49,21 @@ class UpperMaterial:
     """What this stage learns from."""
 
     photos: CaptionedPhotos
-    maps: Sequence[NDArray[np.float16]]  # of each view, [photos, 14, 14, 112]
+    maps: Sequence[NDArray[np.float16]]  # of each view, (photos, 14, 14, 112)
     captions: TokenizedTexts  # of the photos, by their numbers
     others: TokenizedTexts  # any texts
     class_names: Sequence[TokenizedTexts]  # of each prompt
-    classes: Classes
+    classes: TeacherClasses
 
 
 @dataclass(frozen=True)
 class UpperBatch:
     """n photos, one view of each, with a caption each, and other things to agree on."""
 
-    maps: Tensor  # float32 [n, 112, 14, 14]
-    features: Tensor  # float32 [n, 1280], what the classifier sees in the whole photo
-    captions: Tensor  # int64 [n], numbers of texts
-    labels: Tensor  # int64 [n], -1 where there is no class
+    maps: Tensor  # float32 (n, 112, 14, 14)
+    features: Tensor  # float32 (n, 1280), what the classifier sees in the whole photo
+    captions: Tensor  # int64 (n,), numbers of texts
+    labels: Tensor  # int64 (n,), -1 where there is no class
     prompt: int
     other_classes: NDArray[np.int64]
     others: TextBatch
@@ -78,7 +78,7 @@ class UpperLayers(nn.Module):
         self.layers = nn.Sequential(*blocks, trunk.conv_head, trunk.bn2)  # type: ignore[arg-type]
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return features [n, 1280] of maps [n, 112, 14, 14]."""
+        """Return features, float32 (n, 1280), of maps, float32 (n, 112, 14, 14)."""
         features: Tensor = self.layers(maps).mean(dim=(2, 3))
         return features
 
@@ -104,7 +104,7 @@ class _Together(nn.Module):
 
 
 def tune_upper_layers(
-    model: CustomTextCLIP, material: UpperMaterial, *, config: TrainingConfig
+    model: CustomTextCLIP, material: UpperMaterial, *, config: StageConfig
 ) -> list[float]:
     """Train the model's upper image layers, image head and text tower; return the losses.
 
@@ -143,7 +143,7 @@ def _agreement(
     images: Tensor,
     batch: UpperBatch,
     material: UpperMaterial,
-    config: TrainingConfig,
+    config: StageConfig,
 ) -> Tensor:
     """Return how far the photos' likeness to class names is from the classifier's opinion.
 
@@ -167,7 +167,7 @@ def _agreement(
     )
 
 
-def _batches(material: UpperMaterial, config: TrainingConfig) -> Iterator[UpperBatch]:
+def _batches(material: UpperMaterial, config: StageConfig) -> Iterator[UpperBatch]:
     """Yield batches without end, each with the same share of photos that people described."""
     chance = np.random.default_rng(config.seed)
     photos = material.photos
@@ -209,7 +209,7 @@ def _endless(
 def cached_lower_maps(
     samples: Sequence[Sample], trunk: nn.Module, cache: Path, name: str
 ) -> list[NDArray[np.float16]]:
-    """Return what the lower layers make of each view, mapped: [photos, 14, 14, 112] each.
+    """Return what the lower layers make of each view, mapped: float16 (photos, 14, 14, 112) each.
 
     `name` tells these photos from others in the cache.
     """

@@ -5,7 +5,7 @@ from clipsearch.training.evaluation.compare import Comparison, compare
 # fine_tune imports torch: evaluate_fine_tune is to be had from its module.
 from clipsearch.training.evaluation.few_shot import evaluate_few_shot
 from clipsearch.training.evaluation.probe import evaluate_linear_probe, labelled_features
-from clipsearch.training.evaluation.results import Evaluation, Settings, read_evaluation
+from clipsearch.training.evaluation.results import Evaluation, EvaluationSettings, read_evaluation
 from clipsearch.training.evaluation.retrieval import (
     RetrievalResult,
     evaluate_retrieval,
@@ -16,8 +16,8 @@ from clipsearch.training.evaluation.zero_shot import ZeroShotResult, evaluate_ze
 __all__ = [
     "Comparison",
     "Evaluation",
+    "EvaluationSettings",
     "RetrievalResult",
-    "Settings",
     "ZeroShotResult",
     "compare",
     "evaluate_few_shot",

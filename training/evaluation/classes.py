@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.file_reading import read_whole
+from clipsearch.models.prompts import imagenet_names
+from clipsearch.photos.file_reading import read_whole
 from clipsearch.settings import given_path
 
 IMAGENET = "imagenet"
@@ -27,7 +28,7 @@ class Classes:
     number_of: Mapping[str, int]  # by label, case and outer space aside
 
     def numbers(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the class of each label, -1 for one that is not on the list."""
+        """Return the class of each label, int64 (labels,), -1 for one that is not on the list."""
         return np.array([self.number_of.get(_plain(label), -1) for label in labels], np.int64)
 
 
@@ -77,10 +78,9 @@ def imagenet_classes() -> Classes:
     A label may be such a name, or the class's number from 0. Two pairs of classes have one name
     ("missile", "sunglasses"); no text can tell them apart, so each pair is one class here.
     """
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-
-    named = [(name, name) for name in IMAGENET_CLASSNAMES]
-    numbered = [(str(number), name) for number, name in enumerate(IMAGENET_CLASSNAMES)]
+    names = imagenet_names()
+    named = [(name, name) for name in names]
+    numbered = [(str(number), name) for number, name in enumerate(names)]
     return _numbered([*named, *numbered])
 
 
@@ -97,7 +97,10 @@ def by_wordnet_folders(classes: Classes, labels: Sequence[str]) -> Classes:
 
 
 def check_known(labels: Sequence[str], numbers: NDArray[np.int64]) -> None:
-    """Raise InvalidInput for labels that are not on the list of classes."""
+    """Raise InvalidInput for labels that are not on the list of classes.
+
+    `numbers`, int64 (labels,), are those that `Classes.numbers` gives for them.
+    """
     unknown = Counter(
         label for label, number in zip(labels, numbers.tolist(), strict=True) if number < 0
     )

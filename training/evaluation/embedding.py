@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list
-from clipsearch.decoders import DecoderPool, PreparedPhoto
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.image_opening import DEFAULT_MAX_MEGAPIXELS
-from clipsearch.models import resolve_model
-from clipsearch.preprocessing import Preprocessing
+from clipsearch.models.names import resolve_model
+from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
+from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.samples import BadSample, Sample
 from clipsearch.training.evaluation.shifts import SHIFTS
-from clipsearch.training.samples import BadSample, Sample
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 PLAIN = ""  # among the shifts: the photo as it is
 BATCH, GPU_BATCH = 32, 256
@@ -32,7 +32,7 @@ Report = Callable[[str, int, int], None]  # photos or texts, how many are done, 
 
 
 class Photos(Protocol):
-    """What is measured on: a source of `clipsearch.training.sources`, or a list of samples."""
+    """What is measured on: a source of `clipsearch.training.data.sources`, or a list of samples."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, number: int, /) -> Sample: ...
@@ -54,7 +54,7 @@ class ReadPhoto:
     """One photo at the model's size."""
 
     facts: PhotoFacts
-    pixels: NDArray[np.uint8]  # [height, width, 3]
+    pixels: NDArray[np.uint8]  # (height, width, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +62,14 @@ class EmbeddedPhotos:
     """The photos of a source that could be read, in its order, with their unit vectors."""
 
     facts: list[PhotoFacts]
-    vectors: dict[str, NDArray[np.float32]]  # for PLAIN and each shift: [photos, width]
+    vectors: dict[str, NDArray[np.float32]]  # for PLAIN and each shift, (photos, width)
     skipped: list[str] = field(default_factory=list)  # a line for each photo that was not
 
     def __len__(self) -> int:
         return len(self.facts)
 
     def only(self, rows: Sequence[int] | NDArray[np.integer]) -> EmbeddedPhotos:
-        """Return these photos, in this order."""
+        """Return the photos of these rows, integers (n,), in this order."""
         facts = [self.facts[row] for row in rows]
         index = np.asarray(rows, np.int64)
         return EmbeddedPhotos(
@@ -81,7 +81,7 @@ def open_encoder(model: str | Encoder, device: str = "auto") -> Encoder:
     """Return the encoder of a model name as `--model` takes it; an encoder as it is."""
     if not isinstance(model, str):
         return model
-    from clipsearch.encoder import load_encoder
+    from clipsearch.models.encoder import load_encoder
 
     return load_encoder(resolve_model(model), device=device, exact=True)
 

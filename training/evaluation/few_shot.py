@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.models.prompts import ensemble_vectors
 from clipsearch.training.evaluation.embedding import PLAIN, Report
 from clipsearch.training.evaluation.labelled import split
 from clipsearch.training.evaluation.probe import LabelledFeatures, Logistic, sweep_strength
 from clipsearch.training.evaluation.ranks import Ranks
-from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
-from clipsearch.training.evaluation.zero_shot import ENSEMBLE, class_ranks, ensemble_vectors
+from clipsearch.training.evaluation.results import (
+    USUAL,
+    Evaluation,
+    EvaluationSettings,
+    measured_on,
+)
+from clipsearch.training.evaluation.zero_shot import ENSEMBLE, class_ranks
 
 SHOTS = (1, 2, 4, 8, 16)
 DRAWS = 3  # of the photos to learn from, for each number
@@ -28,7 +34,7 @@ def evaluate_few_shot(
     features: LabelledFeatures,
     *,
     shots: Sequence[int] = SHOTS,
-    settings: Settings = USUAL,
+    settings: EvaluationSettings = USUAL,
     report: Report | None = None,
 ) -> Evaluation:
     """Measure probes of k photos a class, three draws each, and the class names alone.

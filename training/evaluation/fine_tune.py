@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsearch.errors import ModelError
-from clipsearch.model_loading import load_model
-from clipsearch.models import resolve_model
-from clipsearch.preprocessing import Preprocessing
+from clipsearch.models.loading import load_model
+from clipsearch.models.names import resolve_model
+from clipsearch.models.prompts import ensemble_vectors
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.training.data.samples import Sample
 from clipsearch.training.evaluation.embedding import (
     BATCH,
     PLAIN,
@@ -32,15 +34,14 @@ from clipsearch.training.evaluation.embedding import (
 from clipsearch.training.evaluation.labelled import LabelledData
 from clipsearch.training.evaluation.probe import PROBE, LabelledFeatures, evaluate_linear_probe
 from clipsearch.training.evaluation.ranks import Ranks
-from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
-from clipsearch.training.evaluation.zero_shot import (
-    ENSEMBLE,
-    class_ranks,
-    ensemble_vectors,
-    per_class,
+from clipsearch.training.evaluation.results import (
+    USUAL,
+    Evaluation,
+    EvaluationSettings,
+    measured_on,
 )
-from clipsearch.training.samples import Sample
-from clipsearch.training.schedule import warmup_cosine
+from clipsearch.training.evaluation.zero_shot import ENSEMBLE, class_ranks, per_class
+from clipsearch.training.learning.schedule import warmup_cosine
 
 FINE_TUNED = "fine-tuned"
 _SMALLEST_CROP = 0.8  # of a side
@@ -63,7 +64,7 @@ def evaluate_fine_tune(
     features: LabelledFeatures,
     *,
     tuning: FineTuning = FineTuning(),
-    settings: Settings = USUAL,
+    settings: EvaluationSettings = USUAL,
     report: Report | None = None,
 ) -> Evaluation:
     """Measure the tuned tower beside the linear probe and the zero-shot classifier.
@@ -137,7 +138,7 @@ class _Classifier:
         self._std = torch.tensor(self.preprocessing.std).reshape(shape).to(device)
 
     def pictures(self, batch: Sequence[ReadPhoto]) -> Tensor:
-        """Return normalised pixels, [photos, 3, height, width]."""
+        """Return normalised pixels, (photos, 3, height, width)."""
         pixels = torch.from_numpy(np.stack([photo.pixels for photo in batch])).to(self.device)
         return (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
 
@@ -147,7 +148,7 @@ class _Classifier:
 
     @torch.inference_mode()
     def scores(self, photos: Photos) -> NDArray[np.float32]:
-        """Return the scores of the classes, [photos, classes]; the least for an unreadable one."""
+        """Return the scores of the classes, (photos, classes); the least for an unreadable one."""
         found = np.full((len(photos), self.head.out_features), -np.inf, np.float32)
         for batch in batches(read_photos(self.preprocessing, photos, []), BATCH):
             rows = [photo.facts.number for photo in batch]

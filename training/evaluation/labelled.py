@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
-from clipsearch.image_files import find_photos
 from clipsearch.index.records import FileState
+from clipsearch.photos.scanning import find_photos
 from clipsearch.settings import absolute, given_path
+from clipsearch.training.data.samples import Sample
+from clipsearch.training.data.source_shards import ShardSource, matching_shards, shard_paths
+from clipsearch.training.data.source_tables import read_picture
+from clipsearch.training.data.sources import JoinedSource, Source, notes_of, open_source
 from clipsearch.training.evaluation.embedding import EmbeddedPhotos, Photos
-from clipsearch.training.samples import Sample
-from clipsearch.training.source_shards import ShardSource, matching_shards, shard_paths
-from clipsearch.training.source_tables import read_picture
-from clipsearch.training.sources import JoinedSource, Source, notes_of, open_source
 
 _NO_FOLDERS = (".tar", ".csv", ".tsv", ".jsonl")  # what lies in folders of other kinds
 _TRAINING, _HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")
@@ -133,7 +133,9 @@ def split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows to learn from and those held out: a share of each class, at least one.
 
-    It depends on the keys alone, so it is the same every time. A class of one photo is not split.
+    `numbers`, int64 (photos,), are the photos' classes, `keys` their keys. Both answers are int64
+    (n,), ascending. They depend on the keys alone, so they are the same every time. A class of one
+    photo is not split.
     """
     of_class: dict[int, list[int]] = defaultdict(list)
     for row, number in enumerate(numbers.tolist()):

@@ -27,19 +27,24 @@ from clipsearch.training.evaluation.embedding import (
 )
 from clipsearch.training.evaluation.labelled import LabelledData, split, with_labels
 from clipsearch.training.evaluation.ranks import Ranks
-from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
+from clipsearch.training.evaluation.results import (
+    USUAL,
+    Evaluation,
+    EvaluationSettings,
+    measured_on,
+)
 from clipsearch.training.evaluation.zero_shot import class_ranks, per_class, to_classes
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 STRENGTHS: NDArray[np.float64] = np.logspace(-6, 6, 97)  # scikit-learn's C: small holds strongly
 MOST_STEPS = 1000  # of L-BFGS, as in the paper
 PROBE = "linear probe"
 _FIRST_STEP = 16  # two decades
 
-Features = NDArray[np.float32]  # [photos, width]
-Numbers = NDArray[np.int64]  # [photos]: classes
+Features = NDArray[np.float32]  # (photos, width)
+Numbers = NDArray[np.int64]  # (photos,): classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class LabelledFeatures:
     train_keys: list[str]
     test: EmbeddedPhotos
     test_numbers: Numbers
-    train_rows: NDArray[np.int64]  # numbers in the source that the photos to learn from came from
+    train_rows: NDArray[np.int64]  # (photos,): the numbers in the source of those to learn from
 
 
 def labelled_features(
@@ -101,7 +106,10 @@ def labelled_features(
 
 
 def evaluate_linear_probe(
-    features: LabelledFeatures, *, settings: Settings = USUAL, report: Report | None = None
+    features: LabelledFeatures,
+    *,
+    settings: EvaluationSettings = USUAL,
+    report: Report | None = None,
 ) -> Evaluation:
     """Learn from all photos with the strength that a fifth of them prefer; measure on the others.
 

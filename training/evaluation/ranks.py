@@ -46,13 +46,13 @@ CLASSIFICATION = (Metric("top-1", 1), Metric("top-5", 5))
 class Ranks:
     """Where the right answer to each question stood; 1 is first."""
 
-    rank: NDArray[np.int64]  # [questions]
-    photo: NDArray[np.int64]  # [questions]: the row of the photo that each is about
+    rank: NDArray[np.int64]  # (questions,)
+    photo: NDArray[np.int64]  # (questions,): the row of the photo that each is about
     photos: int  # rows
 
     @classmethod
     def one_a_photo(cls, rank: NDArray[np.int64]) -> Ranks:
-        """Return the ranks of one question a photo, in the photos' order."""
+        """Return the ranks, int64 (photos,), of one question a photo, in the photos' order."""
         return cls(rank, np.arange(len(rank)), len(rank))
 
     def by_photo(self) -> list[list[int]]:
@@ -78,6 +78,7 @@ class Figure(NamedTuple):
 
 
 Name = tuple[str, str]  # which way, which metric
+# Of how often each photo counts, int64 (photos,): the values, float64 (names,), as `names_of`.
 Scores = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
@@ -93,7 +94,7 @@ def names_of(ways: Sequence[str], task: str) -> list[Name]:
 
 
 def scores_of(ranks: Mapping[str, Ranks], task: str) -> Scores:
-    """Return the function from how often each photo counts, int64 [photos], to the values."""
+    """Return the function from how often each photo counts to the values of all metrics."""
     metrics = metrics_of(task)
     ways = [_WayScores(some, metrics) for some in ranks.values()]
     recalls = np.array([metric.within is not None for metric in metrics] * len(ways))
@@ -133,7 +134,8 @@ class _WayScores:
 def resamples(photos: int, number: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """Yield how often each photo is drawn when so many are drawn with replacement.
 
-    The same for the same numbers, so what is measured on the same photos can be paired.
+    There are `number` of these arrays, int64 (photos,). They are the same for the same numbers, so
+    what is measured on the same photos can be paired.
     """
     chance = np.random.default_rng(seed)
     for _ in range(number):
@@ -141,7 +143,10 @@ def resamples(photos: int, number: int, seed: int) -> Iterator[NDArray[np.int64]
 
 
 def interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ends of the 95 % interval of each column of [resamples, values]."""
+    """Return the ends of the 95 % interval of each column, float64 (values,) both.
+
+    `values` is float64 (resamples, values).
+    """
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
     return low, high

@@ -25,7 +25,7 @@ from clipsearch.training.evaluation.ranks import (
 from clipsearch.training.evaluation.shifts import SEVERITY
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
     from clipsearch.training.evaluation.embedding import EmbeddedPhotos
 
 _COMMON = ("resamples", "seed", "confidence")  # settings of every task
@@ -33,7 +33,7 @@ TASKS = ("retrieval", "zeroshot", "linear-probe", "few-shot", "fine-tune")
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """What every evaluation takes: how its data are named, and where its chance comes from."""
 
     data: tuple[str, ...] = ()  # as the result is to name it
@@ -41,7 +41,7 @@ class Settings:
     seed: int = 0
 
 
-USUAL = Settings()
+USUAL = EvaluationSettings()
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Measured:
     fingerprint: str  # of its weights and preprocessing, as the search keeps it
     keys: tuple[str, ...]  # of the photos, in the order of the ranks
     digests: tuple[str, ...]  # of each photo with what was asked about it
-    settings: Settings
+    settings: EvaluationSettings
     skipped: tuple[str, ...] = ()  # a line for each photo that could not be used
     choices: Mapping[str, Any] = field(default_factory=dict)  # what else was chosen
 
 
 def measured_on(
-    encoder: Encoder, embedded: EmbeddedPhotos, settings: Settings, **choices: Any
+    encoder: Encoder, embedded: EmbeddedPhotos, settings: EvaluationSettings, **choices: Any
 ) -> Measured:
     """Return what there is to say of an evaluation beside its figures."""
     return Measured(
@@ -147,7 +147,7 @@ class Evaluation:
                 fingerprint=str(content["model"]["fingerprint"]),
                 keys=tuple(map(str, per_photo["keys"])),
                 digests=tuple(map(str, per_photo["digests"])),
-                settings=Settings(
+                settings=EvaluationSettings(
                     tuple(map(str, content["data"]["named"])),
                     int(settings["resamples"]),
                     int(settings["seed"]),

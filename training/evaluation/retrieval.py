@@ -19,11 +19,16 @@ from clipsearch.training.evaluation.embedding import (
     open_encoder,
 )
 from clipsearch.training.evaluation.ranks import RETRIEVAL, Ranks
-from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
+from clipsearch.training.evaluation.results import (
+    USUAL,
+    Evaluation,
+    EvaluationSettings,
+    measured_on,
+)
 from clipsearch.training.retrieval_metrics import RetrievalMetrics, image_ranks, text_ranks
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text to image", "image to text"
 _NO_CAPTION = "no caption"
@@ -58,7 +63,7 @@ def evaluate_retrieval(
     model: str | Encoder,
     photos: Photos,
     *,
-    settings: Settings = USUAL,
+    settings: EvaluationSettings = USUAL,
     shifts: str | Iterable[str] = (),
     equal_captions: bool = False,
     report: Report | None = None,
@@ -117,8 +122,8 @@ class _Answers:
 
     def __init__(self, photos: Sequence[PhotoFacts], *, equal_captions: bool) -> None:
         counts = [len(facts.captions) for facts in photos]
-        self.photo_of_text = np.repeat(np.arange(len(photos)), counts)  # [texts]
-        self._shared: NDArray[np.bool_] | None = None  # [photos, texts]
+        self.photo_of_text = np.repeat(np.arange(len(photos)), counts)  # int64 (texts,)
+        self._shared: NDArray[np.bool_] | None = None  # (photos, texts)
         if equal_captions:
             wording = [caption.strip().casefold() for f in photos for caption in f.captions]
             _, group = np.unique(wording, return_inverse=True)
@@ -127,7 +132,7 @@ class _Answers:
             self._shared = has[:, group]
 
     def are_right(self, photos: slice, texts: slice) -> NDArray[np.bool_]:
-        """Return which of these texts are right for which of these photos, [photos, texts]."""
+        """Return which of these texts are right for which of these photos, (photos, texts)."""
         if self._shared is not None:
             return self._shared[photos, texts]
         rows = np.arange(photos.start, photos.stop)

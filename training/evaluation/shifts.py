@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-Pixels = NDArray[np.uint8]  # [height, width, 3]
+Pixels = NDArray[np.uint8]  # (height, width, 3)
 
 BLUR = 3 / 224  # standard deviation, as a share of the shorter side
 NOISE = 0.18  # standard deviation, of values from 0 to 1

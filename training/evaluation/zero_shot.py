@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import InvalidInput
+from clipsearch.models.prompts import PROMPT, ensemble_vectors, single_vectors
 from clipsearch.training.evaluation.classes import (
     IMAGENET,
     Classes,
@@ -28,15 +29,17 @@ from clipsearch.training.evaluation.embedding import (
 )
 from clipsearch.training.evaluation.labelled import labels_of, with_labels
 from clipsearch.training.evaluation.ranks import Ranks
-from clipsearch.training.evaluation.results import USUAL, Evaluation, Settings, measured_on
-from clipsearch.unit_length import unit_length
+from clipsearch.training.evaluation.results import (
+    USUAL,
+    Evaluation,
+    EvaluationSettings,
+    measured_on,
+)
 
 if TYPE_CHECKING:
-    from clipsearch.encoder import Encoder
+    from clipsearch.models.encoder import Encoder
 
 SINGLE, ENSEMBLE = "single prompt", "80 templates"
-PROMPT = "a photo of a {}."
-_TEXTS_AT_ONCE = 2560
 _MOST_CONFUSIONS = 10
 
 
@@ -57,7 +60,7 @@ def evaluate_zero_shot(
     classes: str | Classes | None = None,
     skip_unknown: bool = False,
     ensemble: bool = True,
-    settings: Settings = USUAL,
+    settings: EvaluationSettings = USUAL,
     shifts: str | Iterable[str] = (),
     report: Report | None = None,
 ) -> ZeroShotResult:
@@ -102,7 +105,10 @@ def evaluate_zero_shot(
 def to_classes(
     embedded: EmbeddedPhotos, classes: str | Classes | None, *, skip_unknown: bool = False
 ) -> tuple[Classes, EmbeddedPhotos, NDArray[np.int64]]:
-    """Return the classes, the photos that belong to one of them, and the number of each one's."""
+    """Return the classes, the photos that belong to one, and each photo's class, int64 (photos,).
+
+    Raises InvalidInput as `evaluate_zero_shot`.
+    """
     labels = labels_of(embedded)
     if classes is None:
         named = classes_of(labels)
@@ -123,39 +129,6 @@ def to_classes(
     return named, embedded, numbers[rows]
 
 
-def single_vectors(encoder: Encoder, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the unit vectors of "a photo of a NAME.", float32 [classes, width]."""
-    return class_vectors(encoder, names, [PROMPT.format])
-
-
-def ensemble_vectors(
-    encoder: Encoder, names: Sequence[str], report: Report | None = None
-) -> NDArray[np.float32]:
-    """Return the class vectors of the 80 templates that CLIP's authors chose for ImageNet."""
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-
-    return class_vectors(encoder, names, OPENAI_IMAGENET_TEMPLATES, report)
-
-
-def class_vectors(
-    encoder: Encoder,
-    names: Sequence[str],
-    templates: Sequence[Callable[[str], str]],
-    report: Report | None = None,
-) -> NDArray[np.float32]:
-    """Return for each name the mean of its prompts' unit vectors, made unit again."""
-    at_once = max(1, _TEXTS_AT_ONCE // len(templates))
-    means = []
-    for start in range(0, len(names), at_once):
-        some = names[start : start + at_once]
-        texts = [template(name) for name in some for template in templates]
-        vectors = encoder.encode_text(texts).reshape(len(some), len(templates), -1)
-        means.append(vectors.mean(axis=1))
-        if report is not None:
-            report("texts", (start + len(some)) * len(templates), len(names) * len(templates))
-    return unit_length(np.concatenate(means))
-
-
 def _ranks(
     images: NDArray[np.float32], texts: NDArray[np.float32], numbers: NDArray[np.int64]
 ) -> Ranks:
@@ -163,9 +136,9 @@ def _ranks(
 
 
 def class_ranks(scores: NDArray[np.floating], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the right class stands for each photo, int64 [photos]; ties come before it.
+    """Return where the right class stands for each photo, int64 (photos,); ties come before it.
 
-    `scores` is [photos, classes], `numbers` the right class of each photo.
+    `scores` is float (photos, classes), `numbers`, int64 (photos,), the right class of each photo.
     """
     right = scores[np.arange(len(numbers)), numbers][:, None]
     ranks: NDArray[np.int64] = (~(scores < right)).sum(axis=1, dtype=np.int64)
@@ -175,7 +148,10 @@ def class_ranks(scores: NDArray[np.floating], numbers: NDArray[np.int64]) -> NDA
 def per_class(
     names: Sequence[str], numbers: NDArray[np.int64], ranks: dict[str, Ranks]
 ) -> list[dict[str, Any]]:
-    """Return for each class that has photos their number and their top-1 accuracy by way."""
+    """Return for each class that has photos their number and their top-1 accuracy by way.
+
+    `numbers`, int64 (photos,), is the right class of each photo.
+    """
     return [
         {
             "class": names[number],
@@ -189,7 +165,10 @@ def per_class(
 def confusions(
     names: Sequence[str], numbers: NDArray[np.int64], taken_for: NDArray[np.integer]
 ) -> list[dict[str, Any]]:
-    """Return the pairs of classes that are most often confused, the most photos first."""
+    """Return the pairs of classes that are most often confused, the most photos first.
+
+    `numbers` are the right classes, `taken_for` those that scored best, both integers (photos,).
+    """
     counts = Counter(zip(numbers.tolist(), taken_for.tolist(), strict=True))
     pairs = [(count, pair) for pair, count in counts.items() if pair[0] != pair[1]]
     pairs.sort(key=lambda item: (-item[0], item[1]))

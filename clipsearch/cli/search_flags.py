@@ -1,0 +1,99 @@
+"""The options of `clipsearch query` and `clipsearch similar`: one list, from which all derive.
+
+`quick` reads them without Typer, `query_commands` hands them to Typer, which checks them and makes
+`--help` of them. A new option of a search stands in `SearchOptions` and here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from clipsearch.cli.hits import Shape
+from clipsearch.options import SearchOptions
+
+SEARCHES = ("query", "similar")
+
+Kind = Literal["flag", "count", "number", "text", "library", "device"]
+
+
+class SearchFlag(NamedTuple):
+    """An option as both parsers read it."""
+
+    field: str  # of SearchOptions, or of Search
+    kind: Kind  # what it takes
+    names: tuple[str, ...]
+    help: str = ""  # none where options.py has the option of several commands
+    metavar: str | None = None
+    only_query: bool = False
+
+
+SEARCH_FLAGS = (
+    SearchFlag(
+        "text", "flag", ("--text",), "QUERY is words, whatever it looks like.", only_query=True
+    ),
+    SearchFlag("image", "flag", ("--image",), "QUERY is a picture, not words.", only_query=True),
+    SearchFlag("k", "count", ("--top", "-k"), "How many photos to show at most.", "N"),
+    SearchFlag(
+        "min_score",
+        "number",
+        ("--min-score",),
+        "Leave out photos that score less (a cosine, -1 to 1).  [default: leave out none]",
+        "SCORE",
+    ),
+    SearchFlag("library", "library", ("--library",)),
+    SearchFlag(
+        "model",
+        "text",
+        ("--model",),
+        "Another model that the library was indexed with.  [default: the library's own]",
+        "NAME",
+    ),
+    SearchFlag(
+        "include_away",
+        "flag",
+        ("--include-away",),
+        "Show photos too whose folder is not there now (disk not mounted).  [default: off]",
+    ),
+    SearchFlag(
+        "exact",
+        "flag",
+        ("--exact",),
+        "Miss nothing: look at every photo, where a large library's index is approximate "
+        "(`clipsearch info`).  [default: off]",
+    ),
+    SearchFlag("device", "device", ("--device",)),
+    SearchFlag("json", "flag", ("--json",), "Write JSON, one object a line.  [default: off]"),
+    SearchFlag("paths", "flag", ("--paths",), "Write only the paths, one a line.  [default: off]"),
+    SearchFlag(
+        "print0",
+        "flag",
+        ("--print0", "-0"),
+        "Write only the paths, each ended by a NUL byte, for xargs -0.  [default: off]",
+    ),
+)
+
+
+class Search(NamedTuple):
+    """What was asked for on the command line."""
+
+    command: str  # one of SEARCHES
+    asked: str
+    options: SearchOptions = SearchOptions()
+    text: bool = False
+    image: bool = False
+    library: Path | None = None
+    device: str = "auto"
+    shape: Shape = Shape.TABLE  # of the results
+
+    @classmethod
+    def of(cls, command: str, asked: str, given: Mapping[str, Any]) -> Search:
+        """Return the search with the values of some flags, by field."""
+        values = dict(given)
+        names = values.keys() & SearchOptions.__dataclass_fields__.keys()
+        options = SearchOptions(**{name: values.pop(name) for name in names})
+        json, paths, print0 = (values.pop(name, False) for name in ("json", "paths", "print0"))
+        shape = Shape.JSON if json else Shape.PATHS if paths else Shape.TABLE
+        shape = Shape.PRINT0 if print0 else shape
+        return cls(command, asked, options, shape=shape, **values)

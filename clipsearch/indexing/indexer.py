@@ -1,0 +1,250 @@
+"""Indexing into a library: which folders, which model, then one run."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from clipsearch.errors import InvalidInput
+from clipsearch.index.changes import Change, ForgetFailure, ForgetFolder, Gone
+from clipsearch.index.store import Store
+from clipsearch.indexing.model_choice import ModelChoice
+from clipsearch.models.loaded import LoadedModels
+from clipsearch.models.names import resolve_model
+from clipsearch.options import IndexOptions, IndexProgress
+from clipsearch.photos.away import away_folders, is_away
+from clipsearch.photos.decoders import Decoders
+from clipsearch.photos.scanning import finds
+from clipsearch.results import IndexReport
+
+Progress = Callable[[IndexProgress], None]
+
+
+class Indexer:
+    """Brings a store in step with the files, and forgets what is to be forgotten.
+
+    One run at a time, from any thread: a second gets LibraryLocked, or waits where it says so.
+    """
+
+    def __init__(self, folder: Path, store: Store, models: LoadedModels) -> None:
+        self._folder = folder
+        self._store = store
+        self._models = models
+        self._decoders: Decoders | None = None  # kept from the last update
+
+    def close(self) -> None:
+        """End the processes that were kept for the next update."""
+        decoders, self._decoders = self._decoders, None
+        if decoders is not None:
+            decoders.close()
+
+    def index(
+        self,
+        paths: Sequence[Path] | None,
+        model: str | Path | None,
+        options: IndexOptions,
+        progress: Progress,
+        stop: Callable[[], bool],
+        *,
+        wait: bool,
+    ) -> IndexReport:
+        """Add folders and files (absolute paths), or bring them up to date; None: all known.
+
+        Raises as `Library.index` does.
+        """
+        given = None
+        if paths is not None:
+            known = [folder.path for folder in self._store.catalog.folders()]
+            given = [check_root(path, self._folder, known) for path in paths]
+
+        def roots(choice: ModelChoice) -> list[Path]:
+            return self._roots(given or [], everything=choice.is_another or given is None)
+
+        return self._run(roots, model, options, progress, stop, wait=wait, keep_decoders=False)
+
+    def update(
+        self,
+        paths: Sequence[Path],
+        options: IndexOptions,
+        progress: Progress,
+        stop: Callable[[], bool],
+        *,
+        wait: bool,
+    ) -> IndexReport:
+        """Bring single files and folders below the known folders up to date."""
+        return self._run(
+            lambda _: self._known(paths),
+            None,
+            options,
+            progress,
+            stop,
+            wait=wait,
+            keep_decoders=True,
+        )
+
+    def remove(self, places: Sequence[Path]) -> int:
+        """Forget all that is at or below some paths, or nothing; return how many photos that was.
+
+        Raises InvalidInput if nothing in the library has one of these paths.
+        """
+        with self._store.writing():
+            self._store.join_double_slashes()
+            changes = dict.fromkeys(
+                change for place in places for change in self._forgetting(place)
+            )
+            self._store.apply(list(changes), None)
+            for row in self._store.catalog.models():
+                self._store.refresh_vectors(row.id)
+        return sum(isinstance(change, Gone) for change in changes)
+
+    def _run(
+        self,
+        roots_for: Callable[[ModelChoice], list[Path]],
+        model: str | Path | None,
+        options: IndexOptions,
+        progress: Progress,
+        stop: Callable[[], bool],
+        *,
+        wait: bool,
+        keep_decoders: bool,
+    ) -> IndexReport:
+        """Choose the model and the folders, run, and let queries use what was embedded."""
+        from clipsearch.indexing.run import IndexRun
+
+        started = time.perf_counter()
+        notes: list[str] = []
+
+        def note(line: str) -> None:
+            notes.append(line)
+            progress(IndexProgress("loading model", 0, 0, line))
+
+        def waiting(line: str) -> None:
+            progress(IndexProgress("waiting", 0, 0, line))
+
+        with (
+            self._store.writing(wait=wait, stop=stop, waiting=waiting),
+            self._decoding(keep=keep_decoders) as decoders,
+        ):
+            self._store.join_double_slashes()
+            choice = ModelChoice(self._store, self._models, model, note)
+            roots = roots_for(choice)
+            run = IndexRun(
+                self._store,
+                choice,
+                roots,
+                decoders=decoders,
+                options=options,
+                progress=progress,
+                stop=stop,
+            )
+            run.run()
+            if not run.interrupted:
+                for root in roots:
+                    self._store.catalog.mark_scanned(root)
+            choice.settle(complete=not run.interrupted)
+        return run.report(choice.source.name, notes, time.perf_counter() - started)
+
+    @contextmanager
+    def _decoding(self, *, keep: bool) -> Iterator[Decoders]:
+        """Lend the one run under way the processes that decode; end them unless all goes well."""
+        decoders, self._decoders = self._decoders or Decoders(), None
+        kept = False
+        try:
+            yield decoders
+            kept = keep
+        finally:
+            if kept:
+                self._decoders = decoders
+            else:
+                decoders.close()
+            if self._store.closed:  # meanwhile, by another thread
+                self.close()
+
+    def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
+        """Record the folders given; return the folders to scan."""
+        catalog = self._store.catalog
+        for root in given:
+            known = catalog.folders()
+            folders = [folder.path for folder in known if folder.kind == "folder"]
+            if any(root == path or finds(path, root) for path in folders):
+                continue
+            below = [folder for folder in known if finds(root, folder.path)]
+            away = away_folders(below, [])  # kept, or their photos would look deleted
+            for folder in below:
+                if folder.path not in away:
+                    catalog.remove_folder(folder.path)
+            catalog.add_folder(root, "folder" if root.is_dir() else "file")
+        if everything:
+            return [folder.path for folder in catalog.folders()]
+        return self._with_known_below(given)
+
+    def _known(self, given: Sequence[Path]) -> list[Path]:
+        """Return those of the paths that the library keeps up to date."""
+        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
+        folders = [path for path, kind in kinds.items() if kind == "folder"]
+        ours = [path for path in given if path in kinds or is_away(path, folders)]
+        return self._with_known_below(ours)
+
+    def _with_known_below(self, given: Sequence[Path]) -> list[Path]:
+        """Return the paths, sorted, none below another, but with the known folders below them.
+
+        What such a folder holds is not found from above: it is hidden there, or away.
+        """
+        outer = set(given)
+        known = {folder.path for folder in self._store.catalog.folders()}
+        inner = {path for path in known if not outer.isdisjoint(path.parents)}
+        return sorted({path for path in outer if outer.isdisjoint(path.parents)} | inner)
+
+    def _forgetting(self, path: Path) -> list[Change]:
+        """Return what forgets all that is known at or below a path."""
+        catalog = self._store.catalog
+        places = [*(folder.path for folder in catalog.folders()), *catalog.mounts()]
+        changes: list[Change] = [
+            *(Gone(known.photo_id) for known in catalog.known_files(None, [path]).values()),
+            *(ForgetFailure(failure.file.path) for failure in catalog.failures([path])),
+            *(ForgetFolder(place) for place in places if is_away(place, [path])),
+        ]
+        if not changes:
+            raise InvalidInput(f"{path} is not in the library; nothing was forgotten")
+        return changes
+
+
+def check_new_library(
+    folder: Path, models: LoadedModels, paths: Sequence[Path], *, model: str | Path | None
+) -> None:
+    """Raise what `Indexer.index` would for the first paths of a library that is not made yet.
+
+    So a run that is refused leaves no library behind. The model is then loaded, for that run.
+    """
+    for path in paths:
+        check_root(path, folder)
+    if model is not None:
+        models.load_ahead(resolve_model(model))
+    elif models.device != "auto":
+        from clipsearch.models.devices import choose_device
+
+        choose_device(models.device)
+
+
+def check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
+    """Return an absolute path that can be indexed; raises InvalidInput for any other.
+
+    What is `known` may be away.
+    """
+    if root == library or library in root.parents:
+        raise InvalidInput(f"{root} lies inside the library itself")
+    try:
+        mode = root.stat().st_mode
+    except FileNotFoundError:
+        if root not in known:
+            raise InvalidInput(f"{root} does not exist") from None
+    except (OSError, ValueError) as error:
+        if root not in known:
+            raise InvalidInput(f"can't use {root}: {error}") from error
+    else:
+        if not (root in known or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise InvalidInput(f"{root} is neither a folder nor a regular file")
+    return root

@@ -1,0 +1,88 @@
+"""Which model an index run takes, and when it is loaded: all of it is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.index.records import ModelIdentity
+from clipsearch.index.store import Store
+from clipsearch.models.loaded import LoadedModels
+from clipsearch.models.names import ModelSource, default_model, resolve_model
+from clipsearch.photos.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from clipsearch.models.encoder import Encoder
+
+
+class ModelChoice:
+    """The model of one run: the one asked for, else the library's own, else the default.
+
+    It is loaded when the first photo needs it; one asked for by name at once, since only its
+    weights say whether it is the library's own.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        models: LoadedModels,
+        asked: str | Path | None,
+        note: Callable[[str], None],
+    ) -> None:
+        """Choose; the writer lock must be held. `note` takes lines for the user.
+
+        Raises UnknownModel, WeightsUnavailable or ModelError.
+        """
+        self._store = store
+        self._models = models
+        self.former = store.catalog.current_model(count_to=0)
+        self.id = self.former.id if self.former else None  # in the catalog; None: not yet there
+        self.loaded: Encoder | None = None
+        # How the model wants its pictures; None until the first model of a library is loaded.
+        self.preprocessing = _preprocessing(self.former.identity) if self.former else None
+        self.source = self._source(asked, note)
+        if asked is not None:
+            self._take(models.load(self.source))
+
+    def _source(self, asked: str | Path | None, note: Callable[[str], None]) -> ModelSource:
+        if asked is not None:
+            return resolve_model(asked)
+        return resolve_model(self.former.identity.name) if self.former else default_model(note)
+
+    @property
+    def is_another(self) -> bool:
+        """Whether the library had another model, so that every photo is to be embedded."""
+        return self.former is not None and self.id != self.former.id
+
+    def encoder(self) -> Encoder:
+        """Return the encoder, loaded if it is not; the model is then in the catalog."""
+        if self.loaded is None:
+            # What was loaded for an earlier run serves again.
+            self._take(
+                self._models.encoder_of(self.former)
+                if self.former
+                else self._models.load(self.source)
+            )
+            assert self.loaded is not None
+        return self.loaded
+
+    def _take(self, encoder: Encoder) -> None:
+        """Record a model that was loaded, with its text tower beside the library."""
+        self._models.keep_text_encoder(encoder)
+        self.id = self._store.catalog.add_model(encoder.identity)
+        self.loaded = encoder
+        self.preprocessing = encoder.preprocessing
+        if self.former is None:  # so that what a killed first run leaves is found
+            self._store.catalog.set_current_model(self.id)
+
+    def settle(self, *, complete: bool) -> None:
+        """Let queries use the model once a run with it is complete, or it is the first."""
+        if self.id is not None:
+            if complete or self.former is None:
+                self._store.catalog.set_current_model(self.id)
+            self._store.refresh_vectors(self.id)
+
+
+def _preprocessing(identity: ModelIdentity) -> Preprocessing:
+    return Preprocessing.from_json(identity.preprocessing)

@@ -1,0 +1,167 @@
+"""What an index run has to do: which files must be opened, and which photos are gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from clipsearch.index.changes import (
+    Change,
+    Comparison,
+    ForgetFailure,
+    Gone,
+    SeenFile,
+    ToOpen,
+    compare,
+    take_out_unchanged,
+)
+from clipsearch.index.paths import to_text
+from clipsearch.index.store import Store
+from clipsearch.options import IndexOptions, IndexProgress
+from clipsearch.photos.away import (
+    A_FOLDER,
+    EMPTY,
+    SURELY_NOT_THERE,
+    away_folders,
+    is_away,
+    replaced_folders,
+)
+from clipsearch.photos.scanning import MountPoint, ScanProblem, scan_photos
+
+_FILES_A_LOOK = 500  # between looks at whether to stop
+
+
+class Plan:
+    """The files at or below some folders, compared with the catalog."""
+
+    def __init__(
+        self,
+        store: Store,
+        roots: Sequence[Path],
+        options: IndexOptions,
+        progress: Callable[[IndexProgress], None],
+        check_stop: Callable[[], None],
+    ) -> None:
+        """Take what to compare; `check_stop` is called now and then, and may raise."""
+        self._store = store
+        self._roots = roots
+        self._options = options
+        self._progress = progress
+        self._check_stop = check_stop
+        self.problems: list[ScanProblem] = []  # what can't be seen now
+        self.gone: dict[int, Path] = {}  # photos whose files are no longer there
+        self.replaced: set[Path] = set()  # folders whose photos are gone, yet not forgotten
+        self.unchanged = 0
+        self.known_failures = 0
+        self.forget: list[Change] = []  # failures that no longer hold
+
+    def files_to_open(self, model_id: int | None) -> list[ToOpen]:
+        """Settle what needs no look inside a file; return the files that do."""
+        found = self._compared(model_id)
+        self.known_failures = len(found.failed_still)
+        unseen = {problem.path for problem in self.problems}
+        self.gone = {
+            known.photo_id: known.file.path
+            for known in found.gone
+            if not is_away(known.file.path, unseen)
+        }
+        self._note_replaced(self.gone.values())
+        forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
+        self.forget += map(ForgetFailure, forgotten)
+        postpone = self._options.postpone or (lambda _: False)
+        return [item for item in found.to_open if not postpone(item.file.path)]
+
+    def photos_gone(self) -> list[Change]:
+        """Return what forgets the photos whose files are not there, at the end of the run.
+
+        Looks again at what is away: a disk may have vanished during the run.
+        """
+        if not self.gone:
+            return []
+        away = self.replaced | self._note_away()
+        return [Gone(id_) for id_, path in sorted(self.gone.items()) if not is_away(path, away)]
+
+    def forget_places(self) -> None:
+        """Forget folders and mount points that are not there and hold no photos any more."""
+        catalog = self._store.catalog
+        for path, reason in away_folders(catalog.folders(), catalog.mounts()).items():
+            if reason in SURELY_NOT_THERE and not catalog.photos_below(path):
+                catalog.remove_mount(path)
+                if reason != EMPTY:
+                    catalog.remove_folder(path)
+
+    def _compared(self, model_id: int | None) -> Comparison:
+        catalog = self._store.catalog
+        seen = self._scan()
+        failed = {failure.file.path: failure.file for failure in catalog.failures(self._roots)}
+        known = catalog.known_states(model_id, self._roots)
+        files, rows = take_out_unchanged(seen, known, set(map(to_text, failed)))
+        found = compare(
+            map(SeenFile.state, files),
+            catalog.known_of(model_id, rows),
+            failed,
+            retry_failed=self._options.retry_failed,
+        )
+        self.unchanged = len(known) - len(rows) + len(found.same)
+        return found
+
+    def _scan(self) -> list[SeenFile]:
+        """Return the photos found; what can't be seen now goes to the problems."""
+        away = self._note_away()
+        kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
+        seen: list[SeenFile] = []
+        for root in self._roots:
+            if is_away(root, away) or self._became_another(root, kinds.get(root)):
+                continue
+            for entry in scan_photos(root, include_hidden=self._options.include_hidden):
+                if isinstance(entry, SeenFile):
+                    seen.append(entry)
+                elif isinstance(entry, MountPoint):
+                    self._store.catalog.add_mount(entry.path)
+                elif entry.path != root or not _is_deleted(root):
+                    self.problems.append(entry)
+                if not len(seen) % _FILES_A_LOOK:
+                    self._check_stop()
+                    self._progress(IndexProgress("scanning", len(seen), 0))
+        return seen
+
+    def _became_another(self, root: Path, kind: str | None) -> bool:
+        """Tell whether a folder is a file now, or a file a folder: then its photo is kept."""
+        if kind == "file" and os.path.isdir(root):  # noqa: PTH112 - never raises
+            self.problems.append(ScanProblem(root, f"{A_FOLDER}: its photo is kept"))
+            return True
+        return kind == "folder" and os.path.isfile(root)  # noqa: PTH113
+
+    def _note_replaced(self, gone: Iterable[Path]) -> None:
+        """Note folders below the roots in whose place is a file now: nobody deleted the photos."""
+        if not self._options.prune:
+            for folder, why in replaced_folders(gone).items():
+                self.replaced.add(folder)
+                self.problems.append(ScanProblem(folder, f"{why}: its photos are kept"))
+
+    def _note_away(self) -> set[Path]:
+        """Return what is away and not to be forgotten; note it where it has photos."""
+        catalog = self._store.catalog
+        away = away_folders(catalog.folders(), catalog.mounts())
+        if self._options.prune:
+            away = {path: why for path, why in away.items() if why not in SURELY_NOT_THERE}
+        noted = {problem.path for problem in self.problems}
+        for path, reason in away.items():
+            concerned = is_away(path, self._roots) or any(
+                path in root.parents for root in self._roots
+            )
+            if concerned and path not in noted and catalog.photos_below(path):
+                self.problems.append(ScanProblem(path, f"{reason}: its photos are kept"))
+        return set(away)
+
+
+def _is_deleted(path: Path) -> bool:
+    """Tell whether nothing is there, which is not known of what may not be looked at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False

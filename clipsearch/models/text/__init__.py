@@ -1,0 +1,1 @@
+"""The same for texts, without torch: exported towers in ONNX Runtime, and their tokenizers."""

@@ -1,0 +1,202 @@
+"""Text queries without torch: an exported text tower in ONNX Runtime."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.arguments import texts_given
+from clipsearch.errors import ModelError, UnfitMachine
+from clipsearch.models.files import one_line, read_json, regular_size
+from clipsearch.models.text.settings import TextTokenizer, TokenizerSettings, checked_cleaning
+from clipsearch.models.text.tokenizer import open_tokenizer
+from clipsearch.privacy import onnx_runtime
+from clipsearch.unit_length import unit_length
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # noqa: TID251
+
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1 had no logit scale
+TOWER_NAME = "text.onnx"
+WEIGHTS_NAME = "text.onnx.data"
+SETTINGS_NAME = "text_encoder.json"
+TOKENS_INPUT = "ids"
+BATCH = 64  # texts per run: bounds memory, and no query is that long a list
+MAX_THREADS = 8
+
+
+@dataclass(frozen=True)
+class TextEncoderSettings:
+    """What text_encoder.json says of an exported text tower.
+
+    How likely a text and a picture go together, the model learned to tell from
+    `logit_scale * cosine + logit_bias`, by a softmax over texts or, with a bias, by a sigmoid. The
+    scale is that factor itself, without a unit: 100 for OpenAI's models, whose weights hold its
+    logarithm. It is None in exports of format 1, and where the weights hold no number.
+    """
+
+    format: int
+    fingerprint: str  # of the model it was exported from
+    width: int  # length of an embedding
+    shortens: bool  # takes ids cut behind the longest text's end token
+    tokenizer: TokenizerSettings
+    int8: bool = False  # multiplies in int8, with one scale for all that runs together
+    logit_scale: float | None = None  # above 0
+    logit_bias: float | None = None  # of SigLIP's loss; None for the models that have none
+
+
+class TextEncoder:
+    """Turns texts into unit vectors that match the model's image embeddings."""
+
+    def __init__(
+        self,
+        session: InferenceSession,
+        tokenizer: TextTokenizer,
+        settings: TextEncoderSettings,
+    ) -> None:
+        """Take the parts; `TextEncoder.open` reads them from a folder."""
+        self.settings = settings
+        self._session = session
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def open(cls, folder: Path) -> TextEncoder:
+        """Open what `Encoder.export_text_encoder` wrote; raises ModelError if it can't be used."""
+        settings = _read_settings(folder)
+        session = _open_session(folder / TOWER_NAME)
+        _check_session(session, settings, folder)
+        return cls(session, open_tokenizer(folder, settings.tokenizer), settings)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the model that this tower belongs to."""
+        return self.settings.fingerprint
+
+    @property
+    def logit_scale(self) -> float | None:
+        """Return what cosines are multiplied by, as `TextEncoderSettings` says."""
+        return self.settings.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Return what is added to them then, as `TextEncoderSettings` says."""
+        return self.settings.logit_bias
+
+    def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
+        """Return one unit vector a text, float32 (n, width), of several texts or of one."""
+        texts = texts_given(texts)
+        if not texts:
+            return np.zeros((0, self.settings.width), dtype=np.float32)
+        ids = self._tokenizer(texts)
+        step = 1 if self.settings.int8 else BATCH  # a text's vector must not depend on the others
+        batches = [self._run(ids[start : start + step]) for start in range(0, len(ids), step)]
+        try:
+            return unit_length(np.concatenate(batches))
+        except ValueError as error:
+            raise ModelError(f"the text tower gives no vector: {one_line(error)}") from error
+
+    def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        if self.settings.shortens:
+            ids = ids[:, : int(ids.argmax(axis=1).max()) + 1]  # the end token has the highest id
+        features: NDArray[np.float32]
+        try:
+            (features,) = self._session.run(None, {TOKENS_INPUT: ids})
+        except runtime_errors() as error:
+            raise ModelError(f"the text tower fails: {one_line(error)}") from error
+        if features.shape != (len(ids), self.settings.width):
+            raise ModelError(f"the text tower gives {features.shape}, not one vector a text")
+        return features
+
+
+def _read_settings(folder: Path) -> TextEncoderSettings:
+    content = read_json(folder / SETTINGS_NAME)
+    if content.get("format") not in READABLE:
+        raise ModelError(
+            f"{folder} has format {content.get('format')!r:.60}, not {FORMAT}: export it again"
+        )
+    try:
+        tokenizer = dict(content.pop("tokenizer"))
+        tokenizer["cleaning"] = checked_cleaning(tokenizer["cleaning"])
+        settings = TextEncoderSettings(tokenizer=TokenizerSettings(**tokenizer), **content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / SETTINGS_NAME} is incomplete: {one_line(error)}") from error
+    said = (settings.fingerprint, settings.width, settings.shortens, settings.int8)
+    scale, bias = settings.logit_scale, settings.logit_bias
+    if (
+        [type(value) for value in said] != [str, int, bool, bool]
+        or not all(_is_number_or_none(value) for value in (scale, bias))
+        or (scale is not None and scale <= 0)
+    ):
+        raise ModelError(f"{folder / SETTINGS_NAME} holds values of the wrong kind")
+    return settings
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or (type(value) is float and math.isfinite(value))
+
+
+def _open_session(path: Path) -> InferenceSession:
+    onnxruntime = onnx_runtime()
+    regular_size(path)  # the runtime would wait for a pipe
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = min(_processors(), MAX_THREADS)
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
+    options.log_severity_level = 3  # errors only: warnings would reach the user's terminal
+    # The graph was optimized when it was exported. Weights are packed at every start: that takes
+    # half as long as it saves a server, and without it the last bits of a vector differ.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_mem_reuse = False  # the plan for it takes longer than all the rest
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except runtime_errors() as error:
+        if sys.platform == "linux" and not Path("/proc/self/fd").exists():  # it reads weights there
+            raise UnfitMachine("ONNX Runtime can't work on this machine: it needs /proc") from error
+        raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
+
+
+def _check_session(session: InferenceSession, settings: TextEncoderSettings, folder: Path) -> None:
+    """Raise ModelError unless the graph takes ids and gives vectors of the model's width."""
+    inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
+    outputs = [(o.type, len(o.shape)) for o in session.get_outputs()]
+    if inputs != [(TOKENS_INPUT, "tensor(int64)", 2)] or outputs != [("tensor(float)", 2)]:
+        raise ModelError(f"the text tower in {folder} is no text tower: export it again")
+    width = session.get_outputs()[0].shape[1]
+    if width not in (settings.width, None) and not isinstance(width, str):
+        raise ModelError(f"the text tower in {folder} gives vectors of another width")
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises; its own errors share no base but Exception."""
+    state = onnx_runtime().capi.onnxruntime_pybind11_state
+    names = (
+        "EPFail",
+        "EngineError",
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NoModel",
+        "NoSuchFile",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    # The others come from the border to Python: a name in the graph that is no UTF-8, for one.
+    own = tuple(getattr(state, name) for name in names)
+    return (*own, UnicodeDecodeError, ValueError, RuntimeError, MemoryError)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

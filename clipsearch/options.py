@@ -1,0 +1,125 @@
+"""What may be said of a search and of an index run, beside what is searched and indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypedDict
+
+from clipsearch.arguments import above_zero, finite, model_name, shown, whole, yes_or_no
+from clipsearch.errors import InvalidInput
+from clipsearch.index.filters import Filters
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search; made only of values that can be meant, and passed on as it is.
+
+    A new option stands here and in `SearchKeywords`, in the list of which the command line is made
+    (cli/search_flags.py), and where it acts.
+    """
+
+    k: int = 10  # photos at most
+    min_score: float | None = None  # the least cosine that counts as found
+    include_away: bool = False  # photos too whose folder is not there now
+    exact: bool = False  # look at every photo, also where the index is approximate
+    model: str | Path | None = None  # None: the library's own
+    filters: Filters = field(default_factory=Filters)
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what can't be meant; whether there is such a model shows later."""
+        _set(
+            self,
+            k=whole(self.k, "k", least=1),
+            min_score=None if self.min_score is None else finite(self.min_score, "min_score"),
+            include_away=yes_or_no(self.include_away, "include_away"),
+            exact=yes_or_no(self.exact, "exact"),
+            model=model_name(self.model),
+        )
+        if not isinstance(self.filters, Filters):
+            raise InvalidInput(f"filters must be Filters, not {shown(self.filters)}")
+
+    @classmethod
+    def of(cls, options: SearchOptions | None, keywords: SearchKeywords) -> SearchOptions:
+        """Return the options that a caller gives whole or as keywords, not both."""
+        if options is None:
+            return cls(**keywords)
+        if not isinstance(options, cls):
+            raise InvalidInput(f"options must be SearchOptions, not {shown(options)}")
+        if keywords:
+            raise InvalidInput(f"{next(iter(keywords))} must be given within the options")
+        return options
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values by name, of what is not as by default."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        given = {name: value for name, value in given.items() if value != getattr(_USUAL, name)}
+        if isinstance(self.model, Path):
+            given["model"] = str(self.model)
+        if "filters" in given:
+            given["filters"] = self.filters.to_json()
+        return given
+
+    @classmethod
+    def from_json(cls, given: object) -> SearchOptions:
+        """Return the options that `to_json` wrote; InvalidInput for anything else."""
+        names = {one.name for one in fields(cls)}
+        if not isinstance(given, Mapping) or (unknown := sorted(given.keys() - names, key=str)):
+            what = f"no option {shown(unknown[0])}" if isinstance(given, Mapping) else "no options"
+            raise InvalidInput(f"a search has {what}")
+        values = dict(given)
+        if "filters" in values:
+            values["filters"] = Filters.from_json(values["filters"])
+        return cls(**values)
+
+
+class SearchKeywords(TypedDict, total=False):
+    """The fields of SearchOptions as keywords of the methods that search."""
+
+    k: int
+    min_score: float | None
+    include_away: bool
+    exact: bool
+    model: str | Path | None
+    filters: Filters
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """How to index."""
+
+    retry_failed: bool = False  # open again what failed before and has not changed since
+    include_hidden: bool = False  # hidden, trash and thumbnail folders too
+    prune: bool = False  # forget the photos of folders that are away
+    max_megapixels: float | None = None  # refuse larger pictures; None: by this machine's memory
+    batch_size: int | None = None  # photos an encoder pass; None: by device
+    postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what can't be meant."""
+        for name in ("retry_failed", "include_hidden", "prune"):
+            _set(self, **{name: yes_or_no(getattr(self, name), name)})
+        if self.max_megapixels is not None:
+            _set(self, max_megapixels=above_zero(self.max_megapixels, "max_megapixels"))
+        if self.batch_size is not None:
+            _set(self, batch_size=whole(self.batch_size, "batch_size", least=1))
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """How far an index run is."""
+
+    phase: str  # "waiting", "scanning", "loading model", "encoding", "saving"
+    done: int  # files
+    total: int  # files; 0 while unknown
+    message: str = ""
+
+
+def _set(frozen: object, **values: object) -> None:
+    """Give a frozen value its checked fields, while it is made."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+_USUAL = SearchOptions()

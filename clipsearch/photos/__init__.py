@@ -1,0 +1,1 @@
+"""From a path to upright pixels and what a photo says about itself; knows no model."""

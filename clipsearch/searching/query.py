@@ -1,0 +1,188 @@
+"""What a person asks -> one unit vector."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.arguments import as_list, shown
+from clipsearch.errors import InvalidInput
+from clipsearch.photos.file_reading import read_whole
+from clipsearch.settings import given_path
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import PIL.Image
+
+    from clipsearch.index.records import ModelRow
+    from clipsearch.index.store import Store
+    from clipsearch.models.loaded import LoadedModels
+    from clipsearch.photos.decoder_pool import PreparedPhoto
+    from clipsearch.photos.decoders import Decoders
+
+# Text is a str; a picture is a path, a file's bytes, a Pillow image or uint8 (height, width, 3).
+Picture: TypeAlias = Union[Path, bytes, "PIL.Image.Image", NDArray[np.uint8]]
+Query: TypeAlias = str | Picture
+
+_FILES_IN_FLIGHT = 8  # query pictures that are decoded ahead
+
+
+@dataclass(frozen=True)
+class QueryPicture:
+    """A query picture as it was read: once, so that what is hashed is what is looked at."""
+
+    file: bytes | None  # None for a picture in memory
+    content_hash: str | None  # SHA-256 of the file, as the catalog keeps it
+    in_memory: PIL.Image.Image | None = None  # upright, RGB
+
+
+def read_picture(picture: Picture) -> QueryPicture:
+    """Return a query picture, read but not decoded.
+
+    A path may be a pipe, whose bytes come only once. Raises InvalidInput, or UnreadableImage for
+    what is no file, and what is larger than any picture that would be taken.
+    """
+    if isinstance(picture, Path):
+        picture = _read(picture)
+    if isinstance(picture, bytes):
+        return QueryPicture(picture, hashlib.sha256(picture).hexdigest())
+    return QueryPicture(None, None, _upright(picture))
+
+
+def checked_text(text: str) -> str:
+    """Return the text of a query; raises InvalidInput when there is nothing in it, or no text."""
+    if not text.strip():
+        raise InvalidInput("the query is empty: say what the photo shows")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"the query {shown(text)} is no text: it holds what is no character"
+        ) from error
+    return text
+
+
+def pictures_given(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """Return pictures as a list; raises InvalidInput for a str, which is text."""
+    given = as_list(pictures)
+    if any(isinstance(picture, str) for picture in given):
+        raise InvalidInput("a str is text: give the path of a picture as a Path")
+    return given
+
+
+class QueryEncoder:
+    """Unit vectors of texts and pictures, by a library's models.
+
+    A picture whose content is in the library takes the vector from there; others are decoded in
+    processes of their own, for they may hold anything.
+    """
+
+    def __init__(self, store: Store, models: LoadedModels, decoders: Decoders) -> None:
+        self._store = store
+        self._models = models
+        self._decoders = decoders
+
+    def encode(
+        self, queries: Sequence[Query | QueryPicture], model: ModelRow
+    ) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, width): one pass for all texts, one for all pictures.
+
+        Raises InvalidInput or UnreadableImage for a query, ModelError for the model.
+        """
+        vectors = np.empty((len(queries), model.identity.width), dtype=np.float32)
+        texts = {i: checked_text(one) for i, one in enumerate(queries) if isinstance(one, str)}
+        if texts:
+            found = self._models.text_encoder_of(model).encode_text(list(texts.values()))
+            vectors[list(texts)] = found
+        pictures = {i: one for i, one in enumerate(queries) if not isinstance(one, str)}
+        if pictures:
+            self._encode_pictures(pictures, model, vectors)
+        return vectors
+
+    def _encode_pictures(
+        self,
+        pictures: dict[int, Picture | QueryPicture],
+        model: ModelRow,
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Fill in the rows of pictures; all are decoded before the model is loaded.
+
+        One that can't be read need not wait for the model.
+        """
+        from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS
+        from clipsearch.photos.preprocessing import Preprocessing
+
+        preprocessing = Preprocessing.from_json(model.identity.preprocessing)
+        pixels: dict[int, NDArray[np.uint8]] = {}
+        decoding: deque[tuple[int, Future[PreparedPhoto]]] = deque()
+        for row, given in pictures.items():
+            picture = given if isinstance(given, QueryPicture) else read_picture(given)
+            if picture.in_memory is not None:
+                pixels[row] = np.asarray(preprocessing.pixels(picture.in_memory))
+            elif (known := self._known_photo(picture, model)) is not None:
+                vectors[row] = self._store.vectors(model.id, [known])[0]
+            elif picture.file is not None:
+                decoded = self._decoders.submit(picture.file, preprocessing, DEFAULT_MAX_MEGAPIXELS)
+                decoding.append((row, decoded))
+            while len(decoding) > _FILES_IN_FLIGHT:
+                _collect(decoding, pixels)
+        while decoding:
+            _collect(decoding, pixels)
+        if pixels:
+            encoder = self._models.encoder_of(model)
+            vectors[list(pixels)] = encoder.encode_pixels(list(pixels.values()))
+
+    def _known_photo(self, picture: QueryPicture, model: ModelRow) -> int | None:
+        """Return a photo with this content that the model has embedded."""
+        catalog = self._store.catalog
+        same = catalog.photos_by_hash(picture.content_hash) if picture.content_hash else []
+        return next((p.id for p in same if catalog.has_embedding(p.id, model.id)), None)
+
+
+def _collect(
+    decoding: deque[tuple[int, Future[PreparedPhoto]]], pixels: dict[int, NDArray[np.uint8]]
+) -> None:
+    row, decoded = decoding.popleft()
+    pixels[row] = decoded.result().pixels
+
+
+def _read(path: Path) -> bytes:
+    from clipsearch.photos.opening import LARGEST_FILE
+
+    try:
+        return read_whole(given_path(path), LARGEST_FILE, pipes=True)[0]
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidInput(f"can't read {path}: {why}") from error
+
+
+def _upright(picture: object) -> PIL.Image.Image:
+    """Return a picture that is in memory as upright RGB."""
+    import PIL.Image
+
+    from clipsearch.photos.opening import upright_rgb
+
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    if isinstance(picture, PIL.Image.Image):
+        if not all(picture.size):
+            raise InvalidInput("the picture has no pixels")
+        return upright_rgb(picture)
+    raise InvalidInput(f"a query is text, a path, bytes or a picture, not {type(picture).__name__}")
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> PIL.Image.Image:
+    import PIL.Image
+
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        shape = "x".join(map(str, pixels.shape))
+        raise InvalidInput(f"an array must be uint8 height x width x 3, not {pixels.dtype} {shape}")
+    return PIL.Image.fromarray(pixels)

@@ -1,0 +1,235 @@
+"""From a question to hits: its vector, the nearest photos, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.arguments import shown
+from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
+from clipsearch.index.records import ModelRow, PhotoRecord
+from clipsearch.index.store import Store
+from clipsearch.models.loaded import LoadedModels
+from clipsearch.models.names import resolve_model
+from clipsearch.options import SearchOptions
+from clipsearch.photos.away import away_folders
+from clipsearch.photos.decoders import Decoders
+from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
+from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
+
+# Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
+_MOST_PADDED = 10_000_000
+
+
+class Searcher(Protocol):
+    """Answers questions about one library, for any thread.
+
+    `StoreSearcher` is the one for a library on this machine. Each method raises InvalidInput for a
+    question that can't be meant, and LibraryNotFound where there are no photos yet.
+    """
+
+    def query(self, query: Query, options: SearchOptions) -> Hits:
+        """Return the photos nearest to a text or picture, best first."""
+
+    def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
+        """Return the hits of each query: one encoder pass a kind, one search for all."""
+
+    def similar(self, picture: Picture, options: SearchOptions) -> Hits:
+        """Return the photos most like a picture, without the picture itself, wherever it lies."""
+
+    def search_vectors(
+        self, queries: NDArray[np.float32], options: SearchOptions
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return cosines (n, k) and photo ids (n, k) of the nearest to unit vectors (n, width).
+
+        Rows with fewer hits end in -inf and -1.
+        """
+
+    def encode(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, width), of texts and pictures."""
+
+    def photo(self, photo_id: int) -> PhotoRecord:
+        """Return what is known of a photo; InvalidInput if the library has none with this id."""
+
+    def info(self) -> LibraryInfo:
+        """Return the state of the library."""
+
+
+class StoreSearcher:
+    """A `Searcher` over a store and the models that embedded its photos."""
+
+    def __init__(self, folder: Path, store: Store, models: LoadedModels) -> None:
+        self._folder = folder
+        self._store = store
+        self._decoders = Decoders()
+        self._queries = QueryEncoder(store, models, self._decoders)
+
+    def close(self) -> None:
+        """End the processes that decode query pictures."""
+        self._decoders.close()
+
+    def query(self, query: Query, options: SearchOptions) -> Hits:
+        """Return the photos nearest to a text or picture, best first."""
+        return self.query_batch([query], options)[0]
+
+    def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
+        """Return the hits of each query: one encoder pass a kind, one search for all."""
+        model = self._searchable_model(options)
+        if not queries:
+            return []
+        return self._hits(model, self._queries.encode(queries, model), options)
+
+    def similar(self, picture: Picture, options: SearchOptions) -> Hits:
+        """Return the photos most like a picture, without the picture itself, wherever it lies."""
+        model = self._searchable_model(options)
+        read = read_picture(picture)
+        copies = self._store.catalog.photos_by_hash(read.content_hash) if read.content_hash else []
+        vectors = self._queries.encode([read], model)
+        found = self._hits(model, vectors, replace(options, k=options.k + len(copies)))[0]
+        others = [hit for hit in found if hit.content_hash != read.content_hash][: options.k]
+        ranked = (replace(hit, rank=rank) for rank, hit in enumerate(others, 1))
+        return Hits(ranked, found.left_out)
+
+    def search_vectors(
+        self, queries: NDArray[np.float32], options: SearchOptions
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return cosines (n, k) and photo ids (n, k) of the nearest to unit vectors (n, width).
+
+        Rows with fewer hits end in -inf and -1.
+        """
+        model = self._searchable_model(options)
+        vectors = _as_vectors(queries)
+        photos = self._store.catalog.embedded_by(model.id, count_to=options.k)
+        rows = vectors.shape[0] if vectors.ndim == 2 else 0
+        if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
+            raise InvalidInput(f"k is {shown(options.k)}, but there are only {photos} photos")
+        scores, ids = self._nearest(model, vectors, options.k, options, self._left_out(options))
+        if options.min_score is not None:
+            ids[scores < options.min_score] = -1
+            scores[scores < options.min_score] = -np.inf
+        return scores, ids
+
+    def encode(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, width), of texts and pictures."""
+        return self._queries.encode(queries, self._model(None))
+
+    def photo(self, photo_id: int) -> PhotoRecord:
+        """Return what is known of a photo; InvalidInput if the library has none with this id."""
+        found = self._store.catalog.photos([photo_id])
+        if not found:
+            raise InvalidInput(f"the library has no photo {shown(photo_id)}")
+        return found[photo_id]
+
+    def info(self) -> LibraryInfo:
+        """Return the state of the library."""
+        catalog = self._store.catalog
+        current = catalog.current_model()
+        return LibraryInfo(
+            folder=self._folder,
+            folders=tuple(catalog.folders()),
+            away=tuple(self.away()),
+            photos=catalog.counts(current.id if current else None).photos,
+            failures=tuple(catalog.failures()),
+            model=current,
+            models=tuple(catalog.models()),
+            index=self._store.index_info(current.id) if current else None,
+            disk_bytes=_disk_bytes(self._folder),
+        )
+
+    def away(self) -> list[AwayFolder]:
+        """Return the folders that are not there now but have photos, with the reasons."""
+        catalog = self._store.catalog
+        found = away_folders(catalog.folders(), catalog.mounts())
+        counted = ((path, why, catalog.photos_below(path)) for path, why in found.items())
+        return [AwayFolder(path, why, photos) for path, why, photos in counted if photos]
+
+    def _hits(
+        self, model: ModelRow, vectors: NDArray[np.float32], options: SearchOptions
+    ) -> list[Hits]:
+        left_out = self._left_out(options)
+        least = -np.inf if options.min_score is None else options.min_score
+        # Room is made for k results.
+        k = self._store.catalog.embedded_by(model.id, count_to=options.k)
+        with self._store.reading():  # one state of the catalog for vectors and rows
+            scores, ids = self._nearest(model, vectors, k, options, left_out)
+            photos = self._store.catalog.photos(list(set(ids[ids >= 0].tolist())))
+        return [
+            Hits(
+                (
+                    Hit.from_record(rank, float(score), photos[int(photo_id)])
+                    for rank, (score, photo_id) in enumerate(zip(*found, strict=True), 1)
+                    if photo_id >= 0 and score >= least
+                ),
+                left_out,
+            )
+            for found in zip(scores, ids, strict=True)
+        ]
+
+    def _nearest(
+        self,
+        model: ModelRow,
+        vectors: NDArray[np.float32],
+        k: int,
+        options: SearchOptions,
+        left_out: Sequence[AwayFolder],
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        without = [folder.path for folder in left_out]
+        return self._store.search(model.id, vectors, k, without=without, exact=options.exact)
+
+    def _left_out(self, options: SearchOptions) -> list[AwayFolder]:
+        return [] if options.include_away else self.away()
+
+    def _searchable_model(self, options: SearchOptions) -> ModelRow:
+        row = self._model(options.model)
+        if row.photos == 0:
+            raise self._empty()
+        return row
+
+    def _model(self, name: str | Path | None) -> ModelRow:
+        """Return the library's model, or another one it holds embeddings of.
+
+        Of the former, `photos` says no more than whether there are any.
+        """
+        current = self._store.catalog.current_model(count_to=1)
+        if current is None:
+            raise self._empty()
+        if name is None:
+            return current
+        name = resolve_model(name).name
+        rows = [row for row in self._store.catalog.models() if row.identity.name == name]
+        if not rows:
+            raise ModelError(
+                f"this library was not indexed with {name!r} but with "
+                f"{current.identity.name!r}; `clipsearch index --model {name}` adds it"
+            )
+        return current if current in rows else rows[-1]
+
+    def _empty(self) -> LibraryNotFound:
+        hint = "`clipsearch index FOLDER` adds some"
+        return LibraryNotFound(f"the library {self._folder} holds no photos yet: {hint}")
+
+
+def _as_vectors(queries: object) -> NDArray[np.float32]:
+    """Return what is given as an array of float32; whether it is of the right shape shows later."""
+    try:
+        with np.errstate(all="ignore"):
+            vectors = np.asarray(queries)
+            if vectors.dtype.kind in "fiu":
+                return vectors.astype(np.float32)
+    except ValueError:  # rows of several lengths
+        pass
+    raise InvalidInput(f"query vectors must be an array of numbers, not {shown(queries)}")
+
+
+def _disk_bytes(folder: Path) -> dict[str, int]:
+    """Return bytes on disk: the catalog (with its log), the FAISS files, the text towers."""
+    parts = {"catalog": "catalog.sqlite*", "vectors": "vectors/**/*", "models": "models/**/*"}
+    return {
+        part: sum(path.stat().st_size for path in folder.glob(pattern) if path.is_file())
+        for part, pattern in parts.items()
+    }

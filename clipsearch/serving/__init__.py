@@ -1,0 +1,1 @@
+"""A process that answers at once, and those who ask it."""

@@ -1,0 +1,128 @@
+"""Asking the server of a library, where one runs; light, so that its answer is there at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipsearch.errors import UnreadableImage
+from clipsearch.photos.file_reading import read_whole
+from clipsearch.serving.protocol import (
+    LARGEST_ANSWER,
+    LARGEST_PICTURE,
+    MOST_HITS,
+    PROTOCOL,
+    OtherProtocol,
+    ProtocolError,
+    is_private,
+    is_same_user,
+    receive,
+    send,
+    socket_path,
+)
+from clipsearch.settings import library_folder
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from clipsearch.options import SearchOptions
+    from clipsearch.results import Hits
+
+BYPASS_VARIABLE = "CLIPSEARCH_NO_SERVER"
+_SECONDS_TO_CONNECT = 1.0
+_SECONDS_FOR_WORDS = 10.0
+_SECONDS_FOR_A_PICTURE = 120.0  # it may have to load the model first
+
+
+@contextmanager
+def connected(library: str | Path | None) -> Iterator[Server | None]:
+    """Give the server of a library for the block, None where there is none to trust."""
+    folder = library_folder(library)
+    connection = None if os.environ.get(BYPASS_VARIABLE) else _connect(folder)
+    if connection is None:
+        yield None
+        return
+    with connection:
+        yield Server(connection, folder)
+
+
+def _connect(folder: Path) -> socket | None:
+    path = socket_path(folder)
+    if not path or not is_private(path, stat.S_IFSOCK) or not is_private(os.path.dirname(path)):  # noqa: PTH120
+        return None
+    import socket
+
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_SECONDS_TO_CONNECT)
+        connection.connect(path)
+        if is_same_user(connection):
+            return connection
+    except OSError:  # what a killed server left, for one
+        pass
+    connection.close()
+    return None
+
+
+class Server:
+    """The server at the other end of a connection, which takes one question."""
+
+    def __init__(self, connection: socket, folder: Path) -> None:
+        self._connection = connection
+        self._folder = folder
+
+    def ask(self, command: str, meant: str | Path | bytes, options: SearchOptions) -> Hits | None:
+        """Return what `Library.query` (or `similar`) finds.
+
+        None where the server can't say: the library itself then says what is wrong. Raises
+        OtherProtocol for a server of another version.
+        """
+        data = _picture(meant)
+        if data is None or options.k > MOST_HITS or options.model is not None:
+            return None
+        fields = {
+            "protocol": PROTOCOL,
+            "library": os.path.realpath(self._folder),
+            "command": command,
+            "words": meant if isinstance(meant, str) else None,
+            "options": options.to_json(),
+        }
+        seconds = _SECONDS_FOR_A_PICTURE if data else _SECONDS_FOR_WORDS
+        try:
+            self._connection.settimeout(seconds)
+            send(self._connection, fields, data)
+            answer, _ = receive(self._connection, most=LARGEST_ANSWER, most_data=0, seconds=seconds)
+        except (OSError, ProtocolError):
+            return None
+        return _understood(answer)
+
+
+def _picture(meant: str | Path | bytes) -> bytes | None:
+    """Return the bytes of a picture, none for words; None for what can't be sent.
+
+    A pipe can't: its bytes come once, and may be wanted here if the server does not answer.
+    """
+    if isinstance(meant, str):
+        return b""
+    try:
+        data = meant if isinstance(meant, bytes) else read_whole(meant, LARGEST_PICTURE)[0]
+    except (OSError, ValueError, UnreadableImage):
+        return None
+    return data if 0 < len(data) <= LARGEST_PICTURE else None
+
+
+def _understood(answer: dict[str, Any]) -> Hits | None:
+    if answer.get("protocol") != PROTOCOL:
+        raise OtherProtocol
+    if "hits" not in answer:
+        return None
+    from clipsearch.results import Hits
+
+    try:
+        return Hits.from_json(answer)
+    except (KeyError, TypeError, ValueError):
+        return None

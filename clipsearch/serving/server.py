@@ -1,0 +1,340 @@
+"""A process that keeps a library's models and vectors loaded, and answers searches at once.
+
+`WarmSearcher` answers, from any thread; `SocketServer` lets the programs of this user ask it.
+Others (a web page) can stand beside that one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipsearch.errors import (
+    ClipsearchError,
+    InvalidInput,
+    LibraryClosed,
+    LibraryError,
+    LibraryLocked,
+    LibraryNotFound,
+)
+from clipsearch.library import Library
+from clipsearch.models.files import one_line
+from clipsearch.options import SearchOptions
+from clipsearch.results import Hits
+from clipsearch.serving.protocol import (
+    LARGEST_PICTURE,
+    LARGEST_REQUEST,
+    MOST_HITS,
+    PROTOCOL,
+    ProtocolError,
+    is_private,
+    is_same_user,
+    receive,
+    send,
+    socket_path,
+)
+
+_SECONDS_TO_ASK = 10.0
+_SECONDS_TO_STOP = 5.0
+_MOST_CONNECTIONS = 64
+_MOST_WAITING = 128
+
+
+@dataclass(frozen=True)
+class Question:
+    """A search: words, or the bytes of a picture."""
+
+    command: str  # query or similar
+    asked: str | bytes
+    options: SearchOptions
+
+
+class WarmSearcher:
+    """Answers searches of one library, with its models and vectors loaded; for many threads.
+
+    Words and pictures have a thread each: who types never waits for a model of pictures to load.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the library; raises LibraryError if it can't be used."""
+        self.folder = folder
+        self._words = _Worker(folder)
+        self._pictures = _Worker(folder)
+        try:
+            self._words.warm_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def answer(self, question: Question) -> Hits:
+        """Search the library as it is now; raises ClipsearchError as `Library` does."""
+        worker = self._words if isinstance(question.asked, str) else self._pictures
+        return worker.answer(question)
+
+    def close(self) -> None:
+        """Finish what is asked and let go of everything."""
+        self._words.close()
+        self._pictures.close()
+
+
+class _Worker:
+    """One thread with the library open, so that another may be opened in its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._library: Library | None = None
+        self._opened: tuple[int, int] | None = None  # which catalog
+
+    def warm_up(self) -> None:
+        """Load what a search for words needs."""
+        self._thread.submit(self._warm_up).result()
+
+    def answer(self, question: Question) -> Hits:
+        try:
+            answer = self._thread.submit(self._answer, question)
+        except RuntimeError as error:
+            raise LibraryClosed(f"{self._folder}: the server ends") from error
+        return answer.result()
+
+    def close(self) -> None:
+        self._thread.submit(self._let_go)
+        self._thread.shutdown()
+
+    def _warm_up(self) -> None:
+        with suppress(LibraryNotFound):  # empty as yet
+            self._current().query("a photo", k=1)
+
+    def _answer(self, question: Question) -> Hits:
+        library = self._current()
+        find = library.query if question.command == "query" else library.similar
+        return find(question.asked, question.options)
+
+    def _current(self) -> Library:
+        """Return the library in the folder now: a repaired or restored one has another catalog."""
+        catalog = self._folder / "catalog.sqlite"
+        try:
+            state = catalog.stat()
+        except OSError:
+            self._let_go()
+        else:
+            if self._opened != (state.st_dev, state.st_ino):
+                self._let_go()
+            self._opened = state.st_dev, state.st_ino
+        if self._library is None:
+            self._library = Library(self._folder, read_only=True)
+        return self._library
+
+    def _let_go(self) -> None:
+        if self._library is not None:
+            self._library.close()
+            self._library = None
+
+
+class SocketServer:
+    """A Unix socket, which only this user can open, to a searcher."""
+
+    def __init__(self, searcher: WarmSearcher, *, idle_seconds: float | None) -> None:
+        """Take a searcher; after so many seconds without a question `serve` returns."""
+        self._searcher = searcher
+        self._idle_seconds = idle_seconds
+        self._real_folder = os.path.realpath(searcher.folder)
+        self._last_used = time.monotonic()
+        self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        self._room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+
+    def stop(self) -> None:
+        """Let `serve` return; may be called from a signal handler."""
+        with suppress(OSError):  # told already, or closed
+            self._wake.send(b"x")
+
+    def close(self) -> None:
+        """Let go of what `stop` needs, after `serve`."""
+        self._wake.close()
+        self._woken.close()
+
+    def serve(self, listener: socket.socket) -> None:
+        """Answer until `stop` is called or nobody has asked for long, then finish what is begun."""
+        threads: set[threading.Thread] = set()
+        while self._wait_for(listener):
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # gone again, or no file handles left
+                time.sleep(0.01)
+                continue
+            self._last_used = time.monotonic()
+            if not self._room.acquire(blocking=False):
+                connection.close()
+                continue
+            threads = {thread for thread in threads if thread.is_alive()}
+            thread = threading.Thread(target=self._talk, args=(connection,), daemon=True)
+            threads.add(thread)
+            thread.start()
+        deadline = time.monotonic() + _SECONDS_TO_STOP
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _wait_for(self, listener: socket.socket) -> bool:
+        """Wait for a connection; False when it is time to end."""
+        while True:
+            left = None
+            if self._idle_seconds is not None:
+                left = self._idle_seconds - (time.monotonic() - self._last_used)
+                if left <= 0:
+                    return False
+            ready, _, _ = select.select([listener, self._woken], [], [], left)
+            if self._woken in ready:
+                return False
+            if ready:
+                return True
+
+    def _talk(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                if not is_same_user(connection):
+                    return
+                fields, data = receive(
+                    connection,
+                    most=LARGEST_REQUEST,
+                    most_data=LARGEST_PICTURE,
+                    seconds=_SECONDS_TO_ASK,
+                )
+                connection.settimeout(_SECONDS_TO_ASK)
+                send(connection, self._reply(fields, data))
+        except (OSError, ProtocolError):
+            pass  # whoever asked has gone, or is no clipsearch
+        finally:
+            self._last_used = time.monotonic()
+            self._room.release()
+
+    def _reply(self, fields: dict[str, Any], data: bytes) -> dict[str, Any]:
+        """Return the hits; or why there are none, for the client to look for itself."""
+        declined = {"protocol": PROTOCOL, "declined": "another version or library"}
+        if fields.get("protocol") != PROTOCOL or fields.get("library") != self._real_folder:
+            return declined
+        try:
+            found = self._searcher.answer(checked_question(fields, data))
+        except ClipsearchError as error:
+            return {**declined, "declined": str(error)}
+        except Exception as error:
+            log = logging.getLogger("clipsearch")
+            log.error("not answered, by a fault: %s: %s", type(error).__name__, one_line(error))
+            log.debug("this is where it went wrong", exc_info=error)
+            return {**declined, "declined": "a fault"}
+        return {"protocol": PROTOCOL, **found.to_json()}
+
+
+def checked_question(fields: dict[str, Any], data: bytes) -> Question:
+    """Return the question in a message, or raise InvalidInput: anybody could have sent it."""
+    command, words = fields.get("command"), fields.get("words")
+    options = SearchOptions.from_json(fields.get("options"))
+    if command not in ("query", "similar"):
+        raise InvalidInput("no search")
+    if options.k > MOST_HITS:
+        raise InvalidInput("too many photos")
+    if options.model is not None:
+        raise InvalidInput("only the library's own model is loaded")
+    if data and words is None:
+        return Question(command, data, options)
+    if command != "query" or data or not isinstance(words, str):
+        raise InvalidInput("neither words nor a picture")
+    return Question(command, words, options)
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[socket.socket]:
+    """Listen where the clients of this library look, for the block.
+
+    Raises LibraryLocked if a server runs for it already, LibraryError where none can.
+    """
+    path = socket_path(folder)
+    if path is None or not hasattr(socket, "AF_UNIX"):
+        Library(folder, read_only=True).close()  # it may be the library that is not there
+        raise LibraryError(f"{folder}: this system has no sockets for a server to listen on")
+    try:
+        _make_private(os.path.dirname(path))  # noqa: PTH120
+        with _only_server(f"{path}.lock", folder), _bound(path) as listener:
+            yield listener
+    except OSError as error:
+        raise LibraryError(f"can't listen on {path}: {error.strerror or error}") from error
+
+
+def _make_private(folder: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(folder, mode=0o700)  # noqa: PTH102
+    if not is_private(folder):
+        raise LibraryError(f"{folder} is open to others: remove it, or close it with chmod 700")
+
+
+@contextmanager
+def _only_server(path: str, folder: Path) -> Iterator[None]:
+    import fcntl
+
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 20).decode("ascii", "replace").strip()
+            raise LibraryLocked(
+                f"a server runs for {folder} already (process {holder or 'unknown'})"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _bound(path: str) -> Iterator[socket.socket]:
+    with suppress(FileNotFoundError):  # what a killed server left: we hold the lock
+        os.unlink(path)  # noqa: PTH108
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with listener:
+        mask = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(mask)
+        made = os.lstat(path)
+        listener.listen(_MOST_WAITING)
+        listener.setblocking(False)
+        try:
+            yield listener
+        finally:
+            with suppress(OSError):
+                if stat.S_ISSOCK(made.st_mode) and os.lstat(path).st_ino == made.st_ino:
+                    os.unlink(path)  # noqa: PTH108
+
+
+def serve(
+    folder: Path,
+    *,
+    idle_seconds: float | None,
+    ready: Callable[[SocketServer], None],
+) -> None:
+    """Serve a library until the server is told to stop, or nobody has asked for long.
+
+    `ready` is called with the server once clients can come. Raises LibraryError.
+    """
+    with listening(folder) as listener:
+        searcher = WarmSearcher(folder)
+        try:
+            with closing(SocketServer(searcher, idle_seconds=idle_seconds)) as server:
+                ready(server)
+                server.serve(listener)
+        finally:
+            searcher.close()

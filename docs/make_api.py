@@ -1,0 +1,99 @@
+"""Make docs/api.md of the docstrings: `python docs/make_api.py`; a test says when it is due."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import clipsearch
+
+PAGE = Path(__file__).with_name("api.md")
+_HEAD = """# The Python API
+
+Everything that `import clipsearch` offers, made from the docstrings by `python docs/make_api.py`.
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    names = [name for name in clipsearch.__all__ if not name.startswith("_")]
+    values = {name: getattr(clipsearch, name) for name in names}
+    errors = [name for name, value in values.items() if _is_error(value)]
+    functions = [name for name, value in values.items() if inspect.isfunction(value)]
+    others = [name for name in names if name not in (*errors, *functions, "Library")]
+    parts = [_HEAD, *_of_class("Library", values["Library"])]
+    for name in functions:
+        parts += _entry("##", name, values[name])
+    for name in others:
+        parts += _of_class(name, values[name])
+    parts.append("## Errors\n\nAll are `ClipsearchError`s; their messages are one line.\n")
+    for name in errors:
+        base = values[name].__mro__[1].__name__
+        parts.append(f"- `{name}({base})`: {_text(values[name]).splitlines()[0]}")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _is_error(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, BaseException)
+
+
+def _of_class(name: str, value: type) -> Iterator[str]:
+    yield f"## {name}\n\n{_text(value)}\n"
+    if is_dataclass(value):
+        yield "| field | type | usual |\n| --- | --- | --- |"
+        yield from (_field_row(one) for one in fields(value))
+        yield ""
+    for method, function in vars(value).items():
+        plain = function.__func__ if isinstance(function, classmethod) else function
+        if isinstance(plain, property):
+            yield f"### {name}.{method}\n\n{_text(plain)}\n"
+        elif inspect.isfunction(plain) and plain.__doc__ and _is_public(method):
+            shown = name if method == "__init__" else f"{name}.{method}"
+            yield from _entry("###", shown, plain)
+
+
+def _is_public(method: str) -> bool:
+    return method == "__init__" or not method.startswith("_")
+
+
+def _field_row(one: object) -> str:
+    from dataclasses import MISSING, Field
+
+    assert isinstance(one, Field)
+    given = one.default if one.default_factory is MISSING else one.default_factory()
+    usual = "" if given is MISSING else f"`{given!r}`"
+    kind = str(one.type).replace("|", "\\|")
+    return f"| `{one.name}` | `{kind}` | {usual} |"
+
+
+def _entry(level: str, name: str, function: object) -> Iterator[str]:
+    yield f"{level} {name}\n\n```python\n{name}{_signature(function)}\n```\n\n{_text(function)}\n"
+
+
+def _signature(function: object) -> str:
+    """Return the signature as it is written, without `self`."""
+    signature = inspect.signature(function)  # type: ignore[arg-type]
+    given = [one for one in signature.parameters.values() if one.name not in ("self", "cls")]
+    shown = [_parameter(one) for one in given]
+    named = [number for number, one in enumerate(given) if one.kind is one.KEYWORD_ONLY]
+    if named:
+        shown.insert(named[0], "*")
+    return f"({', '.join(shown)}) -> {signature.return_annotation}"
+
+
+def _parameter(one: inspect.Parameter) -> str:
+    stars = "**" if one.kind is one.VAR_KEYWORD else ""
+    usual = "" if one.default is one.empty else f" = {one.default!r}"
+    return f"{stars}{one.name}: {one.annotation}{usual}"
+
+
+def _text(value: object) -> str:
+    """Return a docstring, its sections as lists."""
+    lines = inspect.cleandoc(getattr(value, "__doc__", None) or "").splitlines()
+    return "\n".join(f"- {line.strip()}" if line.startswith("    ") else line for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

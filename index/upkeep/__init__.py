@@ -1,0 +1,1 @@
+"""Looking for damage, mending it, copies of a library."""

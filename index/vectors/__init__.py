@@ -1,0 +1,1 @@
+"""Vectors that are searched: index files in FAISS, lists, and what is newer."""

@@ -1,0 +1,367 @@
+"""The program on a library of real photos, made once: index, query, similar, info, remove."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cli_process import PROGRAM, clean_environment, clipsearch
+from places import EXAMPLES
+
+from clipsearch.cli.library_info import _index_line
+from clipsearch.index.records import IndexInfo
+from clipsearch.index.store import Store
+
+PHOTOS = {
+    b"kitten.jpg": "animals/kitten-with-yarn.jpg",
+    b"trip/pagoda by the lake.jpg": "city/pagoda-by-lake.jpg",
+    b'trip/a "quoted" name.jpg': "food/cup-of-espresso.jpg",
+    b"two\nlines\t.jpg": "night/rocket-on-launch-pad.jpg",
+    b"\x1b[31mred.jpg": "people/astronaut-in-orange-suit.jpg",
+    b"caf\xe9.jpg": "objects/wall-clock.jpg",
+    b"long-" + "ü".encode() * 120 + b".jpg": "animals/sheep.jpg",
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of photos with names of all kinds, and one file that is no photo."""
+    folder = tmp_path_factory.mktemp("cli") / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for name, source in PHOTOS.items():
+        shutil.copyfile(EXAMPLES / source, folder / os.fsdecode(name))
+    (folder / "broken.jpg").write_text("this is text")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(photos: Path, tiny_model_folder: Path) -> Path:
+    """Return a library of those photos, made by the program."""
+    folder = photos.parent / "library"
+    ended = clipsearch("index", photos, "--library", folder, "--model", tiny_model_folder)
+    assert ended.code == 0, ended.err
+    assert ended.text.startswith("7 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 1 failed: ")
+    assert f"failed: {photos}/broken.jpg: " in ended.err
+    assert "Traceback" not in ended.err
+    return folder
+
+
+@pytest.fixture
+def own_library(library: Path, tmp_path: Path) -> Path:
+    """Return a copy of the library that a test may change."""
+    return Path(shutil.copytree(library, tmp_path / "library"))
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    """Serve the example photos."""
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=EXAMPLES))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+# query
+
+
+def test_words_find_photos_and_only_results_go_to_standard_output(library):
+    ended = clipsearch("query", "a dog on a beach", "-k", "3", "--library", library)
+    assert (ended.code, ended.err) == (0, "")
+    rows = [line.split("\t") for line in ended.lines]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    scores = [float(row[1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert b"\x1b" not in ended.out
+
+
+def test_lines_for_pipes_hold_the_whole_path_and_no_control_characters(library, photos):
+    rows = [row.split("\t") for row in clipsearch("query", "x", "--library", library).lines]
+    assert {len(row) for row in rows} == {5}
+    shown = {row[2] for row in rows}
+    assert rf"{photos}/two\nlines\t.jpg" in shown
+    assert rf"{photos}/\x1b[31mred.jpg" in shown
+    assert rf"{photos}/caf\xe9.jpg" in shown
+    assert f"{photos}/long-{'ü' * 120}.jpg" in shown
+
+
+def test_json_is_one_object_a_line_and_gives_every_path_back(library, photos):
+    ended = clipsearch("query", "x", "--json", "--library", library)
+    hits = [json.loads(line) for line in ended.out.split(b"\n")[:-1]]
+    assert [hit["rank"] for hit in hits] == list(range(1, 8))
+    assert set(hits[0]) >= {"rank", "score", "path", "width", "height", "taken_at", "camera"}
+    found = {
+        base64.b64decode(hit["path_bytes"]) if "path_bytes" in hit else hit["path"].encode()
+        for hit in hits
+    }
+    assert found == {os.fsencode(photos) + b"/" + name for name in PHOTOS}
+
+
+def test_print0_gives_the_very_bytes_of_the_paths(library, photos):
+    ended = clipsearch("query", "x", "-0", "--library", library)
+    assert set(ended.out.split(b"\0")[:-1]) == {os.fsencode(photos) + b"/" + n for n in PHOTOS}
+    assert all(Path(os.fsdecode(path)).exists() for path in ended.out.split(b"\0")[:-1])
+
+
+def test_paths_gives_a_path_a_line_in_the_order_of_the_scores(library, photos):
+    ended = clipsearch("query", "x", "--paths", "-k", "2", "--library", library)
+    ranked = clipsearch("query", "x", "-0", "-k", "2", "--library", library)
+    assert ended.out == ranked.out.replace(b"\0", b"\n")
+
+
+def test_a_picture_finds_itself_by_path_standard_input_and_web_address(library, photos, web):
+    source = EXAMPLES / PHOTOS[b"kitten.jpg"]
+    by_path = clipsearch("query", source, "-k1", "--json", "--library", library)
+    piped = clipsearch(
+        "query", "-", "-k1", "--json", "--library", library, stdin=source.read_bytes()
+    )
+    fetched = clipsearch(
+        "query", f"{web}/{PHOTOS[b'kitten.jpg']}", "-k1", "--json", "--library", library
+    )
+    assert by_path.out == piped.out == fetched.out
+    hit = json.loads(by_path.out)
+    assert hit["path"] == f"{photos}/kitten.jpg"
+    assert hit["score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_similar_leaves_the_picture_itself_out(library, photos):
+    ended = clipsearch("similar", EXAMPLES / PHOTOS[b"kitten.jpg"], "-0", "--library", library)
+    found = ended.out.split(b"\0")[:-1]
+    assert ended.code == 0
+    assert len(found) == len(PHOTOS) - 1
+    assert os.fsencode(photos / "kitten.jpg") not in found
+
+
+def test_a_min_score_that_nothing_reaches_ends_with_1(library):
+    ended = clipsearch("query", "x", "--min-score", "0.9999", "--library", library)
+    assert (ended.code, ended.out, ended.err) == (1, b"", "nothing found\n")
+
+
+@pytest.mark.parametrize("shape", ["--json", "--paths", "-0"])
+def test_nothing_found_writes_nothing_in_any_shape(library, shape):
+    ended = clipsearch("query", "x", "--min-score", "0.9999", shape, "--library", library)
+    assert (ended.code, ended.out) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "query is empty"),
+        ("no-such.jpg", "--text"),
+        ("ftp://127.0.0.1/a.jpg", "only http and https"),
+    ],
+)
+def test_a_query_that_can_not_be_used_ends_with_2_and_one_line(library, query, said):
+    ended = clipsearch("query", query, "--library", library)
+    assert (ended.code, ended.out) == (2, b"")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("clipsearch: ")
+    assert said in line
+
+
+def test_a_query_picture_that_is_none_ends_with_2_and_one_line(library, photos, web):
+    ended = [
+        clipsearch("query", photos / "broken.jpg", "--library", library),
+        clipsearch("query", "-", "--library", library, stdin=b"no picture"),
+        clipsearch("query", "-", "--library", library),
+        clipsearch("similar", photos / "missing.jpg", "--library", library),
+        clipsearch("query", f"{web}/ATTRIBUTION.md", "--library", library),
+        clipsearch("query", f"{web}/missing.jpg", "--library", library),
+        clipsearch("query", f"{web}/", "--library", library),
+    ]
+    assert [(e.code, e.out, len(e.err.splitlines())) for e in ended] == [(2, b"", 1)] * 7
+    assert "broken.jpg" in ended[0].err
+    assert "standard input" in ended[1].err
+    assert "404" in ended[5].err
+
+
+def test_a_reader_that_stops_early_is_no_error(library):
+    command = [*PROGRAM, "query", "x", "--library", str(library)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+    ) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_searching_imports_neither_torch_nor_open_clip(library):
+    code = (
+        "import sys; from clipsearch.cli import main\n"
+        f"sys.argv = ['clipsearch', 'query', 'a dog', '--library', {str(library)!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([n for n in ('torch', 'torchvision', 'open_clip', 'rich') if n in sys.modules])"
+    )
+    done = subprocess.run([PROGRAM[0], "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# index
+
+
+def test_a_second_run_without_a_path_updates_the_folders_known(own_library):
+    ended = clipsearch("index", "--json", "--library", own_library)
+    assert ended.code == 0
+    report = json.loads(ended.out)
+    names = ("added", "changed", "moved", "copied", "removed", "failed", "unchanged")
+    assert [report[name] for name in names] == [0, 0, 0, 0, 0, 0, 7]
+    assert report["known_failures"] == 1
+    assert "--retry-failed" in ended.err
+
+
+def test_a_run_over_unchanged_photos_loads_nothing_heavy(own_library):
+    heavy = ("faiss", "torch", "onnxruntime", "PIL", "pydantic", "sqlite_utils", "rich")
+    code = (
+        "import sys; from clipsearch.cli import main; from clipsearch.index import vector_files\n"
+        "vector_files.SMALL = 1\n"  # so that FAISS is needed for a search
+        f"sys.argv = ['clipsearch', 'index', '--library', {str(own_library)!r}]; main()\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([PROGRAM[0], "-c", code], capture_output=True, text=True, check=True)
+    assert " 7 unchanged, " in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_retry_failed_tries_again_and_still_ends_with_0(own_library):
+    ended = clipsearch("index", "--retry-failed", "--library", own_library)
+    assert ended.code == 0
+    assert "1 failed" in ended.text
+
+
+def test_index_without_a_path_needs_a_library_that_knows_folders(tmp_path, own_library, photos):
+    missing = clipsearch("index", "--library", tmp_path / "none")
+    assert (missing.code, missing.out) == (3, b"")
+    assert not (tmp_path / "none").exists()
+    assert clipsearch("remove", photos, "--library", own_library).code == 0
+    empty = clipsearch("index", "--library", own_library)
+    assert (empty.code, empty.out) == (2, b"")
+    assert "clipsearch index FOLDER" in empty.err
+
+
+def test_an_empty_library_ends_with_3_and_says_how_to_add_photos(own_library, photos):
+    ended = clipsearch("remove", photos, "--library", own_library)
+    assert (ended.code, ended.text) == (0, "7 photos forgotten; the files are untouched\n")
+    assert (photos / "kitten.jpg").exists()
+    ended = clipsearch("query", "a dog", "--library", own_library)
+    assert (ended.code, ended.out) == (3, b"")
+    (line,) = ended.err.splitlines()
+    assert "clipsearch index" in line
+
+
+def test_only_the_first_failures_are_said_and_info_lists_all(own_library, tmp_path):
+    (tmp_path / "bad").mkdir()
+    for number in range(7):
+        (tmp_path / "bad" / f"{number}.jpg").write_text(f"text {number}")
+    shutil.copyfile(EXAMPLES / "food/fig-in-red-bowl.jpg", tmp_path / "bad/large.jpg")
+    ended = clipsearch(
+        "index", tmp_path / "bad", "--max-megapixels", "0.1", "--library", own_library
+    )
+    assert ended.code == 0
+    assert "8 failed" in ended.text
+    assert ended.err.count("failed: ") == 5
+    assert "3 more; `clipsearch info --failures`" in ended.err
+    listed = clipsearch("info", "--failures", "--library", own_library)
+    reasons = dict(line.split("\t") for line in listed.lines)
+    assert len(reasons) == 9
+    assert "megapixel" in reasons[f"{tmp_path}/bad/large.jpg"]
+
+
+def test_a_library_that_is_being_written_ends_with_3_and_says_by_whom(own_library):
+    with Store.open(own_library) as store, store.writing():
+        ended = clipsearch("index", "--library", own_library)
+    assert (ended.code, ended.out) == (3, b"")
+    (line,) = ended.err.splitlines()
+    assert str(os.getpid()) in line
+
+
+def test_a_library_of_a_newer_clipsearch_ends_with_3_and_stays_as_it_was(own_library):
+    with sqlite3.connect(own_library / "catalog.sqlite") as catalog:
+        catalog.execute("PRAGMA user_version = 1000")
+    catalog.close()
+    before = (own_library / "catalog.sqlite").read_bytes()
+    for command in (["query", "x"], ["index"]):
+        ended = clipsearch(*command, "--library", own_library)
+        assert (ended.code, ended.out) == (3, b"")
+        (line,) = ended.err.splitlines()
+        assert "newer clipsearch" in line
+    assert (own_library / "catalog.sqlite").read_bytes() == before
+
+
+def test_without_a_terminal_a_short_run_shows_no_progress(own_library):
+    ended = clipsearch("index", "--library", own_library)
+    assert "\r" not in ended.err
+    assert "\x1b" not in ended.err
+
+
+# info and remove
+
+
+def test_info_says_what_the_library_holds(library, photos, tiny_model_folder):
+    ended = clipsearch("info", "--library", library)
+    assert (ended.code, ended.err) == (0, "")
+    facts = dict(line.split("\t", 1) for line in ended.lines)
+    assert facts["library"] == str(library)
+    assert facts["photos"] == "7"
+    assert facts["folders"].startswith(str(photos))
+    assert facts["failures"].startswith("1 file")
+    assert facts["model"].startswith(f"local-dir:{tiny_model_folder}, ")
+    assert "weights SHA-256 " in ended.text
+    assert facts["index"].startswith("exact float16, 7 vectors in 1 file, 0 newer, ")
+    assert "disk" in facts
+
+
+def test_info_as_json_holds_the_hash_of_the_weights(library):
+    about = json.loads(clipsearch("info", "--json", "--library", library).out)
+    assert (about["photos"], about["failures"]) == (7, 1)
+    assert len(about["model"]["identity"]["weights_sha256"]) == 64
+    assert sum(about["disk_bytes"].values()) > 0
+    assert (about["index"]["exact"], about["index"]["recall"], about["index"]["files"]) == (
+        True,
+        None,
+        1,
+    )
+
+
+def test_info_says_how_much_an_approximate_search_finds():
+    index = IndexInfo("IVF 1024", 1_000_000, 12, 0, 1_500_000_000, None, files=3, recall=0.9938)
+    assert _index_line(index) == (
+        "IVF 1024, finds 99.4% of the ten nearest (--exact finds all), 1,000,000 vectors in "
+        "3 files, 12 newer, 1.5 GB"
+    )
+
+
+def test_info_lists_failures_with_reasons(library, photos):
+    ended = clipsearch("info", "--failures", "--library", library)
+    ((path, reason),) = [line.split("\t") for line in ended.lines]
+    assert path == f"{photos}/broken.jpg"
+    assert reason
+    in_json = json.loads(clipsearch("info", "--failures", "--json", "--library", library).out)
+    assert (in_json["path"], in_json["reason"]) == (path, reason)
+
+
+def test_remove_forgets_a_photo_and_leaves_the_file(own_library, photos):
+    ended = clipsearch("remove", photos / "kitten.jpg", "--json", "--library", own_library)
+    assert (ended.code, json.loads(ended.out)) == (0, {"removed": 1})
+    assert (photos / "kitten.jpg").exists()
+    found = clipsearch("query", "x", "-0", "--library", own_library).out.split(b"\0")
+    assert os.fsencode(photos / "kitten.jpg") not in found
+
+
+def test_removing_what_the_library_does_not_hold_ends_with_2(own_library, tmp_path):
+    ended = clipsearch("remove", tmp_path / "other.jpg", "--library", own_library)
+    assert (ended.code, ended.out) == (2, b"")
+    assert len(ended.err.splitlines()) == 1

@@ -1,0 +1,100 @@
+"""The text tower beside a library: one of an older version gains the logit scale, and only that."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipsearch.index.records import ModelRow
+from clipsearch.models.encoder import Encoder
+from clipsearch.models.loaded import LoadedModels
+from clipsearch.models.names import resolve_model
+
+CLIPS_START = pytest.approx(1 / 0.07, rel=1e-6)  # with which the tiny model's weights are made
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    folder = tmp_path_factory.mktemp("none")
+    return LoadedModels(folder, "cpu").load(resolve_model(str(tiny_model_folder)))
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    (tmp_path / "library" / "models").mkdir(parents=True)
+    return tmp_path / "library" / "models"
+
+
+@pytest.fixture
+def older(models: Path, encoder: Encoder) -> Path:
+    """The folder of a text tower in format 1, which said no scale."""
+    LoadedModels(models, "cpu").keep_text_encoder(encoder)
+    folder = models / encoder.identity.fingerprint
+    said = settings(folder)
+    del said["logit_scale"], said["logit_bias"]
+    (folder / "text_encoder.json").write_text(json.dumps({**said, "format": 1}))
+    return folder
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "text_encoder.json").read_text())
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_ino) for path in folder.iterdir()}
+
+
+def test_an_older_tower_serves_as_it_did_and_says_no_scale(older, models, encoder):
+    before = contents(older)
+    tower = LoadedModels(models, "cpu").text_encoder_of(ModelRow(1, encoder.identity, 1, True))
+    assert not isinstance(tower, Encoder)
+    assert (tower.logit_scale, tower.logit_bias) == (None, None)
+    cosines = (tower.encode_text(["a dog"]) * encoder.encode_text(["a dog"])).sum()
+    assert cosines > 0.9999
+    assert contents(older) == before
+
+
+def test_an_older_tower_gains_the_scale_where_the_model_is_loaded(older, models, encoder):
+    before = contents(older)
+    row = ModelRow(1, encoder.identity, 1, True)
+    loaded = LoadedModels(models, "cpu")
+    vectors = loaded.text_encoder_of(row).encode_text(["a dog"])
+    loaded.keep_text_encoder(encoder)
+    assert settings(older)["format"] == 2
+    for tower in (loaded.text_encoder_of(row), LoadedModels(models, "cpu").text_encoder_of(row)):
+        assert tower.logit_scale == encoder.logit_scale == CLIPS_START
+        assert tower.logit_bias is None
+        np.testing.assert_array_equal(tower.encode_text(["a dog"]), vectors)
+    after = contents(older)
+    assert {name for name in before if after.pop(name) != before[name]} == {"text_encoder.json"}
+    assert {name for name in after if name not in before} == set()
+    made = settings(older), (older / "text_encoder.json").stat().st_mtime_ns
+    LoadedModels(models, "cpu").keep_text_encoder(encoder)
+    assert (settings(older), (older / "text_encoder.json").stat().st_mtime_ns) == made
+
+
+def test_where_it_cannot_be_written_the_tower_stays_and_a_later_run_tries_again(
+    older, models, encoder
+):
+    before = contents(older)
+    aside = older / f".text_encoder.json.{os.getpid()}"
+    aside.mkdir()
+    LoadedModels(models, "cpu").keep_text_encoder(encoder)
+    aside.rmdir()
+    assert contents(older) == before
+    (older / ".text_encoder.json.1").write_text("of a process that was killed")
+    LoadedModels(models, "cpu").keep_text_encoder(encoder)
+    assert settings(older)["logit_scale"] == CLIPS_START
+    assert contents(older).keys() == before.keys()
+
+
+def test_a_tower_that_is_damaged_is_exported_anew_with_its_scale(older, models, encoder):
+    (older / "text.onnx").write_bytes(b"")
+    LoadedModels(models, "cpu").keep_text_encoder(encoder)
+    assert settings(older)["logit_scale"] == CLIPS_START
+    assert (older / "text.onnx").stat().st_size > 0

@@ -1,0 +1,11 @@
+"""The page of the Python API is what the docstrings say."""
+
+import pytest
+from places import ROOT
+
+
+def test_the_page_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import make_api
+
+    assert make_api.PAGE.read_text(encoding="utf-8") == make_api.page(), "make api"

@@ -1,0 +1,70 @@
+"""What may be said of a search: one frozen value, from the command line to the vectors."""
+
+import json
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clipsearch import InvalidInput, Library, SearchOptions
+from clipsearch.cli.search_flags import SEARCH_FLAGS
+from clipsearch.options import SearchKeywords
+
+OPTIONS = st.builds(
+    SearchOptions,
+    k=st.integers(1, 2**70),
+    min_score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    include_away=st.booleans(),
+    exact=st.booleans(),
+    model=st.none() | st.sampled_from(["builtin", "ViT-B-32/laion2b_s34b_b79k"]),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(OPTIONS)
+def test_json_gives_the_same_options_again(options: SearchOptions) -> None:
+    assert SearchOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+
+
+def test_only_what_is_not_usual_is_written() -> None:
+    assert SearchOptions().to_json() == {}
+    assert SearchOptions(k=3, exact=True).to_json() == {"k": 3, "exact": True}
+    assert SearchOptions(model=Path("/models/mine")).to_json() == {"model": "/models/mine"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"kk": 3}, {"k": 0}, {"k": "3"}, {"exact": 1}, {"filters": {"a": 1}}, {3: 3}, None, [], "k"],
+    ids=repr,
+)
+def test_anything_else_is_refused(value: object) -> None:
+    with pytest.raises(InvalidInput):
+        SearchOptions.from_json(value)
+
+
+def test_options_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SearchOptions().k = 3  # type: ignore[misc]
+
+
+def test_keywords_and_flags_are_those_of_the_options() -> None:
+    names = {one.name for one in fields(SearchOptions)}
+    assert get_type_hints(SearchKeywords) == get_type_hints(SearchOptions)
+    on_the_command_line = {flag.field for flag in SEARCH_FLAGS}
+    assert names - on_the_command_line == {"filters"}
+
+
+def test_options_are_given_whole_or_as_keywords(small_library: Path) -> None:
+    with Library(small_library / "library", read_only=True) as library:
+        whole = library.query("a dog", SearchOptions(k=2))
+        assert whole == library.query("a dog", k=2)
+        assert len(whole) == 2
+        with pytest.raises(InvalidInput, match="k must be given within the options"):
+            library.query("a dog", SearchOptions(), k=2)
+        with pytest.raises(InvalidInput, match="options must be SearchOptions"):
+            library.query("a dog", 2)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="kk"):
+            library.query("a dog", kk=2)  # type: ignore[call-arg]

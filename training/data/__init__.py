@@ -1,0 +1,1 @@
+"""Captioned photos, from wherever they lie to batches."""

@@ -1,0 +1,1 @@
+"""The encoders that learn, and the folder a model is kept in."""
