@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-import stat
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -19,23 +18,34 @@ from clipsearch.errors import (
     LibraryError,
     LibraryIncompatible,
     LibraryLocked,
-    LibraryNotFound,
     LibraryReadOnly,
 )
 from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
-from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+from clipsearch.index.schema import (
+    APPLICATION_ID,
+    CAUTIOUS_SETTINGS,
+    NOT_TABLES,
+    SCHEMA_VERSION,
+    TABLES,
+    check_version,
+    header_of,
+    is_sqlite,
+    no_library,
+    not_a_catalog,
+)
 
 BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
 PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
 HOW_TO_MEND = "`clipsearch check --repair` mends what can be mended"
+HELD_BY_ANOTHER = "another program holds the catalog; try again when it is done"
+# A mode for media that can't be written, on which SQLite makes no files of its own.
+IMMUTABLE = "ro&immutable=1"
 _LONGEST_REASON = 200
 _SHARED_BYTES = 1 << 15  # what SQLite needs beside the catalog even to read it
 
-# For a catalog from elsewhere: nothing planted in its schema calls what reaches beyond the file,
-# and damaged pages are noticed early. A batch that is committed survives a power cut.
+# A batch that is committed survives a power cut.
 _SETTINGS = (
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA cell_size_check = ON",
+    *CAUTIOUS_SETTINGS,
     "PRAGMA foreign_keys = ON",
     "PRAGMA recursive_triggers = ON",  # a row that REPLACE replaces counts as removed
     "PRAGMA synchronous = FULL",
@@ -50,7 +60,7 @@ _MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
     ("constraint failed", LibraryDamaged, "the catalog does not fit together"),
     ("readonly", LibraryReadOnly, "the library can't be written to"),
     ("is full", LibraryError, NO_SPACE),
-    ("locked", LibraryLocked, "another program holds the catalog; try again when it is done"),
+    ("locked", LibraryLocked, HELD_BY_ANOTHER),
     ("unable to open", LibraryError, "the catalog can't be opened"),
     ("disk I/O", LibraryError, "the disk of the library can't be read or written"),
 )
@@ -313,15 +323,13 @@ class Database:
 
     def _check_schema(self, *, read_only: bool) -> None:
         version = self.schema_version()
-        _check_version(self.path, version)
+        check_version(self.path.parent, version)
         if version < SCHEMA_VERSION and read_only:
             raise LibraryIncompatible(
                 f"{self.path.parent}: made by an older clipsearch; "
                 "run `clipsearch index` once to bring it up to date"
             )
-        # A view or virtual table in place of a table would run what it likes whenever it is read.
-        others = "SELECT name FROM sqlite_master WHERE type <> 'table' OR coalesce(rootpage, 0) = 0"
-        planted = TABLES & {name for (name,) in self.rows(others)}
+        planted = TABLES & {name for (name,) in self.rows(NOT_TABLES)}
         if planted:
             raise self.damaged(f"{min(planted)} is not a table")
 
@@ -364,21 +372,24 @@ def _is_full(path: Path) -> bool:
         return False
 
 
-def _connect(path: Path, mode: str) -> Connection:
+def connect(path: Path, mode: str) -> Connection:
     """Connect without implicit transactions: each one is begun and ended by name.
 
-    Any thread may use the connection, but no two at a time.
+    Any thread may use the connection, but no two at a time. Raises SQLite's own errors.
     """
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=Connection,
+    )
+
+
+def _connect(path: Path, mode: str) -> Connection:
     try:
-        return sqlite3.connect(
-            uri,
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=Connection,
-        )
+        return connect(path, mode)
     except sqlite3.OperationalError as error:
         raise _translated(error, path) from error
 
@@ -411,7 +422,7 @@ def _connect_read_only(path: Path) -> tuple[Connection, str]:
         raise _translated(error, path) from error
     except sqlite3.DatabaseError as error:
         connection.close()
-        no_place = any(words in str(error) for words in ("readonly", "unable to open"))
+        no_place = has_no_place(error)
         full = "disk I/O" in str(error) and _is_full(path)
         if not no_place and not full:
             raise _translated(error, path) from error
@@ -419,15 +430,23 @@ def _connect_read_only(path: Path) -> tuple[Connection, str]:
         if full and _has_content(wal, journal):
             raise _translated(error, path) from error
         if no_place and _has_content(wal, shared, journal):
-            raise LibraryReadOnly(
-                f"{path.parent}: its last writer did not finish; open it once where it can be "
-                "written to"
-            ) from error
-        # Nobody is writing, and all is in the one file: read it as the constant it is. A library
-        # opened so does not follow what others write to it later.
-        mode = "ro&immutable=1"
-        return _connect(path, mode), mode
+            raise unfinished(path.parent) from error
+        # Nobody is writing, and all is in the one file. A library opened so does not follow what
+        # others write to it later.
+        return _connect(path, IMMUTABLE), IMMUTABLE
     return connection, "ro"
+
+
+def has_no_place(error: sqlite3.DatabaseError | UnicodeDecodeError) -> bool:
+    """Tell whether SQLite could not make its files beside a catalog that is read."""
+    return any(words in str(error) for words in ("readonly", "unable to open"))
+
+
+def unfinished(folder: Path) -> LibraryReadOnly:
+    """Return the error for a library with a last batch that only a writer can finish."""
+    return LibraryReadOnly(
+        f"{folder}: its last writer did not finish; open it once where it can be written to"
+    )
 
 
 def _has_content(*files: Path) -> bool:
@@ -442,32 +461,14 @@ def _has_content(*files: Path) -> bool:
 def _check_header(path: Path) -> None:
     """Tell from the first 100 bytes, without SQLite touching the file, whether it is ours."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
-            raise LibraryIncompatible(f"{path}: not the catalog of a clipsearch library")
-        with path.open("rb") as file:
-            header = file.read(100)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _not_found(path) from error
+        header = header_of(path)
     except OSError as error:
         raise LibraryError(f"{path}: can't be read ({error.strerror})") from error
     if not header:
-        raise _not_found(path)
-    foreign = not header.startswith(b"SQLite format 3\0") or len(header) < 100
-    if foreign or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise LibraryIncompatible(f"{path}: not the catalog of a clipsearch library")
-    _check_version(path, int.from_bytes(header[60:64], "big"))
-
-
-def _check_version(path: Path, version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise LibraryIncompatible(
-            f"{path.parent}: made by a newer clipsearch (schema {version}, "
-            f"this one knows up to {SCHEMA_VERSION}); upgrade clipsearch"
-        )
-
-
-def _not_found(path: Path) -> LibraryNotFound:
-    return LibraryNotFound(f"{path.parent}: no library here; make one with `clipsearch index PATH`")
+        raise no_library(path.parent)
+    if not is_sqlite(header) or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise not_a_catalog(path)
+    check_version(path.parent, int.from_bytes(header[60:64], "big"))
 
 
 def _beside(path: Path) -> list[Path]:

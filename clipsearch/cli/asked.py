@@ -64,7 +64,7 @@ def _looks_like_a_file(asked: str) -> bool:
         return True
     if "." not in asked:
         return False
-    from clipsearch.photos.opening import is_image_name
+    from clipsearch.photos.formats import is_image_name
 
     return is_image_name(asked)
 

@@ -15,7 +15,7 @@ from clipsearch.indexing.model_choice import ModelChoice
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import IndexOptions, IndexProgress
-from clipsearch.photos.away import away_folders, is_away
+from clipsearch.photos.away import away_folders, lies_below
 from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.scanning import finds
 from clipsearch.results import IndexReport
@@ -185,7 +185,7 @@ class Indexer:
         """Return those of the paths that the library keeps up to date."""
         kinds = {folder.path: folder.kind for folder in self._store.catalog.folders()}
         folders = [path for path, kind in kinds.items() if kind == "folder"]
-        ours = [path for path in given if path in kinds or is_away(path, folders)]
+        ours = [path for path in given if path in kinds or lies_below(path, folders)]
         return self._with_known_below(ours)
 
     def _with_known_below(self, given: Sequence[Path]) -> list[Path]:
@@ -205,7 +205,7 @@ class Indexer:
         changes: list[Change] = [
             *(Gone(known.photo_id) for known in catalog.known_files(None, [path]).values()),
             *(ForgetFailure(failure.file.path) for failure in catalog.failures([path])),
-            *(ForgetFolder(place) for place in places if is_away(place, [path])),
+            *(ForgetFolder(place) for place in places if lies_below(place, [path])),
         ]
         if not changes:
             raise InvalidInput(f"{path} is not in the library; nothing was forgotten")

@@ -186,13 +186,13 @@ def _leave_signals() -> None:
 
 
 def _give_way() -> None:
-    """Let the encoder go first: each of its threads waits for the slowest of them."""
+    """Work at a lower priority: if one thread of the encoder is held up, all its threads wait."""
     if hasattr(os, "nice"):
         os.nice(_LESS_PRESSING)
 
 
 def _set_alarm(seconds: float | None) -> None:
-    """End the process some time after the program should have: perhaps it is gone."""
+    """End the process if a photo takes so long that the program, which ends it, must be gone."""
     if hasattr(signal, "alarm"):
         signal.alarm(0 if seconds is None else int(min(2 * seconds, 1e6)) + _ALARM_AFTER)
 

@@ -139,7 +139,7 @@ def _text(value: object) -> str | None:
 
 
 def _from_utf16(value: str) -> str:
-    """Return the text of a value that was read byte by byte and has two for each character."""
+    """Return the text of a value whose bytes were read as a character each, but are UTF-16."""
     if value.startswith(("\xff\xfe", "\xfe\xff")):
         coding = "utf-16"
     elif value.strip("\0") and not value[1::2].strip("\0"):
@@ -175,9 +175,9 @@ def _degrees(value: object, reference: object, signs: str, limit: int) -> float 
 
 
 def _parts(value: object) -> list[float]:
-    """Return degrees, or hours, minutes and seconds; those at the end that are 0/0 are not said.
+    """Return degrees (or hours), minutes and seconds, without those at the end that are 0/0.
 
-    Empty where another is no number.
+    Empty if one of the others is no number.
     """
     if isinstance(value, str | bytes):
         found = _NUMBER.findall(_text(value) or "")

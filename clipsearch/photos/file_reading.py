@@ -48,10 +48,10 @@ def read_whole(path: Path, most: int, *, pipes: bool = False) -> tuple[bytes, os
 
 
 def read_stream(descriptor: int, most: int, *, may_begin: bool = False) -> bytes:
-    """Return what comes until the end of a pipe or socket, or of a file from where it stands.
+    """Return what a pipe or socket holds until its end, or a file from its present position.
 
-    With `may_begin`, one that nobody writes to yet is waited for. Raises UnreadableImage for more
-    than `most` bytes, for a device that gives any, and where nothing comes for long.
+    With `may_begin`, a pipe that nobody writes to yet is waited for. Raises UnreadableImage for
+    more than `most` bytes, for a device that gives any, and where nothing comes for long.
     """
     is_device = _is_device(os.fstat(descriptor).st_mode)
     content = io.BytesIO()  # gives its bytes away without a copy

@@ -48,7 +48,7 @@ def mended(data: bytes, decode: Callable[[bytes], Image.Image]) -> bytes | None:
 
 
 def lacks_last_marker(data: bytes) -> bool:
-    """Say whether a JPEG goes on to the end of the file; what follows it need not be looked at."""
+    """Say whether a JPEG ends with the file, without the marker that should end it."""
     if not data.startswith(_JPEG) or data.endswith(_LAST_MARKER):
         return False
     scan = next((place for marker, place, _ in _jpeg_segments(data) if marker == _SCAN), None)
@@ -56,10 +56,10 @@ def lacks_last_marker(data: bytes) -> bool:
 
 
 def _with_last_marker(data: bytes, decode: Callable[[bytes], Image.Image]) -> bytes | None:
-    """Return a JPEG with the marker that it lacks, if no pixel hangs on what else may be missing.
+    """Return a JPEG with the marker that it lacks; None if data of pixels is missing, too.
 
-    libjpeg takes noughts for missing data, and says so to nobody. With other bits in their place a
-    pixel changes if it is not all there.
+    In place of missing data libjpeg silently decodes noughts. So the picture is decoded once as it
+    is and once with other bits behind it: if no pixel differs, none was missing.
     """
     from PIL import ImageChops
 
@@ -78,7 +78,7 @@ def _with_last_marker(data: bytes, decode: Callable[[bytes], Image.Image]) -> by
 
 
 def _end_of_scans(data: bytes) -> int | None:
-    """Return where the first picture of a JPEG ends; None if scans are missing, or an end is there.
+    """Return where the scans of the first picture end; None if some are missing, or it has its end.
 
     Each scan of a progressive JPEG sends some coefficients of some components down to some bit.
     """
@@ -114,7 +114,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _without_damaged_extras(data: bytes) -> bytes:
-    """Return a PNG without what is damaged or cut and holds no pixels, as libpng reads it."""
+    """Return a PNG without its damaged chunks, but for those that it can't be read without."""
     kept, place = [_PNG], len(_PNG)
     while place < len(data):
         size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
@@ -127,7 +127,7 @@ def _without_damaged_extras(data: bytes) -> bytes:
 
 
 def _with_true_size(data: bytes) -> bytes:
-    """Return a WebP of the size that it says, of the chunks that are whole."""
+    """Return a WebP of its whole chunks only, with the size in its header set right."""
     place = 12
     while place + 8 <= len(data):
         end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "little")

@@ -33,7 +33,7 @@ def mount_table() -> list[Mount]:
 
 
 def mounts_below(roots: Sequence[Path]) -> Iterator[tuple[Path, Path, int]]:
-    """Yield (root, path below it, number) of what is mounted below these folders."""
+    """Yield what is mounted below these folders: the folder, the path in it, the mount's number."""
     real = [(root, Path(os.path.realpath(root))) for root in roots]
     for mount in mount_table():
         for root, base in real:

@@ -122,7 +122,7 @@ class Preprocessing:
         return max(round(width / ratio), 1), max(round(height / ratio), 1)
 
     def _scaled_middle(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """Return what is left of the scaled picture after cropping, without making the rest."""
+        """Return the middle of the picture as scaled to `size`, without scaling what is cropped."""
         left, top = (_middle(size[0], self.width), _middle(size[1], self.height))
         right, bottom = left + min(size[0], self.width), top + min(size[1], self.height)
         across, down = image.width / size[0], image.height / size[1]

@@ -48,7 +48,7 @@ def raw_kind(data: bytes) -> str | None:
 
 
 def _directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
-    """Yield the numbers of the tags above in each directory of a TIFF, as far as it can be read."""
+    """Yield the values of the tags in each directory of a TIFF, as far as it can be read."""
     tiff = _Tiff(data)
     waiting, seen = [tiff.first()], set[int]()
     while waiting and len(seen) < _MOST_DIRECTORIES:

@@ -15,7 +15,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.index.changes import SeenFile
 from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState
-from clipsearch.photos.opening import is_image_name
+from clipsearch.photos.formats import is_image_name
 from clipsearch.settings import absolute
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
@@ -153,7 +153,7 @@ def _is_wanted(name: str, in_mac_library: bool) -> bool:
 
 
 def is_skipped(root: Path, path: Path) -> bool:
-    """Tell whether a name on the way from `root` to `path` makes `find_photos(root)` skip it."""
+    """Tell whether `find_photos(root)` skips `path` for its name or a folder's between the two."""
     folder = str(root)
     for name in path.relative_to(root).parts:
         if not _is_wanted(name, _is_mac_library(folder)):
@@ -163,7 +163,7 @@ def is_skipped(root: Path, path: Path) -> bool:
 
 
 def finds(root: Path, path: Path) -> bool:
-    """Tell whether `find_photos(root)` comes by a path below `root`, if something is there."""
+    """Tell whether `find_photos(root)` would look at a path below `root`, if it exists."""
     below = root in path.parents and not is_skipped(root, path)
     return below and (is_image_name(path.name) or not path.is_file())
 

@@ -184,7 +184,7 @@ def _request(address: str) -> urllib.request.Request:
 
 
 def _refuse_text(address: str, response: http.client.HTTPResponse, data: bytes) -> None:
-    from clipsearch.photos.opening import what_else
+    from clipsearch.photos.formats import what_else
 
     found = re.search("looks like (text|a web page)", what_else(data) or "")
     if found is not None:

@@ -27,9 +27,9 @@ from clipsearch.errors import (
     LibraryError,
     LibraryLocked,
     LibraryNotFound,
+    one_line,
 )
 from clipsearch.library import Library
-from clipsearch.models.files import one_line
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits
 from clipsearch.serving.protocol import (

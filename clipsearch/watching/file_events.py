@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.index.records import FileState
-from clipsearch.photos.opening import is_image_name
+from clipsearch.photos.formats import is_image_name
 from clipsearch.photos.scanning import ScanProblem, find_photos, is_skipped
 
 if TYPE_CHECKING:

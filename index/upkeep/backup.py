@@ -32,14 +32,14 @@ from clipsearch.index.lock import writer_lock
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import utc_now
 from clipsearch.index.store import Store
-from clipsearch.index.upkeep.checking import (
+from clipsearch.index.upkeep.checking import check_pages
+from clipsearch.index.upkeep.reading import (
     CATALOG,
     DAMAGE,
     CatalogLost,
     HeaderDamaged,
     Reading,
     check_header,
-    check_pages,
     planted,
     reading,
 )

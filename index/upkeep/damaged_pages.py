@@ -20,8 +20,8 @@ from sqlite_utils import Database as SqliteUtils
 
 from clipsearch.index.database import PAGE_SIZE
 from clipsearch.index.migrations import migrate
-from clipsearch.index.schema import APPLICATION_ID
-from clipsearch.index.upkeep.checking import DAMAGE, MAGIC, expected_schema
+from clipsearch.index.schema import APPLICATION_ID, MAGIC
+from clipsearch.index.upkeep.reading import DAMAGE, expected_schema
 
 _LEAF, _INTERIOR = 13, 5  # kinds of pages of a table
 _LARGEST_CELL = PAGE_SIZE - 35  # a larger one goes on in other pages

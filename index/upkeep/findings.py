@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 EXAMPLES = 5  # paths or rows named of each problem
 
+# What mends a problem.
+REPAIR = "`clipsearch check --repair`"
+REMADE_BY_INDEX = f"{REPAIR}; what it can't save, `clipsearch index` makes anew"
+
 
 @dataclass(frozen=True)
 class Problem:

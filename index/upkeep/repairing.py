@@ -13,39 +13,38 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
-from clipsearch.index.database import Connection, Database
+from clipsearch.index.database import HELD_BY_ANOTHER, Connection, Database, connect
 from clipsearch.index.identities import kept_identity
 from clipsearch.index.lock import writer_lock
-from clipsearch.index.migrations import APPLICATION_ID, SCHEMA_VERSION
 from clipsearch.index.paths import escape
 from clipsearch.index.records import utc_now
-from clipsearch.index.upkeep.checking import (
+from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION
+from clipsearch.index.upkeep.check_vectors import (
+    IndexFile,
+    VectorFindings,
+    are_unit,
+    compare_vectors,
+    open_index_files,
+)
+from clipsearch.index.upkeep.checking import check_pages, lagging_sequences, leftovers
+from clipsearch.index.upkeep.reading import (
     CATALOG,
     DAMAGE,
     CatalogLost,
     CheckedModel,
     HeaderDamaged,
-    IndexFile,
     Reading,
-    VectorFindings,
-    are_unit,
+    any_text,
     check_header,
-    check_pages,
-    compare_vectors,
     is_utf8,
-    lagging_sequences,
-    leftovers,
     missing_definitions,
     models_of,
-    open_index_files,
     planted,
     schema_steps,
     undecodable,
 )
 from clipsearch.index.upkeep.salvaging import raise_sequence, salvage
 from clipsearch.index.vectors.segments import rebuild
-
-BUSY_SECONDS = 10.0
 
 # What SQLite says when a table is whole and an index does not match it.
 _ONLY_AN_INDEX = re.compile(
@@ -84,17 +83,13 @@ def _errors_translated(folder: Path) -> Iterator[None]:
         yield
     except DAMAGE as error:
         if "locked" in str(error):
-            line = "another program holds the catalog; try again when it is done"
-            raise LibraryLocked(f"{folder}: {line}") from error
+            raise LibraryLocked(f"{folder}: {HELD_BY_ANOTHER}") from error
         raise LibraryError(f"{folder}: the catalog can't be repaired ({error})") from error
 
 
 def _connect(path: Path) -> Connection:
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, factory=Connection
-    )
-    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    connection = connect(path, "rw")
+    connection.text_factory = any_text
     return connection
 
 

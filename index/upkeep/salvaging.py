@@ -24,9 +24,9 @@ from clipsearch.index.identities import kept_identity
 from clipsearch.index.migrations import migrate
 from clipsearch.index.paths import escape, to_path
 from clipsearch.index.records import ModelIdentity, utc_now
-from clipsearch.index.upkeep.checking import CATALOG, DAMAGE, CatalogLost, is_utf8
 from clipsearch.index.upkeep.damaged_pages import make_working_copy, rows_in_leaves
 from clipsearch.index.upkeep.findings import EXAMPLES
+from clipsearch.index.upkeep.reading import CATALOG, DAMAGE, CatalogLost, any_text, is_utf8
 
 # Python asks SQLite for a row ahead, and so does not give the one before a damaged page; a row
 # asked for alone comes alone.
@@ -166,7 +166,7 @@ def _read_leaves(path: Path, saved: dict[str, _Saved]) -> None:
 def _open(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    connection.text_factory = any_text
     return connection
 
 

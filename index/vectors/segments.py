@@ -27,19 +27,21 @@ from clipsearch.index.records import utc_now
 from clipsearch.index.vectors.vector_files import FileStamp, UnusableFile, ids_in_file, write_file
 from clipsearch.index.vectors.vector_index import VectorIndex
 
-# So many embeddings are read from the catalog at the start of a program in no time (10 ms). A
-# library of no more has one file, made anew after every change.
+# To read so many embeddings from the catalog at the start of a program takes 10 ms. A library of no
+# more has one index file, made anew after every change.
 NEWEST = 2_000
-# A new segment takes in the one before it, if that is at most so many times as large.
+# A new segment takes in the one before it, if that is at most so many times as large as it is.
 TAKEN_IN = 2
-# A segment of which more than this share was removed is made anew without it.
+# A segment is made anew without its removed vectors, if they are more than this share of it.
 REMOVED_SHARE = 0.05
-# Fewer vectors are searched exactly in some 10 ms (of 512 dimensions, on two cores), which nobody
-# notices. So many are not, unless that is asked for: segments that gain by it get lists.
+# A smaller library is searched exactly in some 10 ms (512 dimensions, two cores), which nobody
+# notices. In a larger one, segments of at least LISTS_FROM vectors get lists, and are searched
+# exactly only if a search asks for it.
 APPROXIMATE_FROM = 500_000
 LISTS_FROM = 20_000
-# A larger file is not read to its end before it is used, by readers and writers alike: a file that
-# is damaged, but has the right shape, is then found out by `clipsearch check` alone.
+# Files up to this size are compared with their checksums before they are used, by readers and
+# writers alike. A larger file that is damaged, but has the right shape, is found out by
+# `clipsearch check` alone.
 VERIFIED_BYTES = 16 << 20
 
 # The names of files in vectors/ that this module makes, and so may remove.
@@ -56,7 +58,7 @@ class Segment:
     recall: float | None  # measured when it was made; None if it was made for exact search
 
     def path(self, folder: Path) -> Path:
-        """Return the file; UnusableFile if the catalog names one that can't be ours."""
+        """Return the file's path; UnusableFile if the catalog gives a name that can't be ours."""
         if not _OURS.fullmatch(self.file):
             raise UnusableFile("has a name that is none of an index file")
         return folder / self.file
@@ -70,7 +72,7 @@ class Segment:
         return index
 
     def check(self, folder: Path) -> None:
-        """Raise UnusableFile where `open` does; lighter, unless the file has lists."""
+        """Raise UnusableFile where `open` does; without lists this takes less time than `open`."""
         verify = self.stamp.bytes <= VERIFIED_BYTES
         if self.stamp.lists:
             self.open(folder)
@@ -83,12 +85,12 @@ class Coverage:
     """How the segments of a model compare with the catalog."""
 
     newer: int  # embeddings newer than all segments
-    removed: list[int]  # of each segment, the vectors whose embeddings are no longer in the catalog
+    removed: list[int]  # vectors of each segment whose embeddings are no longer in the catalog
 
 
 @dataclass(frozen=True)
 class Held:
-    """What the plan must know of a segment."""
+    """What `planned` must know of a segment."""
 
     vectors: int
     removed: int
@@ -97,7 +99,7 @@ class Held:
 
     @property
     def left(self) -> int:
-        """The vectors that are still embeddings in the catalog."""
+        """The number of vectors whose embeddings are still in the catalog."""
         return self.vectors - self.removed
 
 
@@ -138,7 +140,7 @@ def coverage(db: Database, model_id: int, segments: Sequence[Segment]) -> Covera
 
 
 def refresh(db: Database, folder: Path, model_id: int, width: int) -> None:
-    """Make the segments that are worth their making, and those that are no good any more.
+    """Make the segments that are worth making, and make anew those that can't be used any more.
 
     The writer lock must be held. Readers go on with the files that they have.
     """
@@ -172,9 +174,10 @@ def rebuild(db: Database, folder: Path, model_id: int, width: int) -> None:
 
 
 def planned(held: Sequence[Held], newer: int) -> list[tuple[int, int]]:
-    """Return which segments to make anew as one: (first, end) of each, apart from each other.
+    """Return which segments to make anew: each (first, end) of the result becomes one segment.
 
-    An end beyond the last segment means that what is newer goes in, too.
+    They do not overlap. An end of one more than there are segments means that the embeddings newer
+    than all segments go in, too.
     """
     count = len(held)
     total = sum(segment.left for segment in held) + newer
@@ -202,7 +205,10 @@ def _wants_lists(vectors: int, total: int) -> bool:
 
 
 def _is_good(db: Database, folder: Path, model_id: int, segment: Segment, removed: int) -> bool:
-    """Tell whether a segment can be used; one that is small must also have what it should."""
+    """Tell whether a segment can be used; a small one must also hold as many vectors as it should.
+
+    `removed` is how many of its embeddings are no longer in the catalog.
+    """
     try:
         segment.check(folder)
     except UnusableFile:
@@ -231,7 +237,10 @@ def _make(
     to_the_end: bool,
     total: int,
 ) -> None:
-    """Make one segment of all embeddings above `after` that the replaced ones were to hold."""
+    """Make one segment of the embeddings that the replaced ones, which follow `after`, should hold.
+
+    `to_the_end` adds the embeddings newer than those. `total` is how many embeddings the model has.
+    """
     up_to = None if to_the_end else _last(replaced)
     with db.reading():
         _, last_removed = removed_after(db, model_id, 0)
@@ -276,10 +285,11 @@ def _record(
     made: Segment | None,
     span: tuple[int, int | None, int],
 ) -> None:
-    """Let a new segment stand for those that it replaces.
+    """Record a new segment in place of those that it replaces, in one transaction.
 
-    It holds none of the embeddings of its span (after, up to or None for the end) whose removal
-    stands in the first so many entries, which is the third.
+    `span` is (after, up to, last removed). The segment covers the embedding ids above the first, up
+    to the second (None: to the newest). It was made without the embeddings that removed_embeddings
+    names in its entries up to the third; those of them that lie in the span are deleted.
     """
     with db.writing():
         for segment in replaced:

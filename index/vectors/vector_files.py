@@ -1,12 +1,12 @@
 """Files of vectors: how one is laid out, written and checked before it is used.
 
     FAISS's own file of an exact float16 index     a header, then the vectors, in order of their ids
-    ids of embedding and photo                     int64 [n, 2]
-    lists                                          of a large file: see lists.py
+    ids of embedding and photo                     int64 (n, 2)
+    lists                                          only in a large file: see lists.py
 
-A file is never changed once it is in place. It may come from elsewhere: FAISS is given it only
-when all that says how long and of what kind its parts are is, byte for byte, what a file of the
-recorded width, number of vectors and number of lists has.
+A file is never changed once it is in place. It may come from elsewhere, so FAISS is given it only
+when its header, which says how long and of what kind its parts are, is byte for byte the header of
+a file of the recorded width and number of vectors, and all lengths are right.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.vectors.lists import Lists, build_lists, least_bytes, over_memory
+from clipsearch.index.vectors.lists import Lists, least_bytes
 from clipsearch.index.vectors.small_exact import SMALL, SmallIndex
 
 MAX_WIDTH = 1 << 16
@@ -34,7 +34,7 @@ EXACT = "exact float16"
 
 _ID_BYTES = 16
 _READ_BYTES = 1 << 20
-_READ_BEFORE_MAPPED = 1 << 13  # vectors
+_READ_BEFORE_MAPPED = 1 << 13  # vectors that StoredRows reads before it uses the map
 _MAPPED_BYTES = 2 << 30  # of a larger file the vectors are always read
 
 
@@ -65,20 +65,21 @@ class FileStamp:
 class StoredRows:
     """The vectors of an index file as bytes, each read when it is asked for.
 
-    At first not through the map: for one vector the system may map a megabyte around it, which is
-    too much for a process that searches once. One that searches on is six times faster with it.
+    The first few thousand are read from the file, not through the map: for each vector the system
+    may map a megabyte around it, too much for a process that searches once. A process that goes on
+    searching then uses the map, which is six times faster.
     """
 
     def __init__(self, path: Path, start: int, rows: NDArray[np.uint8]) -> None:
         self._start = start
-        self._rows = rows  # [n, 2 * width], mapped
+        self._rows = rows  # (n, 2 * width), mapped
         self._size = rows.shape[1]
         self._unread = _READ_BEFORE_MAPPED if rows.size <= _MAPPED_BYTES else len(rows) << 32
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._file)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return some vectors [n, 2 * width]."""
+        """Return the vectors in these rows (n,), as bytes (n, 2 * width)."""
         self._unread -= len(rows)
         if self._unread < 0:
             return self._rows[rows]
@@ -103,7 +104,7 @@ class MappedFile:
 
     index: Any  # FAISS's or a small one, over the mapped vectors
     rows: StoredRows
-    ids: NDArray[np.int64]  # [n, 2], in order of the first
+    ids: NDArray[np.int64]  # (n, 2): of embedding and photo, in order of the former
     lists: Lists | None
 
 
@@ -115,11 +116,11 @@ def write_file(
     *,
     lists: bool = False,
 ) -> tuple[FileStamp, float | None]:
-    """Write `count` vectors [n, width] with their ids [n, 2] to a new file, safely on disk.
+    """Write `count` vectors (n, width) with their ids (n, 2) to a new file, safely on disk.
 
-    With `lists` also what finds neighbours without looking at all vectors, unless such a search
-    would not find enough of them; the second value is the share that it found when it was made.
-    Raises OSError where the disk refuses.
+    With `lists` they are put in lists, too, and tried out; the lists are written only if a search
+    of them finds enough. The second value is the share of neighbours that it found, None without
+    `lists`. Raises OSError where the disk refuses.
     """
     ids = np.empty((count, 2), dtype="<i8")
     path.unlink(missing_ok=True)
@@ -136,6 +137,8 @@ def write_file(
         tuned = None
         if lists:
             raw.flush()
+            from clipsearch.index.vectors.list_building import build_lists
+
             tuned = build_lists(_mapped_rows(path, width, count), width)
             if tuned.found_enough:
                 tuned.write(file.write)
@@ -160,9 +163,9 @@ def map_file(path: Path, stamp: FileStamp, *, verify: bool) -> MappedFile:
 
 
 def ids_in_file(path: Path, stamp: FileStamp, *, verify: bool) -> NDArray[np.int64]:
-    """Return the ids [n, 2] in an index file; raise UnusableFile as `map_file` does.
+    """Return the ids (n, 2) in an index file; raise UnusableFile as `map_file` does.
 
-    Lists are not looked at, nor is FAISS loaded, which takes longer than all else.
+    Lists are not looked at. FAISS is not loaded: that would take longer than all else.
     """
     return _ids(_opened(path, stamp, verify=verify), stamp, verify=verify)
 
@@ -203,7 +206,7 @@ def _parts(path: Path, mapped: NDArray[np.uint8], stamp: FileStamp, *, verify: b
             part = mapped[ids_end:]
             lists = Lists.over(part, stamp.vectors, stamp.width, stamp.lists, stamp.probes)
         small = stamp.vectors <= SMALL and not stamp.lists
-        index = None if small else over_memory(mapped[:vectors_end])
+        index = None if small else _over_memory(mapped[:vectors_end])
     except (RuntimeError, ValueError) as error:
         raise _not_as_recorded() from error
     vectors = mapped[start:vectors_end].reshape(stamp.vectors, 2 * stamp.width)
@@ -254,7 +257,7 @@ def _mapped_rows(path: Path, width: int, count: int) -> NDArray[np.float16]:
 
 
 def _check_shape(path: Path, stamp: FileStamp) -> None:
-    """Raise UnusableFile unless there is a file, and as long as its parts are."""
+    """Raise UnusableFile unless there is a file, and it is as long as its recorded parts are."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise UnusableFile("is not a file")
@@ -267,7 +270,7 @@ def _check_shape(path: Path, stamp: FileStamp) -> None:
     if length > stamp.bytes or stamp.lists * stamp.width > stamp.bytes:
         raise _not_as_recorded()
     length += len(_header(stamp.width, stamp.vectors))
-    if stamp.lists:  # how long they are says the file itself
+    if stamp.lists:  # how long they are is said in the file itself
         length += least_bytes(stamp.vectors, stamp.width, stamp.lists)
     if length > stamp.bytes or (not stamp.lists and length != stamp.bytes):
         raise _not_as_recorded()
@@ -278,9 +281,9 @@ def _not_as_recorded() -> UnusableFile:
 
 
 def _header(width: int, vectors: int) -> bytes:
-    """Return what stands before the vectors in FAISS's file of such an index.
+    """Return what stands before the vectors in FAISS's own file of an exact float16 index.
 
-    Written here and not by FAISS, which a small file is searched without.
+    It is written here and not by FAISS, because a small file is searched without loading FAISS.
     """
     parts = (b"IxSQ", width, vectors, 1 << 20, 1 << 20, True)
     metric, float16, ranges = 0, 4, (0, 0.0)  # an inner product; a quantizer without training
@@ -296,3 +299,11 @@ def exact_index(width: int, vectors: int) -> Any:
 
     kind = faiss.ScalarQuantizer.QT_fp16
     return faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
+
+
+def _over_memory(part: NDArray[np.uint8]) -> Any:
+    """Return the FAISS index whose file is the bytes `part`, which must outlive the index."""
+    import faiss
+
+    library: Any = faiss  # its types know nothing of this reader
+    return faiss.read_index(library.ZeroCopyIOReader(faiss.swig_ptr(part), part.size))

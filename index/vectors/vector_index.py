@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.vectors.lists import MOST_PROBES, Lists, candidates_for, cores, ranked
+from clipsearch.index.vectors.lists import MOST_PROBES, Lists, candidates_for, faiss_threads, ranked
 from clipsearch.index.vectors.small_exact import SMALL, SmallIndex
 from clipsearch.index.vectors.vector_files import FileStamp, StoredRows, exact_index, map_file
 
@@ -203,7 +203,7 @@ class VectorIndex:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search all vectors; FAISS gives each query to one thread, so one alone is shared out."""
         threads = len(self) // _WORTH_A_THREAD
-        threads = min(cores(), threads) if threads > 1 else 1
+        threads = min(faiss_threads(), threads) if threads > 1 else 1
         if len(queries) > 1 or threads < 2:
             found: tuple[Any, Any] = self._index.search(queries, count, params=params)
             return found

@@ -226,7 +226,8 @@ def test_a_second_run_without_a_path_updates_the_folders_known(own_library):
 def test_a_run_over_unchanged_photos_loads_nothing_heavy(own_library):
     heavy = ("faiss", "torch", "onnxruntime", "PIL", "pydantic", "sqlite_utils", "rich")
     code = (
-        "import sys; from clipsearch.cli import main; from clipsearch.index import vector_files\n"
+        "import sys; from clipsearch.cli import main\n"
+        "from clipsearch.index.vectors import vector_files\n"
         "vector_files.SMALL = 1\n"  # so that FAISS is needed for a search
         f"sys.argv = ['clipsearch', 'index', '--library', {str(own_library)!r}]; main()\n"
         f"print([name for name in {heavy} if name in sys.modules])"

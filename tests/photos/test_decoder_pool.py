@@ -631,8 +631,8 @@ def test_a_package_found_by_path_alone_is_found_by_the_processes(
 
 def test_the_processes_load_neither_torch_nor_numpy() -> None:
     check = (
-        "import sys; from clipsearch.photos import decoder_process, opening\n"
-        "opening._decoders()\n"
+        "import sys; from clipsearch.photos import decoder_process, formats\n"
+        "formats.decoders()\n"
         "heavy = {'torch', 'numpy', 'open_clip', 'torchvision', 'faiss', 'sqlite3', 'rich'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )

@@ -14,17 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import PIL
 import pillow_heif
 import pytest
-from PIL import Image, ImageCms, ImageFile
+from made_pictures import adobe_like_profile, difference, encoded, photo, reason
+from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.photos.opening import (
     DEFAULT_MAX_MEGAPIXELS,
     OpenedImage,
-    is_image_name,
     open_image,
     upright_rgb,
 )
@@ -40,45 +39,6 @@ UPRIGHT = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-
-
-needs_pillow_13 = pytest.mark.skipif(
-    int(PIL.__version__.partition(".")[0]) < 13, reason="Pillow before 13 can't open it"
-)
-
-
-def photo(width: int = 120, height: int = 80) -> Image.Image:
-    """Return a smooth picture without any symmetry: sky, ground and a sun at the upper left."""
-    y, x = np.mgrid[0:height, 0:width] / max(width, height)
-    sun = np.exp(-((x - 0.2) ** 2 + (y - 0.15) ** 2) / 0.01)
-    ground = 1 / (1 + np.exp(-(y - 0.4 + 0.1 * x) * 30))
-    red = 90 + 100 * ground + 150 * sun
-    green = 130 - 40 * ground + 100 * sun + 30 * x
-    blue = 220 - 180 * ground - 60 * sun
-    pixels = np.stack([red, green, blue], axis=-1)
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
-def encoded(image: Image.Image, format_name: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    if format_name == "HEIF":
-        pillow_heif.from_pillow(image).save(stream, **options)
-    else:
-        image.save(stream, format_name, **options)
-    return stream.getvalue()
-
-
-def difference(one: Image.Image, other: Image.Image) -> float:
-    """Return the mean difference of two pictures, in levels of 0 to 255."""
-    assert one.size == other.size
-    assert one.mode == other.mode == "RGB"
-    return float(np.abs(np.asarray(one, float) - np.asarray(other, float)).mean())
-
-
-def reason(data: bytes | Path, **options: float) -> str:
-    with pytest.raises(UnreadableImage) as caught:
-        open_image(data, **options)  # type: ignore[arg-type]
-    return str(caught.value)
 
 
 def exif_with(tags: dict[int, object], details: dict[int, object] | None = None) -> Image.Exif:
@@ -133,143 +93,11 @@ def test_an_orientation_that_does_not_exist_changes_nothing() -> None:
     assert opened.metadata.orientation == 1
 
 
-# Modes
-
-
-@pytest.mark.parametrize(
-    ("format_name", "mode"),
-    [
-        ("PNG", "RGB"),
-        ("PNG", "RGBA"),
-        ("TIFF", "RGBX"),
-        pytest.param("TIFF", "YCbCr", marks=needs_pillow_13),
-        ("WEBP", "RGBA"),
-        ("BMP", "RGB"),
-        ("PPM", "RGB"),
-        ("JPEG2000", "RGB"),
-        ("ICO", "RGBA"),
-        ("GIF", "P"),
-        ("PNG", "P"),
-        ("TIFF", "CMYK"),
-        ("JPEG", "CMYK"),
-        ("TIFF", "LAB"),
-    ],
-)
-def test_every_colour_mode_shows_the_same_picture(format_name: str, mode: str) -> None:
-    picture = photo()
-    if mode == "LAB":
-        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-        stored = ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB")
-    else:
-        stored = picture.quantize(256) if mode == "P" else picture.convert(mode)
-    options = {"sizes": [picture.size]} if format_name == "ICO" else {}
-    opened = open_image(encoded(stored, format_name, **options))
-    assert opened.image.mode == "RGB"
-    assert opened.metadata.format == format_name
-    assert difference(opened.image, picture) < (7 if mode in ("P", "CMYK") else 2)
-
-
-@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "PPM", "JPEG2000"])
-def test_gray_of_16_bits_is_scaled_not_clipped(format_name: str) -> None:
-    gray = np.asarray(photo().convert("L"))
-    deep = Image.fromarray(gray.astype(np.uint16) * 257)
-    opened = open_image(encoded(deep, format_name))
-    assert difference(opened.image, Image.fromarray(gray).convert("RGB")) <= 1
-
-
-@pytest.mark.parametrize(
-    ("pixels", "expected"),
-    [
-        (np.array([[0, 4095]], np.uint16), [0, 255]),  # 12 bits
-        (np.array([[0, 2048, 4095]], np.uint16), [0, 128, 255]),
-        (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
-        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
-        (np.array([[-1000, 0, 3000]], np.int32), [0, 64, 255]),
-        (np.array([[0, 1_000_000]], np.int32), [0, 255]),
-        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
-        (np.array([[0.0, 128.0, 255.0]], np.float32), [0, 128, 255]),
-        (np.array([[-3.0, np.nan, 3.0]], np.float32), [0, 128, 255]),
-        (np.array([[0.0, np.inf, 1.0]], np.float32), [0, 0, 255]),
-        (np.array([[7000.0, 7000.0]], np.float32), [0, 0]),
-    ],
-)
-def test_deep_gray_goes_from_black_to_white(pixels: np.ndarray, expected: list[int]) -> None:
-    opened = open_image(encoded(Image.fromarray(pixels), "TIFF"))
-    assert np.asarray(opened.image)[0, :, 0].tolist() == expected
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa", "PA"])
-def test_alpha_is_laid_on_white(mode: str) -> None:
-    straight = {"La": "LA", "RGBa": "RGBA"}.get(mode, mode)
-    black = Image.new("P" if mode == "PA" else "RGB", (3, 1)).convert(straight)
-    black.putalpha(Image.frombytes("L", (3, 1), b"\xff\x80\x00"))
-    opened = upright_rgb(black if mode == straight else black.convert(mode))
-    assert np.asarray(opened)[0].tolist() == [[0] * 3, [127] * 3, [255] * 3]
-
-
-@pytest.mark.parametrize("mode", ["P", "L", "1", "RGB"])
-def test_a_transparent_colour_is_laid_on_white(mode: str) -> None:
-    picture = Image.new("RGB", (2, 1), "black")
-    picture.putpixel((1, 0), (255, 0, 0) if mode in ("P", "RGB") else (255, 255, 255))
-    stored = picture.convert(mode, palette=Image.Palette.ADAPTIVE, colors=2)
-    transparent = stored.getpixel((0, 0))
-    opened = open_image(encoded(stored, "PNG", transparency=transparent))
-    assert opened.image.getpixel((0, 0)) == (255, 255, 255)
-    assert opened.image.getpixel((1, 0)) == picture.getpixel((1, 0))
-
-
 @pytest.mark.parametrize("format_name", ["GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"])
 def test_of_several_frames_the_first_is_taken(format_name: str) -> None:
     others = [Image.new("RGB", (120, 80), "black")] * 2
     data = encoded(photo(), format_name, save_all=True, append_images=others)
     assert difference(open_image(data).image, photo()) < 7
-
-
-def test_a_wide_gamut_photo_is_brought_to_srgb() -> None:
-    picture = Image.new("RGB", (8, 8), (100, 200, 100))
-    opened = open_image(encoded(picture, "PNG", icc_profile=adobe_like_profile()))
-    red, green, blue = opened.image.getpixel((4, 4))
-    assert red < 60 and green >= 199 and abs(blue - 97) < 8  # a stronger green than sRGB's own
-
-
-def test_an_srgb_or_damaged_profile_changes_no_pixel() -> None:
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for profile in (srgb, b"no profile at all", srgb[:200]):
-        opened = open_image(encoded(photo(), "PNG", icc_profile=profile))
-        assert difference(opened.image, photo()) == 0
-
-
-def adobe_like_profile() -> bytes:
-    """Return a minimal ICC matrix profile with a wider gamut than sRGB."""
-
-    def fixed(value: float) -> bytes:
-        return round(value * 65536).to_bytes(4, "big", signed=True)
-
-    def xyz(*values: float) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
-
-    curve = b"curv\0\0\0\0\0\0\0\1" + round(2.2 * 256).to_bytes(2, "big") + b"\0\0"
-    tags = {
-        b"wtpt": xyz(0.9642, 1.0, 0.8249),
-        b"rXYZ": xyz(0.6097, 0.3111, 0.0195),
-        b"gXYZ": xyz(0.2053, 0.6257, 0.0609),
-        b"bXYZ": xyz(0.1492, 0.0632, 0.7446),
-        b"rTRC": curve,
-        b"gTRC": curve,
-        b"bTRC": curve,
-    }
-    offset, table, body = 132 + 12 * len(tags), b"", b""
-    for name, value in tags.items():
-        place = (offset + len(body)).to_bytes(4, "big")
-        table += name + place + len(value).to_bytes(4, "big")
-        body += value
-    head = bytearray(128)
-    head[0:4] = (offset + len(body)).to_bytes(4, "big")
-    head[8:12] = b"\2\x10\0\0"
-    head[12:24] = b"mntrRGB XYZ "
-    head[36:40] = b"acsp"
-    head[68:80] = fixed(0.9642) + fixed(1.0) + fixed(0.8249)
-    return bytes(head) + len(tags).to_bytes(4, "big") + table + body
 
 
 # Reduced scale
@@ -611,34 +439,6 @@ def test_a_heic_with_unreadable_tiles_never_passes_as_whole(tiled_heic: bytes) -
     assert reason(damaged) == "damaged HEIF: parts of the picture can't be decoded"
 
 
-WEB_PAGE = "not a picture (looks like a web page)"
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"", "the file is empty"),
-        (bytes(1000), "not a picture (nothing but zero bytes)"),
-        (b"Dear diary,\nno picture here.\n", "not a picture (looks like text)"),
-        ("Größe".encode() * 900, "not a picture (looks like text)"),
-        (b"<!DOCTYPE html><title>404</title>", "not a picture (looks like a web page)"),
-        ("\ufeff<!-- é --><HTML lang=fr>".encode("latin-1", "ignore"), WEB_PAGE),
-        (b'\xef\xbb\xbf<?xml version="1.0"?><html>', WEB_PAGE),
-        (b"<!---->" * 500 + b"nothing", "not a picture (looks like text)"),
-        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "unsupported format: SVG drawing"),
-        (b"%PDF-1.7\n\xff", "not a picture (looks like a PDF document)"),
-        (b"\0\0\0\x20ftypisom" + bytes(40), "not a picture (looks like a video)"),
-        (b"8BPS\0\1" + bytes(40), "unsupported format: Photoshop document"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0", "unsupported format: PostScript"),
-        (b"6300\xfe\xfd\0\1", "not a picture in a known format"),
-        (b"BMW is no bitmap, but begins like one", "not a picture (looks like text)"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged PNG: broken PNG file (chunk b'\\x00"),
-    ],
-)
-def test_what_is_no_picture_is_called_what_it_is(data: bytes, expected: str) -> None:
-    assert reason(data).startswith(expected)
-
-
 def test_a_file_that_cannot_be_read_is_told_apart_from_a_bad_picture(tmp_path: Path) -> None:
     assert reason(tmp_path / "missing.jpg").startswith("no such file")
     assert reason(tmp_path) == "a folder, not a picture"
@@ -742,16 +542,6 @@ def test_a_warning_made_an_error_is_still_only_a_bad_picture() -> None:
             assert isinstance(open_image(data), OpenedImage)
         except UnreadableImage as error:
             assert "\n" not in str(error)
-
-
-def test_names_are_taken_for_photos_by_their_suffix() -> None:
-    assert all(map(is_image_name, ["a.jpg", "B.JPEG", "c.d.HeIc", "x.avif", "/x/y.tif"]))
-    assert all(map(is_image_name, ["a.jps", "a.INSP", "a.jpg_large", "a.png:large", "a.jpg?w=2.5"]))
-    assert all(map(is_image_name, ["a.jpg ", "a.JPG .", "a.jpg..", "a.jpg\u00a0", "a.jpg_large "]))
-    assert not any(
-        map(is_image_name, ["a.jpg~", "a.jpg_original", "a.jpg.bak", "a?.txt", "?", " "])
-    )
-    assert not any(map(is_image_name, ["a", "jpg", "a.txt", "a.jpg.txt", "a.jpg/b", "", "a."]))
 
 
 def test_pillow_is_never_told_to_accept_truncated_pictures() -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from clipsearch.arguments import as_list
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.file_reading import in_words
-from clipsearch.photos.opening import LARGEST_FILE, is_image_name
+from clipsearch.photos.formats import is_image_name
+from clipsearch.photos.opening import LARGEST_FILE
 from clipsearch.photos.plain_texts import decoded, lines_in, read_json, texts_in
 from clipsearch.settings import expanded
 from clipsearch.training.data.samples import BadSample, Sample, make_sample

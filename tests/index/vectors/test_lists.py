@@ -13,8 +13,9 @@ from sqlite_utils import Database as SqliteUtils
 from clipsearch.index.changes import Embedded, Gone
 from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
-from clipsearch.index.vectors import lists, segments
-from clipsearch.index.vectors.lists import TARGET, Model, candidates_for, lists_for
+from clipsearch.index.vectors import list_building, lists, segments
+from clipsearch.index.vectors.list_building import TARGET, lists_for
+from clipsearch.index.vectors.lists import Model, candidates_for
 from clipsearch.index.vectors.vector_files import (
     EXACT,
     FileStamp,
@@ -83,7 +84,7 @@ def test_one_query_finds_what_many_find(
 ) -> None:
     index = VectorIndex.open(*written[:2], verify=False)
     many = index.search(QUERIES, 10, exact=False)[1]
-    monkeypatch.setattr(lists, "cores", lambda: cores)
+    monkeypatch.setattr(lists, "faiss_threads", lambda: cores)
     monkeypatch.setattr(lists, "_WORTH_A_CORE", 1)
     for query, found in zip(QUERIES, many, strict=True):
         np.testing.assert_array_equal(index.search(query[None], 10, exact=False)[1][0], found)
@@ -298,7 +299,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(segments, "NEWEST", 50)
     monkeypatch.setattr(segments, "LISTS_FROM", 1000)
     monkeypatch.setattr(segments, "APPROXIMATE_FROM", 3000)
-    monkeypatch.setattr(lists, "TARGET", 0.95)  # so few vectors are hard to put in lists
+    monkeypatch.setattr(list_building, "TARGET", 0.95)  # so few vectors are hard to put in lists
     with Store.open(tmp_path / "library", create=True) as store, store.writing():
         store.catalog.add_model(ModelIdentity("one", "ViT", "aa", "{}", WIDTH))
         yield store
@@ -352,9 +353,9 @@ def test_a_library_that_grows_large_is_searched_by_lists(store: Store) -> None:
 def test_in_a_large_file_lists_may_miss_a_little_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: float
 ) -> None:
-    monkeypatch.setattr(lists, "LARGE", 1000)
-    monkeypatch.setattr(lists, "TARGET", 1.1)  # of smaller files, which this is not
-    monkeypatch.setattr(lists, "LARGE_LEAST", least)
+    monkeypatch.setattr(list_building, "LARGE", 1000)
+    monkeypatch.setattr(list_building, "TARGET", 1.1)  # of smaller files, which this is not
+    monkeypatch.setattr(list_building, "LARGE_LEAST", least)
     path = tmp_path / "a.faiss"
     stamp, recall = write_file(path, WIDTH, COUNT, [(clustered(COUNT), IDS)], lists=True)
     assert recall is not None
@@ -365,7 +366,7 @@ def test_in_a_large_file_lists_may_miss_a_little_more(
 def test_lists_that_were_of_no_use_are_not_tried_again_at_every_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "TARGET", 1.1)
+    monkeypatch.setattr(list_building, "TARGET", 1.1)
     add(store, 0, 3100)
     info = store.index_info(1)
     assert (info.kind, info.recall, info.note) == (EXACT, None, None)
