@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from clipsearch.errors import InvalidInput, ModelError, UnknownModel, one_line
 from clipsearch.models.config import check_config
+from clipsearch.models.faster_layers import BATCH_NORMS
 from clipsearch.models.files import CONFIG_NAME, TOKENIZER_NAME, read_json
 from clipsearch.models.loading import (
     BUILDING_ERRORS,
@@ -355,7 +356,7 @@ def set_training_mode(network: nn.Module) -> None:
     if not is_trained(network, text=False):
         model.visual.eval()
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+        if isinstance(module, BATCH_NORMS) and not any(
             parameter.requires_grad for parameter in module.parameters()
         ):
             module.eval()
