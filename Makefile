@@ -1,17 +1,31 @@
 # make demo   install, index the example photos, ask them a few things
 # make test   install with the development extras, then lint, types and tests
-# Both may be run again at any time.
+# Both may be run again at any time, and take CONSTRAINTS=.ci/constraints/python3.11.txt: the
+# versions of the last good run in place of the newest.
+#
+# make coverage   the tests, and which lines of the package they do not reach
+# make unit TESTS=tests/index/test_store.py   some tests alone; coverage takes TESTS too
+# make lowest   the tests with the lowest versions that pyproject.toml allows, in .ci-lowest
+# make constraints   keep the versions that are installed now, for this Python
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_LIBRARY ?= $(VENV)/demo-library
 
+CONSTRAINTS ?=
+TESTS ?=
+
+LOWEST := .ci-lowest
+
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+# One for each file of constraints: what another one installed is not what is wanted.
+STAMP := $(VENV)/installed$(if $(CONSTRAINTS),-by-$(notdir $(CONSTRAINTS)))
 CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
-.PHONY: demo test lint types unit format api clean
+.PHONY: demo test lint types unit coverage lowest format api constraints clean
 
-demo: $(VENV)/installed
+demo: $(STAMP)
 	$(CLIPSEARCH) index examples/photos --model builtin
 	$(CLIPSEARCH) query "musicians on a stage" --top 3
 	$(CLIPSEARCH) query "horses" --top 3
@@ -20,33 +34,52 @@ demo: $(VENV)/installed
 
 test: lint types unit
 
-lint: $(VENV)/installed-dev
+lint: $(STAMP)-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/installed-dev
+types: $(STAMP)-dev
 	$(BIN)/mypy
 
-unit: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+unit: $(STAMP)-dev
+	$(BIN)/python -m pytest -n auto --dist loadfile $(TESTS)
 
-format: $(VENV)/installed-dev
+coverage: $(STAMP)-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile $(TESTS); tests=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$tests
+
+# Which warnings packages of that age give is of no interest.
+lowest: $(LOWEST)/lowest.txt
+	$(MAKE) unit VENV=$(LOWEST) CONSTRAINTS=$< TESTS="-o filterwarnings=default $(TESTS)"
+
+$(LOWEST)/lowest.txt: pyproject.toml .ci/lowest.py
+	mkdir -p $(LOWEST)
+	$(PYTHON) .ci/lowest.py > $@
+
+format: $(STAMP)-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-api: $(VENV)/installed
+constraints: $(STAMP)-dev
+	mkdir -p .ci/constraints
+	file=.ci/constraints/$$($(BIN)/python -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])') && \
+	$(BIN)/python -m pip freeze --exclude clipsearch > $$file.new && mv $$file.new $$file
+
+api: $(STAMP)
 	$(BIN)/python docs/make_api.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
-$(VENV)/installed: pyproject.toml
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("clipsearch needs Python 3.11 or newer: make demo PYTHON=python3.x") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+	rm -f $(VENV)/installed*
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable .
+	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(STAMP)-dev: $(STAMP)
+	$(INSTALL) --editable '.[dev]'
 	touch $@

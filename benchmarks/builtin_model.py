@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch import Library
+from clipsearch.machine import cores
 from clipsearch.models.encoder import load_encoder
 from clipsearch.models.names import local_weights, resolve_model
 from clipsearch.models.text.encoder import TextEncoder
@@ -44,7 +45,7 @@ def main(shard: Path) -> None:
     weights = local_weights(resolve_model(MODEL)).stat().st_size
     row("weights", f"{weights:,} bytes")
     row("text tower, one core", f"{query_milliseconds(samples):.1f} ms a query")
-    row(f"image tower, {processors()} cores", f"{tower_rate(samples):.0f} photos/s")
+    row(f"image tower, {cores()} cores", f"{tower_rate(samples):.0f} photos/s")
     row("indexing, reading and decoding included", f"{report.photos_per_second:.0f} photos/s")
 
 
@@ -97,10 +98,6 @@ def seconds(action) -> float:  # noqa: ANN001
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
-
-
-def processors() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def recalls(metrics: RetrievalMetrics) -> str:

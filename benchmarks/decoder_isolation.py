@@ -24,7 +24,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto, available_cores
+from clipsearch.machine import cores
+from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
 from clipsearch.photos.formats import is_image_name
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, open_image
 from clipsearch.photos.preprocessing import Preprocessing
@@ -234,7 +235,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="photos as they are")
     parser.add_argument("--large", type=int, default=60, help="photos of 12 megapixels")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--workers", type=int, default=available_cores())
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--index", action="store_true", help="through the whole of Library.index")
     given = parser.parse_args()
     photos = photos_in(given.photos, given.count)

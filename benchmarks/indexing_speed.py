@@ -38,6 +38,7 @@ from clipsearch.index.changes import Embedded, ToOpen
 from clipsearch.index.records import FileState
 from clipsearch.index.store import Store
 from clipsearch.indexing.run import read_file
+from clipsearch.machine import cores
 from clipsearch.models.encoder import CPU_BATCH, Encoder, load_encoder
 from clipsearch.models.loading import load_model
 from clipsearch.models.names import resolve_model
@@ -67,7 +68,7 @@ def main() -> None:
         model = random_model(options.random, place / "model") if options.random else options.model
         plain = PlainPipeline(model, place / "plain.onnx")
         encoder = load_encoder(resolve_model(model), device="cpu")
-        print(f"{options.random or model}, {processors()} cores, {processor_name()}\n")
+        print(f"{options.random or model}, {cores()} cores, {processor_name()}\n")
         print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
         print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")
         photos = {"web-size": copies(jpegs, options.photos)}
@@ -209,7 +210,7 @@ class PlainPipeline:
         return prepared
 
     def decode_all(self, contents: Sequence[bytes]) -> None:
-        with ThreadPoolExecutor(processors()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for _ in pool.map(self.prepare, contents):
                 pass
 
@@ -219,7 +220,7 @@ class PlainPipeline:
 
     def run(self, contents: Sequence[bytes]) -> None:
         batches = [contents[i : i + PLAIN_BATCH] for i in range(0, len(contents), PLAIN_BATCH)]
-        with ThreadPoolExecutor(processors()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             ahead = [pool.submit(self.prepare, content) for content in batches[0]]
             for following in [*batches[1:], ()]:
                 prepared = [future.result() for future in ahead]
@@ -321,10 +322,6 @@ def product_rate() -> float:
 
 def megabytes(contents: list[bytes]) -> str:
     return f"{len(contents)} of {statistics.mean(map(len, contents)) / 1e6:.2f} MB"
-
-
-def processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_name() -> str:

@@ -1,13 +1,15 @@
 """How fast a large library is searched, by lists and exactly, and how much the lists find.
 
-    python benchmarks/search_at_size.py [--photos 1000000] [--folder FOLDER]
+    python benchmarks/search_at_size.py [--photos 1000000] [--folder FOLDER] [--faiss [KIND ...]]
     python benchmarks/search_at_size.py --photos 10000000 --file FILE
     python benchmarks/search_at_size.py --file FILE --embeddings PHOTOS.npy --texts TEXTS.npy
 
 Makes a library without photos (2.5 KB of disk a photo; one in FOLDER is used again), then prints
 a table: making its files, searches one at a time (median and the slowest in twenty), searches many
 at once, and a process from its start to the result. The exact search of bare FAISS over the same
-vectors, in the same run, is what the others are to be compared with.
+vectors, in the same run, is what the others are to be compared with. With --faiss FAISS's own kinds
+of index are made of the same vectors (minutes each; those beside a library in FOLDER are used
+again) and searched in turn with clipsearch's lists, for queries like photos and like texts.
 
 With --file it makes an index file alone, without a catalog (1.3 KB a photo), and searches that in
 a process of its own, whose memory it prints. With --embeddings the vectors are not drawn at random
@@ -26,16 +28,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from clustered_library import like_texts, make_library, vectors, widened
+from clustered_library import WIDTH, like_texts, make_library, vectors, widened
+from faiss_kinds import KINDS, Queries, build, measure_kind, named
 from numpy.typing import NDArray
 
 from clipsearch.index.store import Store
+from clipsearch.index.vectors.lists import TARGET, lists_for
 from clipsearch.index.vectors.segments import segments_of
 from clipsearch.index.vectors.vector_files import FileStamp, write_file
 from clipsearch.index.vectors.vector_index import VectorIndex
@@ -61,6 +65,12 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="where the library is, or is to be made")
+    parser.add_argument(
+        "--faiss",
+        nargs="*",
+        metavar="KIND",
+        help="compare with FAISS's factory kinds, each with its metric: these, or three",
+    )
     parser.add_argument("--file", type=Path, help="where an index file is, or is to be made")
     parser.add_argument("--embeddings", type=Path, help="of photos, float32 [n, width], to widen")
     parser.add_argument("--texts", type=Path, help="of texts by the same model, to search for")
@@ -69,7 +79,10 @@ def main() -> None:
         measure_file(options)
         return
     with tempfile.TemporaryDirectory() as place:
-        measure(options.folder or Path(place) / "library", options.photos, options.queries)
+        folder = options.folder or Path(place) / "library"
+        measure(folder, options.photos, options.queries)
+        if options.faiss is not None:
+            compare_kinds(folder, options.photos, options.queries, options.faiss or KINDS)
 
 
 def measure(folder: Path, photos: int, count: int) -> None:
@@ -105,6 +118,35 @@ def measure(folder: Path, photos: int, count: int) -> None:
         seconds = timed(lambda: store.search(1, queries, 10))
         show(f"{count} searches at once", seconds * 1000 / count, "ms each")
     cold(folder, queries[0])
+
+
+def compare_kinds(folder: Path, photos: int, count: int, kinds: Iterable[str]) -> None:
+    """Make FAISS's indexes of the library's vectors, and print how they and it are searched."""
+    place = folder / "faiss"
+    place.mkdir(exist_ok=True)
+    photo_like = next(vectors(count, 99, library=photos))
+    with Store.open(folder) as store:
+        segment = max(segments_of(store._db, 1), key=lambda segment: segment.stamp.vectors)
+        lists = VectorIndex.open(
+            store.folder / "vectors" / segment.file, segment.stamp, verify=False
+        )
+
+        def ours(query: NDArray[np.float32]) -> NDArray[np.int64]:
+            return lists.search(query, 10, exact=False)[1]
+
+        kinds_of_queries = {"like photos": photo_like, "like texts": like_texts(photo_like, 0)}
+        all_queries = [
+            Queries(kind, queries, store.search(1, queries, 10, exact=True)[1], ours)
+            for kind, queries in kinds_of_queries.items()
+        ]
+        for name in named(kinds, lists_for(photos), WIDTH):
+            path = place / f"{name.replace(' ', '_').replace(',', '_')}.faiss"
+            if not path.exists():
+                base = np.concatenate(
+                    [some.astype(np.float16) for some in vectors(photos, 0, library=photos)]
+                )
+                show(f"{name} made", build(name, path, base), "s of processor time")
+            measure_kind(name, path, all_queries, TARGET)
 
 
 def measure_file(options: argparse.Namespace) -> None:

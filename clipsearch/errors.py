@@ -79,3 +79,14 @@ class LibraryClosed(LibraryError):
 
 class LibraryReadOnly(LibraryError):
     """The library can't be written to."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error of other code, shortened, to be quoted in one of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shortened(lines[0] if lines else type(error).__name__, 200)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters; dots stand for the rest."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -34,7 +34,7 @@ from clipsearch.index.upkeep.findings import EXAMPLES, Checked, Problem
 from clipsearch.index.upkeep.reading import CheckedModel
 from clipsearch.index.upkeep.repairing import Repairs, repair_catalog
 from clipsearch.options import IndexProgress
-from clipsearch.photos.away import away_folders, is_away
+from clipsearch.photos.away import away_folders, lies_below
 from clipsearch.settings import absolute, library_folder
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class _Look:
 
     def _at_files(self, found: CatalogFindings) -> Iterator[Checked]:
         away = away_folders(found.folders, found.mounts)
-        here = [photo for photo in found.photos if not is_away(photo.file.path, away)]
+        here = [photo for photo in found.photos if not lies_below(photo.file.path, away)]
         notes = []
         if len(here) < len(found.photos):
             places = ", ".join(f"{path} {why}" for path, why in away.items())

@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def _noted(
 ) -> Callable[..., Any]:
     @functools.wraps(method)
     def wrapped(*arguments: Any, **named: Any) -> Any:
+        if begins == "commit" and not _is_of_photos(arguments[1]):
+            return method(*arguments, **named)
         note(begins)
         result = method(*arguments, **named)
         if after is not None:
@@ -66,6 +68,12 @@ def _noted(
         return result
 
     return wrapped
+
+
+def _is_of_photos(changes: Sequence[object]) -> bool:
+    """Tell whether a batch is more than a change of folders or of the model in use."""
+    others = ("KeepFolder", "Scanned", "ForgetFolder", "SeenMount", "ForgetMount", "UseModel")
+    return any(type(change).__name__ not in others for change in changes)
 
 
 def _note_encoding(note: Callable[[str], None]) -> Callable[[Any], None]:

@@ -18,6 +18,7 @@ FLOORS = (
     "arguments",
     "settings",
     "privacy",
+    "machine",
     "unit_length",
     "index",
     "photos",

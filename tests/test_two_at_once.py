@@ -15,10 +15,13 @@ BATCH = 32
 SLOW_WRITER = """
 import time
 from pathlib import Path
+from clipsearch.index.changes import Embedded
 from clipsearch.index.store import Store
 apply = Store.apply
 
-def slow_apply(store, changes, model_id):
+def slow_apply(store, changes, model_id=None):
+    if not any(isinstance(change, Embedded) for change in changes):  # folders, the model in use
+        return apply(store, changes, model_id)
     time.sleep({seconds})
     apply(store, changes, model_id)
     with Path({counts!r}).open("a") as file:

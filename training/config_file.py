@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, shortened
 from clipsearch.settings import absolute, expanded, from_here, given_path
 from clipsearch.training.run_config import ABOVE_0, Range, RunConfig
 
@@ -325,7 +325,7 @@ def _literal(value: Any) -> str:
 
 def _short(value: Any) -> str:
     text = "false" if value is False else "true" if value is True else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text, 60)
 
 
 def _fail(said_by: str, what: str) -> NoReturn:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from clipsearch.cli.printable import printable
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import ClipsearchError, one_line
 
 NOTHING_FOUND = 1
 FAULT = 70  # as sysexits.h has it for a fault in the program
@@ -29,8 +29,6 @@ def end_with_error(error: ClipsearchError) -> NoReturn:
 
 def end_with_fault(error: Exception) -> NoReturn:
     """Say in one line that an error came that nobody foresaw, and end the process."""
-    from clipsearch.models.files import one_line
-
     refused = isinstance(error, (OSError, MemoryError))
     whose = "this machine refuses what is needed" if refused else "this is a fault of clipsearch"
     what = f"{type(error).__name__}: {one_line(error)}"

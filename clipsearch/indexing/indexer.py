@@ -24,7 +24,7 @@ from clipsearch.indexing.model_choice import ModelChoice
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import IndexOptions, IndexProgress
-from clipsearch.photos.away import away_folders, is_away
+from clipsearch.photos.away import away_folders, lies_below
 from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.scanning import finds
 from clipsearch.results import IndexReport
@@ -198,7 +198,7 @@ class Indexer:
         """Return those of the paths that the library keeps up to date."""
         kinds = {folder.path: folder.kind for folder in self._store.places().folders}
         folders = [path for path, kind in kinds.items() if kind == "folder"]
-        ours = [path for path in given if path in kinds or is_away(path, folders)]
+        ours = [path for path in given if path in kinds or lies_below(path, folders)]
         return self._with_known_below(ours)
 
     def _with_known_below(self, given: Sequence[Path]) -> list[Path]:
@@ -218,8 +218,8 @@ class Indexer:
         changes: list[Change] = [
             *map(Gone, self._store.photos_below([path]).tolist()),
             *(ForgetFailure(failure.file.path) for failure in self._store.failures([path])),
-            *(ForgetFolder(folder) for folder in folders if is_away(folder, [path])),
-            *(ForgetMount(mount) for mount in places.mounts if is_away(mount, [path])),
+            *(ForgetFolder(folder) for folder in folders if lies_below(folder, [path])),
+            *(ForgetMount(mount) for mount in places.mounts if lies_below(mount, [path])),
         ]
         if not changes:
             raise InvalidInput(f"{path} is not in the library; nothing was forgotten")

@@ -27,7 +27,7 @@ from clipsearch.photos.away import (
     EMPTY,
     SURELY_NOT_THERE,
     away_folders,
-    is_away,
+    lies_below,
     replaced_folders,
 )
 from clipsearch.photos.scanning import MountPoint, ScanProblem, scan_photos
@@ -67,10 +67,10 @@ class Plan:
         self.gone = {
             known.photo_id: known.file.path
             for known in found.gone
-            if not is_away(known.file.path, unseen)
+            if not lies_below(known.file.path, unseen)
         }
         self._note_replaced(self.gone.values())
-        forgotten = (path for path in found.failures_gone if not is_away(path, unseen))
+        forgotten = (path for path in found.failures_gone if not lies_below(path, unseen))
         self.changes += map(ForgetFailure, forgotten)
         postpone = self._options.postpone or (lambda _: False)
         return [item for item in found.to_open if not postpone(item.file.path)]
@@ -83,7 +83,7 @@ class Plan:
         if not self.gone:
             return []
         away = self.replaced | self._note_away()
-        return [Gone(id_) for id_, path in sorted(self.gone.items()) if not is_away(path, away)]
+        return [Gone(id_) for id_, path in sorted(self.gone.items()) if not lies_below(path, away)]
 
     def places_gone(self) -> list[Change]:
         """Return what forgets folders and mount points that are not there and hold no photos."""
@@ -116,7 +116,7 @@ class Plan:
         kinds = {folder.path: folder.kind for folder in self._store.places().folders}
         seen: list[SeenFile] = []
         for root in self._roots:
-            if is_away(root, away) or self._became_another(root, kinds.get(root)):
+            if lies_below(root, away) or self._became_another(root, kinds.get(root)):
                 continue
             for entry in scan_photos(root, include_hidden=self._options.include_hidden):
                 if isinstance(entry, SeenFile):
@@ -151,7 +151,7 @@ class Plan:
             away = {path: why for path, why in away.items() if why not in SURELY_NOT_THERE}
         noted = {problem.path for problem in self.problems}
         for path, reason in away.items():
-            concerned = is_away(path, self._roots) or any(
+            concerned = lies_below(path, self._roots) or any(
                 path in root.parents for root in self._roots
             )
             if concerned and path not in noted and len(self._store.photos_below([path])):

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, shortened
 
 # Several times what any open_clip model has.
 _MOST_LAYERS = 512
@@ -132,5 +132,4 @@ def _is_number(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(repr(value), 60)

@@ -6,7 +6,7 @@ Imports torch: import it where needed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 INT8_LEAST_WIDTH = 256  # of a layer; a smaller one gains nothing
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,20 @@ def _after_norm(norm: Any) -> nn.Module | None:
 def lean_convolutions(tower: nn.Module) -> Swaps:
     """Return the swaps that spare a processor passes over memory, once norms are folded away.
 
-    An activation is computed with the convolution before it, and a padding that differs by side
-    becomes one that does not, with a wider kernel: for sides that the stride divides, so compare
-    the vectors. A third of the time of an EfficientNet.
+    An activation is computed with the convolution before it, where torch has an operator for that,
+    and a padding that differs by side becomes one that does not, with a wider kernel: for sides
+    that the stride divides, so compare the vectors. A third of the time of an EfficientNet.
     """
     return Swaps(_leaner(tower))
 
 
 def _leaner(tower: nn.Module) -> Iterator[Swap]:
+    fuses = _works(_try_activated_convolution)
     for parent in tower.modules():
         children = [*parent.named_children(), ("", nn.Identity())]
         for (name, layer), (next_name, following) in pairwise(children):
             lean = _evenly_padded(layer)
-            activation = _fusible(following)
+            activation = _fusible(following) if fuses else None
             if activation and type(lean) is nn.Conv2d and lean.padding_mode == "zeros":
                 lean = ActivatedConvolution(lean, *activation)
                 yield Swap(parent, next_name, following, nn.Identity())
@@ -147,12 +149,7 @@ class ActivatedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, out, height, width) of (n, in, height, width), on a processor."""
-        layer = self.convolution
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            *(x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation),
-            *(layer.groups, self._activation, self._settings, ""),
-        )
-        return y
+        return _activated_convolution(x, self.convolution, self._activation, self._settings)
 
 
 def in_half_precision(network: nn.Module, dtype: torch.dtype, *, spared: int) -> Swaps:
@@ -166,7 +163,7 @@ def in_half_precision(network: nn.Module, dtype: torch.dtype, *, spared: int) ->
 
 
 def _halved(tower: nn.Module, dtype: torch.dtype, spared: int) -> nn.Module:
-    norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in tower.modules() if isinstance(m, BATCH_NORMS)]
     # Halved, running statistics would shift every channel.
     whole = [*list(_layers(tower))[:spared], *norms]
     kept = {id(tensor) for layer in whole for tensor in _tensors(layer)}
@@ -216,12 +213,14 @@ def _cast_inputs(
 def int8_layers(tower: nn.Module) -> Swaps:
     """Return the swaps that make a transformer multiply its large matrices in int8.
 
-    None for a tower that does most of its work otherwise: it would lose exactness for no gain. How
-    much exactness is lost depends on the weights: compare the vectors.
+    None for a tower that does most of its work otherwise: it would lose exactness for no gain; and
+    none where torch lacks the operators. How much exactness is lost depends on the weights: compare
+    the vectors.
     """
     layers = list(_with_large_matrices(tower))
     parts = {id(p): p.numel() for _, _, layer in layers for p in layer.parameters()}
-    if 2 * sum(parts.values()) <= sum(p.numel() for p in tower.parameters()):
+    large = 2 * sum(parts.values()) > sum(p.numel() for p in tower.parameters())
+    if not large or not _works(_try_int8):
         return Swaps(iter(()))
     return Swaps(Swap(parent, name, old, _in_int8(old)) for parent, name, old in layers)
 
@@ -287,7 +286,7 @@ class Int8Linear(nn.Module):
         self._scale = top / 127  # (out)
         whole = (weight / self._scale[:, None]).round_().to(torch.int8)
         self._sums = whole.sum(dim=1) * self._scale  # (out)
-        self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
+        self._packed = _packed_int8(whole)
         self._zeros = torch.zeros(len(top), dtype=torch.int32)
         self.bias = torch.zeros(len(top)) if bias is None else bias.detach()
 
@@ -299,21 +298,14 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., out) of (..., in)."""
         width = x.shape[-1]
-        # Meant for tables of embeddings, but by far the quickest way: each row as bytes from 0 to
-        # 255, followed by two float32, what one of them is worth and what 0 stands for.
-        rows = torch.ops.quantized.embedding_bag_byte_prepack(x.reshape(-1, width))
-        worth, least = rows[:, width:].contiguous().view(torch.float32).split(1, dim=1)
-        y = self._product(rows[:, :width].contiguous())
+        rows, worth, least = _rows_as_bytes(x.reshape(-1, width))
+        y = self._product(rows)
         torch.addcmul(self.bias, y, worth, out=y).addcmul_(least, self._sums)
         return y.reshape(*x.shape[:-1], -1)
 
     def _product(self, rows: Tensor) -> Tensor:
         """Return (n, out) in float32 of bytes (n, in)."""
-        product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(rows, 1.0, 0, self._packed, self._scale, self._zeros, None),
-            *(1.0, 0, torch.float32, "none", [], ""),
-        )
-        return product
+        return _int8_product(rows, self._packed, self._scale, self._zeros)
 
 
 class Int8Attention(nn.Module):
@@ -361,3 +353,61 @@ class Int8Patches(nn.Module):
         patches = x.permute(0, 2, 3, 4, 5, 1).flatten(3)
         y: Tensor = self._linear(patches).permute(0, 3, 1, 2)
         return y
+
+
+# Operators that torch does not promise to keep: each is called in one function of these, and tried
+# before a tower is made over with it, for a torch that lacks it, wants other arguments or gives
+# another answer. Whether the numbers are right, the vectors tell.
+
+
+def _activated_convolution(
+    x: Tensor, layer: nn.Conv2d, activation: str, settings: list[float]
+) -> Tensor:
+    """Return a convolution of (n, in, height, width) and then an activation, in one pass."""
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        *(x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation),
+        *(layer.groups, activation, settings, ""),
+    )
+    return y
+
+
+def _packed_int8(weight: Tensor) -> Tensor:
+    """Return an int8 weight (out, in) as `_int8_product` wants it."""
+    packed: Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
+    return packed
+
+
+def _int8_product(rows: Tensor, packed: Tensor, scale: Tensor, zeros: Tensor) -> Tensor:
+    """Return (n, out) in float32 of bytes (n, in); scale and zeros are (out)."""
+    product: Tensor = torch.ops.onednn.qlinear_pointwise(
+        *(rows, 1.0, 0, packed, scale, zeros, None),
+        *(1.0, 0, torch.float32, "none", [], ""),
+    )
+    return product
+
+
+def _rows_as_bytes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return float32 rows (n, width) as bytes, and what 1 of them is worth and 0 is (n, 1)."""
+    width = x.shape[1]
+    # Meant for tables of embeddings, but by far the quickest way: each row as bytes from 0 to
+    # 255, followed by two float32, what one of them is worth and what 0 stands for.
+    rows = torch.ops.quantized.embedding_bag_byte_prepack(x)
+    worth, least = rows[:, width:].contiguous().view(torch.float32).split(1, dim=1)
+    return rows[:, :width].contiguous(), worth, least
+
+
+def _works(trial: Callable[[], object]) -> bool:
+    try:
+        with torch.inference_mode():
+            trial()
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _try_activated_convolution() -> None:
+    _activated_convolution(torch.ones(1, 1, 2, 2), nn.Conv2d(1, 1, 1), "relu", [])
+
+
+def _try_int8() -> None:
+    Int8Linear(torch.ones(16, 16), None)(torch.ones(1, 16))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.errors import ModelError, WeightsUnavailable, one_line
 from clipsearch.privacy import hub
 from clipsearch.settings import cache_folder
 
@@ -250,10 +250,3 @@ def _remember(hashes: dict[str, str]) -> None:
         aside.replace(path)
     except OSError:
         return  # a cache that can't be written costs a hash next time, nothing else
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of a foreign error message, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 200 else f"{text[:197]}..."

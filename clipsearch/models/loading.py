@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsearch.errors import ModelError, UnfitMachine, UnknownModel, WeightsUnavailable
+from clipsearch.errors import (
+    ModelError,
+    UnfitMachine,
+    UnknownModel,
+    WeightsUnavailable,
+    one_line,
+    shortened,
+)
 from clipsearch.index.records import ModelIdentity
 from clipsearch.models import files
 from clipsearch.models.config import check_config
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 
 # What open_clip, timm, torch and safetensors raise for a configuration they can't build or
 # weights that don't fit it. Nothing broader: a fault of ours must not look like a bad model.
-_BUILDING_ERRORS = (
+BUILDING_ERRORS = (
     TypeError,
     ValueError,
     KeyError,
@@ -36,9 +43,8 @@ _BUILDING_ERRORS = (
     AssertionError,
     ArithmeticError,
     IndexError,
-    MemoryError,
-    ImportError,
 )
+_LOADING_ERRORS = (*BUILDING_ERRORS, MemoryError, ImportError)
 _READING_ERRORS = (
     RuntimeError,
     ValueError,
@@ -232,9 +238,9 @@ def _build(located: LocatedModel, device: str = "cpu") -> torch.nn.Module:
                 force_quick_gelu=bool(located.config.get("quick_gelu")),
                 force_preprocess_cfg=located.preprocessing,
             )
-    except _BUILDING_ERRORS as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(
-            f"open_clip can't build {located.architecture}: {files.one_line(error)}"
+            f"open_clip can't build {located.architecture}: {one_line(error)}"
         ) from error
     return network
 
@@ -308,9 +314,9 @@ def _try_out(network: torch.nn.Module, located: LocatedModel, tokenizer: TextTok
             picture = model.encode_image(torch.zeros(1, 3, height, width))
             text = model.encode_text(torch.from_numpy(tokenizer(["a photo"])))
             shapes = tuple(picture.shape), tuple(text.shape)
-    except _BUILDING_ERRORS as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(
-            f"the model {located.weights.parent} does not work: {files.one_line(error)}"
+            f"the model {located.weights.parent} does not work: {one_line(error)}"
         ) from error
     if shapes != (expected, expected):
         raise ModelError(
@@ -332,8 +338,7 @@ def _refuse_code(path: Path) -> None:
 def _reason(error: BaseException) -> str:
     """Return the telling line of torch's long list of keys that don't fit."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[1] if len(lines) > 1 else files.one_line(error)
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    return shortened(lines[1] if len(lines) > 1 else one_line(error), 160)
 
 
 def _complete_preprocessing(network: torch.nn.Module) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def away_folders(folders: Iterable[Folder], mounts: Iterable[Path]) -> dict[Path
     }
 
 
-def is_away(path: Path, away: Iterable[Path]) -> bool:
+def lies_below(path: Path, folders: Iterable[Path]) -> bool:
     """Tell whether a path is or lies below one of these folders."""
-    return any(path == folder or folder in path.parents for folder in away)
+    return any(path == folder or folder in path.parents for folder in folders)
 
 
 def replaced_folders(paths: Iterable[Path]) -> dict[Path, str]:

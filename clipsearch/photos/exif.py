@@ -183,9 +183,16 @@ def _parts(value: object) -> list[float]:
         found = _NUMBER.findall(_text(value) or "")
         value = tuple(float(n) / float(of or 1) if float(of or 1) else math.nan for n, of in found)
     try:
-        parts = [float(part) for part in (value if isinstance(value, tuple) else (value,))]
+        parts = [_number(part) for part in (value if isinstance(value, tuple) else (value,))]
     except (TypeError, ValueError, ArithmeticError):
         return []
     while parts and math.isnan(parts[-1]):
         parts.pop()
     return parts if all(map(math.isfinite, parts)) else []
+
+
+def _number(part: Any) -> float:
+    try:
+        return float(part)
+    except ZeroDivisionError:  # what Pillow before 12.3 makes of 0/0
+        return math.nan

@@ -192,7 +192,7 @@ def translated_errors(format_name: str, max_megapixels: float) -> Iterator[None]
 
 
 def _why_damaged(format_name: str, error: BaseException) -> str:
-    message = one_line(error)
+    message = said_by(error)
     lower = message.lower()
     if re.search(
         r"truncated|end of file|not enough|only got|too small|premature|requires a buffer", lower
@@ -218,8 +218,8 @@ def cut_short(format_name: str) -> str:
     return f"truncated {format_name}: the picture data ends early"
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says in one line, which may be cut; never nothing."""
+def said_by(error: BaseException) -> str:
+    """Return all that an error of a decoder or of the system says, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:200] or type(error).__name__
 

@@ -7,7 +7,6 @@ opened in several threads at once, also inside a program that uses Pillow itself
 from __future__ import annotations
 
 import math
-import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.index.records import PhotoMetadata
+from clipsearch.machine import memory
 from clipsearch.photos.colours import to_rgb
 from clipsearch.photos.exif import ExifFacts, read_exif
 from clipsearch.photos.file_reading import read_whole
@@ -22,7 +22,7 @@ from clipsearch.photos.formats import (
     DamagedImage,
     cut_short,
     identified,
-    one_line,
+    said_by,
     too_large,
     translated_errors,
 )
@@ -38,18 +38,10 @@ if TYPE_CHECKING:
 _MARGIN = 2.9
 
 
-def _memory() -> int:
-    """Return how many bytes of memory this machine has."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not POSIX
-        return 8 << 30
-
-
 def _megapixels_that_fit() -> float:
     """Return how large a picture may be so that four at once, decoded, take half the memory."""
     bytes_per_pixel = 12  # as decoded, with alpha on white, and turned
-    return float(min(max(_memory() / 2 / 4 / bytes_per_pixel / 1e6, 64), 256)) // 1
+    return float(min(max(memory() / 2 / 4 / bytes_per_pixel / 1e6, 64), 256)) // 1
 
 
 DEFAULT_MAX_MEGAPIXELS: float = _megapixels_that_fit()
@@ -63,7 +55,7 @@ def largest_file(max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> int:
     film along; it is never more than a quarter of the memory.
     """
     pixels = max(max_megapixels, DEFAULT_MAX_MEGAPIXELS) * 1e6
-    return int(min(8 * pixels, max(_memory() / 4, 8 * DEFAULT_MAX_MEGAPIXELS * 1e6)))
+    return int(min(8 * pixels, max(memory() / 4, 8 * DEFAULT_MAX_MEGAPIXELS * 1e6)))
 
 
 LARGEST_FILE: int = largest_file()
@@ -124,7 +116,7 @@ def _read(path: Path, most: int) -> bytes:
     except PermissionError as error:
         raise UnreadableImage("permission denied") from error
     except (OSError, ValueError) as error:
-        raise UnreadableImage(f"the file can't be read: {one_line(error)}") from error
+        raise UnreadableImage(f"the file can't be read: {said_by(error)}") from error
 
 
 # From a decoder to upright RGB

@@ -129,6 +129,7 @@ def fetch_picture(
             _refuse_text(shown, response, data)
             return data
     except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
         raise InvalidInput(f"{shown}: the server answered {error.code} {error.msg}") from error
     except urllib.error.URLError as error:
         raise _unreachable(shown, error.reason) from error

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from clipsearch.errors import (
     LibraryError,
     LibraryLocked,
     LibraryNotFound,
+    one_line,
 )
 from clipsearch.index.layout import Layout
 from clipsearch.library import Library
-from clipsearch.models.files import one_line
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits
 from clipsearch.serving.protocol import (
@@ -158,8 +158,13 @@ class SocketServer:
 
     def stop(self) -> None:
         """Let `serve` return; may be called from a signal handler."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # told already, or closed
             self._wake.send(b"x")
+
+    def close(self) -> None:
+        """Let go of what `stop` needs, after `serve`."""
+        self._wake.close()
+        self._woken.close()
 
     def serve(self, listener: socket.socket) -> None:
         """Answer until `stop` is called or nobody has asked for long, then finish what is begun."""
@@ -329,8 +334,8 @@ def serve(
     with listening(folder) as listener:
         searcher = WarmSearcher(folder)
         try:
-            server = SocketServer(searcher, idle_seconds=idle_seconds)
-            ready(server)
-            server.serve(listener)
+            with closing(SocketServer(searcher, idle_seconds=idle_seconds)) as server:
+                ready(server)
+                server.serve(listener)
         finally:
             searcher.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,16 +17,17 @@ from clipsearch.photos.formats import is_image_name
 from clipsearch.photos.scanning import ScanProblem, find_photos, is_skipped
 
 if TYPE_CHECKING:
-    from watchfiles._rust_notify import RustNotify
+    from watchfiles import Change
 
 LIMITS = Path("/proc/sys/fs/inotify")
 POLL_PAUSE = 2.0  # seconds between two looks, or as long as makes looking a fifth of the time
 _STEP = 50  # milliseconds without an event after which those so far are handed over
 _DEBOUNCE = 200  # milliseconds that a burst of events is gathered at most
+_PATIENCE = 200  # milliseconds until no event is an answer too
 
 
-class WatchLimitReached(Exception):
-    """The system has no watch left for a folder; the message says which limit and what to do."""
+class NoEvents(Exception):
+    """The system gives no events for a folder; the message says why, and what to do."""
 
 
 class ChangeSource(Protocol):
@@ -48,20 +49,19 @@ class Events:
     """Events of the system: inotify, FSEvents, ReadDirectoryChangesW."""
 
     def __init__(self, roots: Sequence[Path], *, include_hidden: bool) -> None:
-        """Follow the folders; raises WatchLimitReached, or OSError if one has just gone."""
+        """Follow the folders; raises NoEvents, or OSError if one has just gone."""
         self.outdated = False
-        self._notify = _follow(roots)
+        self._following = Following(roots)
         for root in roots:
             _try_one_more(root)
         self._folders = KnownFolders(roots, include_hidden=include_hidden)
 
     def changes(self, stop: Callable[[], bool]) -> set[Path]:
-        """Return the photos and folders that events speak of; raises WatchLimitReached."""
-        events = self._notify.watch(_DEBOUNCE, _STEP, 200, _Event(stop))
-        if isinstance(events, str):  # "timeout", "stop" or "signal"
-            return set()
+        """Return the photos and folders that events speak of; raises NoEvents."""
+        events = self._following.events(stop)
+        self.outdated |= self._following.ended and not stop()
         known_before = len(self._folders)
-        changed = {path for _, text in events for path in self._folders.names_of(text)}
+        changed = {path for text in events for path in self._folders.names_of(text)}
         self.outdated |= self._folders.links_changed
         if len(self._folders) > known_before:
             _try_one_more(Path(self._folders.newest))
@@ -71,38 +71,82 @@ class Events:
 
     def close(self) -> None:
         """Stop following."""
-        self._notify.close()
+        self._following.close()
 
 
-class _Event:
-    """What watchfiles asks whether to stop."""
+class Following:
+    """watchfiles' public generator, from the moment on that it follows."""
 
-    def __init__(self, stop: Callable[[], bool]) -> None:
-        self.is_set = stop
+    def __init__(self, folders: Sequence[Path], *, as_probe: bool = False) -> None:
+        """Follow folders with all below them, or for a probe themselves alone.
 
+        Raises NoEvents, or OSError if a folder has just gone.
+        """
+        self.ended = False  # nothing comes any more
+        self._stop: Callable[[], bool] = lambda: False
+        self._generator = self._generate(folders, as_probe)
+        self._first = self._next()  # it follows only once it is asked for something
 
-def _follow(folders: Sequence[Path], *, as_probe: bool = False) -> RustNotify:
-    from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+    def events(self, stop: Callable[[], bool]) -> set[str]:
+        """Return the paths that events name, after a fraction of a second or as soon as any."""
+        events, self._first = self._first, set()
+        if not events and not self.ended:
+            self._stop = stop
+            events = self._next()
+        return {path for _, path in events}
 
-    # Passing over folders that are closed to us also passes over reached limits, so a probe, of
-    # one folder without those below it, does not.
-    paths, recursive, lenient = [str(folder) for folder in folders], not as_probe, not as_probe
-    try:
-        return RustNotify(paths, False, False, 300, recursive, lenient)
-    except OSError as error:
-        if "watch limit" not in str(error):
-            raise
-        raise WatchLimitReached(_limit("max_user_watches", 1048576)) from error
-    except WatchfilesRustInternalError as error:
-        if "os error 24" not in str(error):
-            raise
-        raise WatchLimitReached(_limit("max_user_instances", 1024)) from error
+    def close(self) -> None:
+        """Stop following."""
+        self._generator.close()
+
+    def is_set(self) -> bool:
+        """Say whether to stop: watchfiles asks for it by this name."""
+        return self._stop()
+
+    def _generate(
+        self, folders: Sequence[Path], as_probe: bool
+    ) -> Generator[set[tuple[Change, str]], None, None]:
+        try:
+            from watchfiles import watch
+
+            # Passing over folders that are closed to us also passes over reached limits, so a
+            # probe does not.
+            return watch(
+                *folders,
+                watch_filter=None,
+                debounce=1 if as_probe else _DEBOUNCE,
+                step=1 if as_probe else _STEP,
+                rust_timeout=1 if as_probe else _PATIENCE,
+                yield_on_timeout=True,
+                stop_event=self,
+                debug=False,
+                force_polling=False,
+                recursive=not as_probe,
+                ignore_permission_denied=not as_probe,
+            )
+        except (ImportError, TypeError) as error:  # not for this system, or of another version
+            raise NoEvents(f"watchfiles gives no events: {error}") from error
+
+    def _next(self) -> set[tuple[Change, str]]:
+        try:
+            return next(self._generator)
+        except StopIteration:
+            self.ended = True
+            return set()
+        except OSError as error:
+            if "watch limit" not in str(error):
+                raise
+            raise NoEvents(_limit("max_user_watches", 1048576)) from error
+        except RuntimeError as error:
+            if "os error 24" not in str(error):
+                raise
+            raise NoEvents(_limit("max_user_instances", 1024)) from error
 
 
 def _try_one_more(folder: Path) -> None:
-    """Raise WatchLimitReached if no more watch can be had: those for new folders fail silently."""
+    """Raise NoEvents if no more watch can be had: those for new folders fail silently."""
     try:
-        _follow([folder], as_probe=True).close()
+        Following([folder], as_probe=True).close()
     except OSError:  # gone already, or closed to us
         return
 

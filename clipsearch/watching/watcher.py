@@ -33,7 +33,7 @@ from clipsearch.photos.mount_table import mounts_below
 from clipsearch.photos.scanning import is_skipped
 from clipsearch.results import IndexReport
 from clipsearch.settings import absolute_paths, library_folder
-from clipsearch.watching.file_events import ChangeSource, Events, Polling, WatchLimitReached
+from clipsearch.watching.file_events import ChangeSource, Events, NoEvents, Polling
 from clipsearch.watching.pending_paths import PendingPaths, outermost
 
 LOOK_AROUND = 1.0  # seconds between two looks at whether the folders themselves are there
@@ -143,8 +143,8 @@ class Watcher:
         try:
             for source in self._sources:
                 changed |= source.changes(self._stop)
-        except WatchLimitReached as limit:
-            self._poll_from_now_on(limit)
+        except NoEvents as reason:
+            self._poll_from_now_on(reason)
             self._follow()
             self._next_rescan = 0.0
         if any(source.outdated for source in self._sources):
@@ -159,7 +159,7 @@ class Watcher:
         there = [f for f in self._folders if self._present[f.path] is not None]
         former, self._sources = self._sources, self._new_sources(there)
         for source in former:
-            with suppress(WatchLimitReached):
+            with suppress(NoEvents):
                 for path in source.last_changes(self._stop):
                     self._pending.notice(path, time.monotonic())
             source.close()
@@ -173,8 +173,8 @@ class Watcher:
         if folders and not self._polling:
             try:
                 sources.append(Events(folders, include_hidden=hidden))
-            except WatchLimitReached as limit:
-                self._poll_from_now_on(limit)
+            except NoEvents as reason:
+                self._poll_from_now_on(reason)
             except OSError:  # one has gone since
                 self._must_follow = True
         if polled := [*folders, *files] if self._polling else files:
@@ -185,9 +185,9 @@ class Watcher:
         for source in self._sources:
             source.close()
 
-    def _poll_from_now_on(self, limit: WatchLimitReached) -> None:
+    def _poll_from_now_on(self, reason: NoEvents) -> None:
         self._polling = True
-        self._output.say(f"{limit}; until the next start, folders are looked at every few seconds")
+        self._output.say(f"{reason}; until the next start, folders are looked at every few seconds")
 
     # the folders themselves
 

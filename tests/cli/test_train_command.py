@@ -76,7 +76,8 @@ def test_photos_with_captions_become_a_model_that_indexes(
     assert lines[-1]["step"] == 3
     assert {"loss", "learning_rate", "logit_scale", "val/text_to_image_R@10"} <= lines[-1].keys()
     for picture in (out / "curves.png", out / "samples" / "step-000003.png"):
-        assert Image.open(picture).size[0] > 500
+        with Image.open(picture) as image:
+            assert image.width > 500
     with Library(tmp_path / "library", device="cpu") as library:
         assert library.index(sample_photos[:2], model=str(out)).added == 2
     assert _new_folder("fine-tune") == Path("runs") / "fine-tune-2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -133,6 +134,45 @@ def test_lean_convolutions_that_do_not_work_are_left_out(tmp_path, monkeypatch, 
     assert not used
 
 
+class Without:
+    """A namespace of torch's operators where one is missing, or is another."""
+
+    def __init__(self, namespace: Any, name: str, other: Any = None) -> None:
+        self._namespace, self._name, self._other = namespace, name, other
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name and self._other is None:
+            raise AttributeError(f"no operator {name}")
+        return self._other if name == self._name else getattr(self._namespace, name)
+
+
+def take_away(monkeypatch: pytest.MonkeyPatch, operator: str, *, wants_others: bool) -> None:
+    """Take an operator from torch, or put one in its place that wants other arguments."""
+    space, _, name = operator.partition(".")
+    namespace = getattr(torch.ops, space)
+    other = torch.ops.aten.relu if wants_others else None
+    monkeypatch.setattr(torch.ops, space, Without(namespace, name, other))
+
+
+@pytest.mark.parametrize("wants_others", [False, True], ids=["missing", "of another version"])
+def test_without_the_fused_convolution_the_rest_is_lean(monkeypatch, images, wants_others):
+    from timm.layers.conv2d_same import Conv2dSame
+
+    from clipsearch.models.faster_layers import ActivatedConvolution
+
+    def kinds(encoder: Encoder) -> set[type]:
+        return {type(layer) for layer in encoder._network.visual.modules()}
+
+    before = load("builtin", exact=True)
+    assert ActivatedConvolution in kinds(before)
+    take_away(monkeypatch, "mkldnn._convolution_pointwise", wants_others=wants_others)
+    encoder = load("builtin", exact=True)
+    assert not {ActivatedConvolution, Conv2dSame} & kinds(encoder)
+    found = encoder.encode_images(images)
+    monkeypatch.undo()
+    assert lowest_cosine(found, before.encode_images(images)) > 0.99999
+
+
 @pytest.fixture
 def exact_products():
     """Skip where sums of products of int8 overflow: int8 is not used on such a processor."""
@@ -247,6 +287,26 @@ def test_a_torch_that_can_not_pack_int8_weights_changes_nothing(
     monkeypatch.setattr(Int8Linear, "__init__", broken)
     found = wide_encoder().encode_images(images)
     assert not counted_calls
+    np.testing.assert_array_equal(found, wide_encoder(exact=True).encode_images(images))
+
+
+@pytest.mark.parametrize("wants_others", [False, True], ids=["missing", "of another version"])
+@pytest.mark.parametrize(
+    "operator",
+    ["onednn.qlinear_prepack", "onednn.qlinear_pointwise", "quantized.embedding_bag_byte_prepack"],
+)
+def test_without_an_operator_for_int8_layers_stay_in_float32(
+    wide_encoder, images, monkeypatch, operator, wants_others
+):
+    from clipsearch.models.faster_layers import int8_layers
+
+    large = torch.nn.Sequential(torch.nn.Linear(256, 256))
+    assert int8_layers(large)
+    take_away(monkeypatch, operator, wants_others=wants_others)
+    assert not int8_layers(large)
+    encoder = wide_encoder()
+    assert encoder.precision == "float32"
+    found = encoder.encode_images(images)
     np.testing.assert_array_equal(found, wide_encoder(exact=True).encode_images(images))
 
 

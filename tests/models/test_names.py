@@ -337,7 +337,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch, hub_cache, tiny_model_folder) -> Iterator[type[Hub]]:
     """Run a hub on this machine that holds the tiny model as someone/tiny."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     Hub.files = {path.name: path.read_bytes() for path in tiny_model_folder.iterdir()}
     Hub.status = 200
@@ -347,7 +347,8 @@ def hub(monkeypatch, hub_cache, tiny_model_folder) -> Iterator[type[Hub]]:
         template = address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for place in (constants, file_download):  # the client before 1.0 has it in both
+            monkeypatch.setattr(place, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
             monkeypatch.delenv(name, raising=False)
         yield Hub

@@ -127,7 +127,11 @@ def by_server(folder: Path, words: str = "a dog", **asked: object) -> list[str] 
 def talk(folder: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(20)
-    connection.connect(socket_path(folder))
+    try:
+        connection.connect(socket_path(folder))
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

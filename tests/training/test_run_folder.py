@@ -155,8 +155,9 @@ def test_curves_show_what_was_measured(tmp_path):
     for metrics in (measured(2), measured(40)):
         path = tmp_path / f"{len(metrics)}.png"
         draw_curves(metrics, path, title="a run", guessing=2.0)
-        sizes.append(Image.open(path).size)
-        colours = {pixel for _, pixel in Image.open(path).convert("RGB").getcolors(2**24)}
+        with Image.open(path) as image:
+            sizes.append(image.size)
+            colours = {pixel for _, pixel in image.convert("RGB").getcolors(2**24)}
         assert (0x00, 0x72, 0xB2) in colours  # the line of the loss
         assert ((0xD5, 0x5E, 0x00) in colours) == (len(metrics) == 40)  # that of the recall
     assert sizes[1][1] >= sizes[0][1]

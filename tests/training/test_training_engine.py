@@ -388,7 +388,8 @@ def test_a_run_learns_and_its_folder_is_a_model(tmp_path):
     result, steps = run(config, tmp_path / "run")
     assert result.finished and result.step == len(steps) == 40
     assert steps[-1].loss < 0.6 * steps[0].loss
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    written = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in written.splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30, 40]
     assert lines[0]["loss"] == pytest.approx(np.mean([s.loss for s in steps[:10]]))
     measured = {line["step"]: line["val/mean_recall"] for line in lines if "val/loss" in line}

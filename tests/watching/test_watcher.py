@@ -25,7 +25,7 @@ from places import ROOT
 from clipsearch import Library
 from clipsearch.index.store import Store
 from clipsearch.watching.being_written import is_held_open
-from clipsearch.watching.file_events import Events, KnownFolders, Polling
+from clipsearch.watching.file_events import Events, KnownFolders, NoEvents, Polling
 from clipsearch.watching.pending_paths import (
     HOLD,
     LONGEST_HOLD,
@@ -87,6 +87,8 @@ class Watch:
         self.process.wait()
         for reader in self._readers:
             reader.join()
+        for pipe in (self.process.stdout, self.process.stderr):
+            pipe.close()
         sys.stdout.write("\n".join([*self.out, *self.err]))  # pytest shows it of a failed test
 
     def started(self) -> Watch:
@@ -226,8 +228,8 @@ def test_a_thousand_files_copied_in_are_few_updates(watch, photos, sample_photos
     data = sample_photos[4].read_bytes()
     for number in range(1000):
         (photos / "many" / f"{number}.jpg").write_bytes(data)
-    eventually(lambda: len(watch.ids()) == 1002)
-    assert watch.total("added") == 1000
+    eventually(lambda: watch.total("added") == 1000)  # said once all are in the library
+    assert len(watch.ids()) == 1002
     assert len(watch.updates) <= 1 + 12
 
 
@@ -389,6 +391,20 @@ def test_at_the_limit_of_watches_it_says_so_and_polls(photos, library, sample_ph
         eventually(lambda: "renamed.jpg" in watch.names())
         eventually(lambda: watch.total("moved") == 1)
         assert sum("limit" in line for line in watch.err) == 1
+
+
+def test_without_events_it_says_so_and_polls(photos, library, sample_photos, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "watchfiles.py").write_text('raise ImportError("not for this processor")')
+    with Watch(library, photos, photos, before=("env", f"PYTHONPATH={broken}")) as watch:
+        watch.started()
+        assert sum("not for this processor; until" in line for line in watch.err) == 1
+        shutil.copyfile(sample_photos[2], photos / "new.jpg")
+        eventually(lambda: "new.jpg" in watch.names())
+        (photos / "new.jpg").unlink()
+        eventually(lambda: "new.jpg" not in watch.names())
+        assert sum("not for this processor" in line for line in watch.err) == 1
 
 
 def test_it_waits_for_another_writer_and_stops_while_waiting(watch, photos, sample_photos):
@@ -626,6 +642,26 @@ def test_polling_sees_what_came_went_and_changed(photos):
     (photos / "b.jpg").write_bytes(b"shorter")
     seen = source.last_changes(lambda: False)
     assert {path.name for path in seen} == {"a.jpg", "b.jpg", "c.jpg"}
+
+
+def test_watchfiles_of_another_version_is_no_events(photos, monkeypatch):
+    import watchfiles
+
+    def watch(*paths: Path, filtered: bool = False) -> Iterator[set[tuple[int, str]]]:
+        yield from ()
+
+    monkeypatch.setattr(watchfiles, "watch", watch)
+    with pytest.raises(NoEvents, match="watchfiles gives no events"):
+        Events([photos], include_hidden=False)
+
+
+def test_events_that_end_by_themselves_are_outdated_but_not_those_that_were_to_stop(photos):
+    source = Events([photos], include_hidden=False)
+    assert source.changes(lambda: True) == set()
+    assert not source.outdated
+    assert source.changes(lambda: False) == set()
+    assert source.outdated
+    source.close()
 
 
 def test_nothing_to_follow_gives_no_events():

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clipsearch.models.faster_layers import BATCH_NORMS
+
 Part = TypeVar("Part")
 # Of the vectors of images and texts, each (n, width): the loss, (), and its gradient by each.
 FeatureGradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -111,7 +113,7 @@ class _RandomState:
 @contextmanager
 def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
     """Keep batch norms from counting the parts of a batch twice."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in network.modules() if isinstance(m, BATCH_NORMS)]
     before = [norm.momentum for norm in norms]
     try:
         for norm in norms:

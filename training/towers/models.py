@@ -16,10 +16,16 @@ import torch
 from open_clip.model import CLIP, CustomTextCLIP, resize_pos_embed
 from torch import Tensor, nn
 
-from clipsearch.errors import InvalidInput, ModelError, UnknownModel
+from clipsearch.errors import InvalidInput, ModelError, UnknownModel, one_line
 from clipsearch.models.config import check_config
-from clipsearch.models.files import CONFIG_NAME, TOKENIZER_NAME, one_line, read_json
-from clipsearch.models.loading import DEFAULT_CONTEXT_LENGTH, load_model, locate_model
+from clipsearch.models.faster_layers import BATCH_NORMS
+from clipsearch.models.files import CONFIG_NAME, TOKENIZER_NAME, read_json
+from clipsearch.models.loading import (
+    BUILDING_ERRORS,
+    DEFAULT_CONTEXT_LENGTH,
+    load_model,
+    locate_model,
+)
 from clipsearch.models.names import resolve_model
 from clipsearch.models.text.settings import TextTokenizer
 from clipsearch.models.text.tokenizer import clip_tokenizer, folder_tokenizer
@@ -39,17 +45,6 @@ _SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0
 _POOL_POSITIONS = "visual.attnpool.positional_embedding"
 _POSITIONS = "visual.positional_embedding"
 _TOKENIZER_FILES = (TOKENIZER_NAME, "tokenizer_config.json", "special_tokens_map.json")
-
-_BUILDING_ERRORS = (
-    TypeError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    RuntimeError,
-    AssertionError,
-    ArithmeticError,
-    IndexError,
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ class Design:
         kind = CustomTextCLIP if parts.pop("custom_text", False) else CLIP
         try:
             network: nn.Module = kind(**parts)
-        except _BUILDING_ERRORS as error:
+        except BUILDING_ERRORS as error:
             raise ModelError(f"open_clip can't build the model: {one_line(error)}") from error
         return network
 
@@ -284,7 +279,7 @@ def _try_out(model: TrainedModel) -> None:
         with torch.no_grad():
             picture = network.encode_image(torch.zeros(1, 3, height, width))
             text = network.encode_text(tokens)
-    except _BUILDING_ERRORS as error:
+    except BUILDING_ERRORS as error:
         raise ModelError(
             f"the model does not work with pictures of {height} x {width} pixels: {one_line(error)}"
         ) from error
@@ -361,7 +356,7 @@ def set_training_mode(network: nn.Module) -> None:
     if not is_trained(network, text=False):
         model.visual.eval()
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+        if isinstance(module, BATCH_NORMS) and not any(
             parameter.requires_grad for parameter in module.parameters()
         ):
             module.eval()

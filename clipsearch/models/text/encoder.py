@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import texts_given
-from clipsearch.errors import ModelError, UnfitMachine
-from clipsearch.models.files import one_line, read_json, regular_size
+from clipsearch.errors import ModelError, UnfitMachine, one_line
+from clipsearch.machine import cores
+from clipsearch.models.files import read_json, regular_size
 from clipsearch.models.text.settings import TextTokenizer, TokenizerSettings, checked_cleaning
 from clipsearch.models.text.tokenizer import open_tokenizer
 from clipsearch.privacy import onnx_runtime
@@ -148,7 +148,7 @@ def _open_session(path: Path) -> InferenceSession:
     onnxruntime = onnx_runtime()
     regular_size(path)  # the runtime would wait for a pipe
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(_processors(), MAX_THREADS)
+    options.intra_op_num_threads = min(cores(), MAX_THREADS)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
     options.log_severity_level = 3  # errors only: warnings would reach the user's terminal
@@ -193,10 +193,3 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     # The others come from the border to Python: a name in the graph that is no UTF-8, for one.
     own = tuple(getattr(state, name) for name in names)
     return (*own, UnicodeDecodeError, ValueError, RuntimeError, MemoryError)
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, one_line
 from clipsearch.index.durable import replace_text
-from clipsearch.models.files import one_line
 from clipsearch.models.text.encoder import (
     FORMAT,
     SETTINGS_NAME,

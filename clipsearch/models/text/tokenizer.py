@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import ModelError
-from clipsearch.models.files import TOKENIZER_NAME, one_line, read_file, read_json
+from clipsearch.errors import ModelError, one_line
+from clipsearch.models.files import TOKENIZER_NAME, read_file, read_json
 from clipsearch.models.text.clip_tokenizer import ClipTokenizer, read_merges, shipped_merges
 from clipsearch.models.text.settings import (
     TextTokenizer,

@@ -122,6 +122,7 @@ def test_backups_made_beside_a_writer_are_each_one_committed_state(tmp_path, lib
     while writer.poll() is None:
         made.append(tmp_path / f"{len(made)}.tar")
         backup_library(library, made[-1])
+    writer.communicate()
     assert writer.returncode == 0
     assert len(made) >= 2
     for number in (0, len(made) // 2, len(made) - 1):

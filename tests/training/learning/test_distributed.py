@@ -20,7 +20,8 @@ PROGRAM = TESTS / "trained_program.py"
 
 
 def losses(path: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (path / "metrics.jsonl").open()]
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -374,7 +374,8 @@ def test_the_program_writes_each_task(folder, tiny_model_folder, zero_shot, tmp_
         ended = run(task, *options, "--json", "-", "--plot", tmp_path / f"{task}.png")
         assert ended.exit_code == 0, ended.exception
         assert json.loads(ended.stdout)["task"] == task
-        assert Image.open(tmp_path / f"{task}.png").format == "PNG"
+        with Image.open(tmp_path / f"{task}.png") as plot:
+            assert plot.format == "PNG"
     ended = run("fine-tune", *options, "--epochs", 1)
     assert ended.exit_code == 0, ended.exception
     assert "none\tfine-tuned\ttop-1\t" in ended.stdout

@@ -294,7 +294,8 @@ def test_the_program_writes_a_table_json_and_a_plot(shard, tiny_model_folder, re
         "skipped": [],
     }
     assert content["settings"]["seed"] == 0
-    assert Image.open(drawn).format == "PNG"
+    with Image.open(drawn) as plot:
+        assert plot.format == "PNG"
 
 
 def test_bad_captions_cost_those_captions_and_are_said(samples, tiny_model_folder, tmp_path):
@@ -335,7 +336,8 @@ def test_the_program_compares_models_and_earlier_results(
     expected = compare(result, other_result)
     assert found["metrics"] == json.loads(json.dumps(expected.to_json()["metrics"]))
     assert found["better"] == expected.better
-    assert Image.open(drawn).format == "PNG"
+    with Image.open(drawn) as plot:
+        assert plot.format == "PNG"
     table = run("compare", earlier, earlier)
     assert table.stdout.splitlines()[1].split("\t")[-1] == "neither"
 
