@@ -39,7 +39,8 @@ class Hit:
 
     @classmethod
     def from_record(cls, rank: int, score: float, photo: PhotoRecord) -> Hit:
-        """Return the hit for a row of the catalog, with what else it has fields for."""
+        """Return the hit for a row of the catalog."""
+        # Of what a photo says about itself, all that a hit has a field for.
         said = {name: said for name, said in vars(photo.metadata).items() if name in _FIELDS}
         return cls(
             rank=rank,
