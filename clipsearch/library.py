@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
 from clipsearch.errors import InvalidInput, LibraryError, LibraryReadOnly
-from clipsearch.index.interface import SearchableStore, writable
 from clipsearch.index.layout import Layout
 from clipsearch.index.opening import open_store
 from clipsearch.index.records import Failure, Folder, PhotoRecord
@@ -28,6 +27,7 @@ from clipsearch.searching.web_picture import is_address
 from clipsearch.settings import absolute_paths, given_path, library_folder
 
 if TYPE_CHECKING:
+    from clipsearch.index.interface import SearchableStore
     from clipsearch.indexing.indexer import Indexer
 
 
@@ -79,6 +79,7 @@ class Library:
 
     def _for_writing(self) -> Indexer:
         """Return the indexer; raises LibraryReadOnly."""
+        from clipsearch.index.interface import writable
         from clipsearch.indexing.indexer import Indexer
 
         if self._read_only:

@@ -69,10 +69,14 @@ class Gone:
 
 
 @dataclass(frozen=True)
-class ForgetFailure:
-    """A failure recorded for this path no longer holds."""
+class _OfPath:
+    """What is said of a path alone; kinds of it differ by their class."""
 
     path: Path
+
+
+class ForgetFailure(_OfPath):
+    """A failure recorded for this path no longer holds."""
 
 
 @dataclass(frozen=True)
@@ -83,32 +87,20 @@ class KeepFolder:
     kind: Literal["folder", "file"]
 
 
-@dataclass(frozen=True)
-class Scanned:
+class Scanned(_OfPath):
     """A folder was scanned to its end just now; one that is not kept up to date is passed over."""
 
-    path: Path
 
-
-@dataclass(frozen=True)
-class ForgetFolder:
+class ForgetFolder(_OfPath):
     """A folder or single file is no longer kept up to date; its photos stay."""
 
-    path: Path
 
-
-@dataclass(frozen=True)
-class SeenMount:
+class SeenMount(_OfPath):
     """A scan met a mount point below the folders."""
 
-    path: Path
 
-
-@dataclass(frozen=True)
-class ForgetMount:
+class ForgetMount(_OfPath):
     """A mount point is no longer one; its photos stay."""
-
-    path: Path
 
 
 @dataclass(frozen=True)

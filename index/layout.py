@@ -8,7 +8,6 @@ lock                  held by the process that writes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 CATALOG = "catalog.sqlite"
@@ -17,11 +16,11 @@ MODELS = "models"
 LOCK = "lock"
 
 
-@dataclass(frozen=True)
 class Layout:
     """The parts of the library in a folder, whether they are there or not."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @property
     def catalog(self) -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clipsearch.index.interface import SearchableStore
 from clipsearch.index.store import Store
+
+if TYPE_CHECKING:
+    from clipsearch.index.interface import SearchableStore
 
 
 def open_store(location: Path, *, create: bool = False, read_only: bool = False) -> SearchableStore:

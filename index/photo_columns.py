@@ -5,17 +5,16 @@ A new column is a field there, at the end and with a default, and a step in migr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from types import NoneType
-from typing import get_args, get_type_hints
+from dataclasses import fields
+from typing import NamedTuple
 
 from clipsearch.index.records import PhotoMetadata
 
+_KINDS: dict[str, type] = {"int": int, "str": str, "float": float}
 _SQL = {int: "INTEGER", str: "TEXT", float: "REAL"}
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column, and what it may hold."""
 
     name: str
@@ -28,16 +27,13 @@ class Column:
         return _SQL[self.kind] + ("" if self.optional else " NOT NULL")
 
 
-def _columns() -> tuple[Column, ...]:
-    found = []
-    for name, hint in get_type_hints(PhotoMetadata).items():
-        kinds = get_args(hint) or (hint,)
-        found.append(Column(name, kinds[0], NoneType in kinds))
-    assert [column.name for column in found] == [field.name for field in fields(PhotoMetadata)]
-    return tuple(found)
+def _column(name: str, hint: str) -> Column:
+    """Return the column of a field; typing would take longer to say what its type is."""
+    kind = hint.removesuffix(" | None")
+    return Column(name, _KINDS[kind], optional=kind != hint)
 
 
-METADATA = _columns()
+METADATA = tuple(_column(field.name, str(field.type)) for field in fields(PhotoMetadata))
 FILE = ("path", "size", "mtime_ns")  # of the file, whatever it holds
 CONTENT = ("content_hash", *(column.name for column in METADATA))  # same bytes have the same
 ALL = ("id", *FILE, *CONTENT, "indexed_at")

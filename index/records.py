@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clipsearch.index.paths import to_text
 
@@ -47,8 +47,7 @@ class PhotoRecord:
     indexed_at: str  # ISO 8601, UTC
 
 
-@dataclass(frozen=True)
-class KnownPhoto:
+class KnownPhoto(NamedTuple):
     """A photo in the catalog, and which models have embedded it."""
 
     photo: PhotoRecord
@@ -88,8 +87,7 @@ class Folder:
     scanned_at: str | None = None
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(NamedTuple):
     """Where a store's photos come from, and what must be there for them to be there."""
 
     folders: tuple[Folder, ...] = ()  # kept up to date, single files too, by path
@@ -146,12 +144,11 @@ class IndexInfo:
     recall: float | None = None
 
 
-@dataclass(frozen=True)
-class StoreState:
+class StoreState(NamedTuple):
     """How large a store is."""
 
     photos: int
-    index: IndexInfo | None  # of the model asked for
+    vectors: IndexInfo | None  # of the model asked for: how they are searched
     disk_bytes: dict[str, int]  # part -> bytes
 
 

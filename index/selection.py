@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,25 +11,26 @@ from numpy.typing import NDArray
 _LARGEST_TABLE = 1 << 28  # bytes; ids that are given in turn fit one by far
 
 
-@dataclass(frozen=True, eq=False)
 class Selection:
-    """Some photos by their ids: only these, or all but these.
+    """Some photos by their ids: only these, or all but these. It never changes.
 
     Whoever selects nearly all names what is left out, and so need not read the ids of all.
     """
 
-    ids: NDArray[np.int64]  # (n,), rising
-    all_but: bool
+    def __init__(self, photo_ids: NDArray[np.int64] | Sequence[int], *, all_but: bool) -> None:
+        """Take the ids, in whatever order; `only_these` and `all_but_these` say it in words."""
+        self.ids = rising(photo_ids)  # (n,)
+        self.all_but = all_but
 
     @classmethod
     def only_these(cls, photo_ids: NDArray[np.int64] | Sequence[int]) -> Selection:
         """Return the selection of these photos, in whatever order."""
-        return cls(rising(photo_ids), all_but=False)
+        return cls(photo_ids, all_but=False)
 
     @classmethod
     def all_but_these(cls, photo_ids: NDArray[np.int64] | Sequence[int]) -> Selection:
         """Return the selection of all photos except these, in whatever order."""
-        return cls(rising(photo_ids), all_but=True)
+        return cls(photo_ids, all_but=True)
 
     def holds(self, photo_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell of each of some photos (n,) whether it is selected."""

@@ -10,7 +10,6 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -55,13 +54,13 @@ if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a s
 _NO_FILTERS = Filters()
 
 
-@dataclass(frozen=True)
 class _Known:
     """What was read in one committed state, for the next search: folders may be away for long."""
 
-    state: object
-    below: dict[Path, NDArray[np.int64]] = field(default_factory=dict)  # ids of photos
-    selections: dict[tuple[Path, ...], Selection] = field(default_factory=dict)
+    def __init__(self, state: object) -> None:
+        self.state = state
+        self.below: dict[Path, NDArray[np.int64]] = {}  # ids of photos
+        self.selections: dict[tuple[Path, ...], Selection] = {}
 
 
 class Store:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
-from clipsearch.index.interface import SearchableStore
 from clipsearch.index.records import ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
@@ -21,6 +20,9 @@ from clipsearch.photos.away import away_folders
 from clipsearch.photos.decoders import Decoders
 from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
 from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
+
+if TYPE_CHECKING:
+    from clipsearch.index.interface import SearchableStore
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
@@ -139,7 +141,7 @@ class StoreSearcher:
             failures=tuple(self._store.failures()),
             model=current,
             models=tuple(models),
-            index=state.index,
+            index=state.vectors,
             disk_bytes=state.disk_bytes,
         )
 

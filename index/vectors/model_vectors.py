@@ -18,11 +18,11 @@ from clipsearch.index.vectors.vector_index import VectorIndex, best, gpu_availab
 GPU_VECTORS = 100_000  # fewer are searched on the CPU before a GPU is even set up
 
 
-@dataclass(frozen=True)
 class ModelVectors:
     """All vectors of a model in one committed state of the catalog; any thread may search them."""
 
-    parts: tuple[VectorIndex, ...]
+    def __init__(self, parts: tuple[VectorIndex, ...]) -> None:
+        self.parts = parts
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, selected: Selection | None, exact: bool

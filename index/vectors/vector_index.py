@@ -12,7 +12,6 @@ import copy
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,14 @@ _WIDER = 4  # times the lists and candidates, where too much of them is left out
 _QUERIES_AT_ONCE = 1 << 10
 
 
-@dataclass(frozen=True)
 class _Left:
     """Which vectors of an index a search may find."""
 
-    count: int
-    marks: NDArray[np.bool_] | None  # (n,), by row; None: all of them
-    selected: bool = False  # by a selection, and not only by what was removed
+    def __init__(self, marks: NDArray[np.bool_], *, selected: bool) -> None:
+        """Take which rows (n,) may be found; and whether a selection says so, too."""
+        self.count = int(np.count_nonzero(marks))
+        self.marks = marks if self.count < len(marks) else None  # None: all of them
+        self.selected = selected
 
     @cached_property
     def faiss_selector(self) -> Any:
@@ -200,8 +200,7 @@ class VectorIndex:
         marks = ~self._removed
         if selected is not None:
             marks &= selected.holds(self._ids[:, 1])
-        count = int(np.count_nonzero(marks))
-        left = _Left(count, marks if count < len(self) else None, selected is not None)
+        left = _Left(marks, selected=selected is not None)
         self._left_last = selected, left
         return left
 

@@ -234,9 +234,10 @@ def test_places_failures_and_the_current_model_are_told(opened: Opened) -> None:
 
 def test_it_says_how_large_it_is(filled: SearchableStore) -> None:
     told = filled.describe(1)
-    assert told.index is not None
-    assert told.index.vectors + told.index.delta - told.index.removed == told.photos == 180
-    assert filled.describe(None).index is None
+    assert told.vectors is not None
+    found = told.vectors.vectors + told.vectors.delta - told.vectors.removed
+    assert found == told.photos == 180
+    assert filled.describe(None).vectors is None
 
 
 def test_nothing_can_be_asked_of_a_store_that_was_closed(opened: Opened) -> None:
