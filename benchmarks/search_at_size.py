@@ -39,7 +39,7 @@ from faiss_kinds import KINDS, Queries, build, measure_kind, named
 from numpy.typing import NDArray
 
 from clipsearch.index.store import Store
-from clipsearch.index.vectors.lists import TARGET, lists_for
+from clipsearch.index.vectors.list_building import TARGET, lists_for
 from clipsearch.index.vectors.segments import segments_of
 from clipsearch.index.vectors.vector_files import FileStamp, write_file
 from clipsearch.index.vectors.vector_index import VectorIndex
