@@ -464,7 +464,7 @@ def test_files_are_not_kept_once_they_are_decoded(pool_of: Pools, photo: bytes) 
     futures = [pool.submit(Watched(data)) for data in (photo, b"no picture", misbehave("crash"))]
     wait(futures, timeout=60)
     wait_until(  # a thread that has just answered may still be on its way out of the photo
-        lambda: not any(isinstance(kept, Watched) for kept in gc.get_objects()),
+        lambda: not any(type(kept) is Watched for kept in gc.get_objects()),
         "the files to be let go",
     )
     assert all(future.done() for future in futures)
