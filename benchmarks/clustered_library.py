@@ -30,7 +30,7 @@ _SHARED, _TOPIC, _EVENT, _OWN = 0.62, 0.52, 0.44, 0.38  # squares add up to one,
 def vectors(
     count: int, seed: int, *, library: int, width: int = WIDTH
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield unit vectors [n, width] of photos of a library of so many, the same for each seed."""
+    """Yield unit vectors (n, width) of photos of a library of so many, the same for each seed."""
     world = np.random.default_rng(1)
     shared = _unit(world.normal(size=(1, width)))
     topics = _unit(world.standard_normal((_TOPICS, width), dtype=np.float32))
@@ -79,7 +79,7 @@ _EMBEDDING = "INSERT INTO embeddings (photo_id, model_id, vector) VALUES (?, 1, 
 
 
 def like_texts(photos: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Return for each photo a query [n, width] as a CLIP model's text for it would be.
+    """Return for each photo a query (n, width) as a CLIP model's text for it would be.
 
     It lies apart from all photos, in one direction, and says something of the photo, and more of
     all sorts of others: so its cosine with the best photos is about 0.2.
@@ -92,7 +92,7 @@ def like_texts(photos: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def widened(photos: NDArray[np.float32], count: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Yield unit vectors [n, width] of as many photos as wanted, which lie as some real ones do.
+    """Yield unit vectors (n, width) of as many photos as wanted, which lie as some real ones do.
 
     Each stands between a photo and one of its ten neighbours, and differs from them by as much as
     a third photo differs from the mean of all. Cosines keep their spread: of all pairs, of nearest

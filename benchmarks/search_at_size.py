@@ -72,7 +72,7 @@ def main() -> None:
         help="compare with FAISS's factory kinds, each with its metric: these, or three",
     )
     parser.add_argument("--file", type=Path, help="where an index file is, or is to be made")
-    parser.add_argument("--embeddings", type=Path, help="of photos, float32 [n, width], to widen")
+    parser.add_argument("--embeddings", type=Path, help="of photos, float32 (n, width), to widen")
     parser.add_argument("--texts", type=Path, help="of texts by the same model, to search for")
     options = parser.parse_args()
     if options.file:

@@ -26,7 +26,7 @@ class Embedded:
     file: FileState
     content_hash: str
     metadata: PhotoMetadata
-    embedding: NDArray[np.float32]  # [width], unit length
+    embedding: NDArray[np.float32]  # (width,), unit length
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def to_blob(embedding: NDArray[np.float32]) -> bytes:
 def embeddings_between(
     db: Database, model_id: int, width: int, after: int, up_to: int | None = None
 ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.int64]]]:
-    """Yield the embeddings with ids above `after`, up to `up_to`: vectors [n, width], ids [n, 2].
+    """Yield the embeddings with ids above `after`, up to `up_to`: vectors (n, width), ids (n, 2).
 
     The ids are those of embedding and photo, in order of the former.
     """
@@ -41,7 +41,7 @@ def embeddings_between(
 def embeddings_of(
     db: Database, model_id: int, width: int, photo_ids: Sequence[int]
 ) -> NDArray[np.float16]:
-    """Return the embeddings [n, width] of photos, in their order; LibraryError if one has none."""
+    """Return the embeddings (n, width) of photos, in their order; LibraryError if one has none."""
     sql = (
         "SELECT photo_id, vector FROM embeddings "
         "WHERE model_id = ? AND photo_id IN (SELECT value FROM json_each(?))"

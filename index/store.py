@@ -330,7 +330,7 @@ class Store:
         return self.catalog.known_of(model_id, states)
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Return the embeddings [n, width] of photos, as stored; LibraryError if one has none."""
+        """Return the embeddings (n, width) of photos, as stored; LibraryError if one has none."""
         stored = embeddings_of(self._db, model_id, self._width(model_id), photo_ids)
         return stored.astype(np.float32)
 

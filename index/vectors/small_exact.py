@@ -15,7 +15,7 @@ class SmallIndex:
     """Float16 vectors in memory or in a mapped file; has the methods of FAISS's that are used."""
 
     def __init__(self, vectors: NDArray[np.float16]) -> None:
-        self._vectors = vectors  # [n, width]
+        self._vectors = vectors  # (n, width)
 
     @property
     def d(self) -> int:
@@ -26,11 +26,11 @@ class SmallIndex:
         return len(self._vectors)
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Add vectors [n, width], rounded to float16."""
+        """Add vectors (n, width), rounded to float16."""
         self._vectors = np.concatenate([self._vectors, vectors.astype(np.float16)])
 
     def reconstruct_n(self, start: int, count: int) -> NDArray[np.float32]:
-        """Return the vectors [count, width] from row `start` on."""
+        """Return the vectors (count, width) from row `start` on."""
         return self._vectors[start : start + count].astype(np.float32)
 
     def search(

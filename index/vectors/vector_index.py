@@ -117,11 +117,11 @@ class VectorIndex:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """The ids of embedding and photo [n, 2], in order of the former."""
+        """The ids of embedding and photo (n, 2), in order of the former."""
         return self._ids
 
     def vectors(self, start: int, count: int) -> NDArray[np.float16]:
-        """Return the vectors [count, width] from row `start` on, as they are stored."""
+        """Return the vectors (count, width) from row `start` on, as they are stored."""
         vectors: NDArray[np.float32] = self._index.reconstruct_n(start, count)
         return vectors.astype(np.float16)
 
@@ -390,7 +390,7 @@ def _parameters(selector: Any) -> Any:
 def _mapped(
     function: Callable[..., Any], rows: NDArray[np.int64], *columns: NDArray[Any]
 ) -> list[Any]:
-    """Call a function for each row and what is of it, on all cores where there are many."""
+    """Call a function with each row and its entry of each column, on all cores if many."""
     if len(rows) < 4:
         return list(map(function, rows.tolist(), *columns))
     from concurrent.futures import ThreadPoolExecutor
@@ -400,7 +400,7 @@ def _mapped(
 
 
 def no_hits(rows: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return scores and photo ids [rows, k] that stand for nothing found."""
+    """Return scores and photo ids (rows, k) that stand for nothing found."""
     return np.full((rows, k), -np.inf, np.float32), np.full((rows, k), -1, np.int64)
 
 
