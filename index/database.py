@@ -21,11 +21,11 @@ from clipsearch.errors import (
     LibraryReadOnly,
 )
 from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
+from clipsearch.index.records import SCHEMA_VERSION
 from clipsearch.index.schema import (
     APPLICATION_ID,
     CAUTIOUS_SETTINGS,
     NOT_TABLES,
-    SCHEMA_VERSION,
     TABLES,
     check_version,
     header_of,

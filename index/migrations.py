@@ -10,7 +10,8 @@ from sqlite3 import DatabaseError
 
 from sqlite_utils import Database, Migrations
 
-from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+from clipsearch.index.records import SCHEMA_VERSION
+from clipsearch.index.schema import APPLICATION_ID, TABLES
 
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "TABLES", "migrate"]
 

@@ -21,9 +21,16 @@ class FileState:
     mtime_ns: int
 
 
+SCHEMA_VERSION = 2  # of the catalog: the number of the last step in migrations
+
+
 @dataclass(frozen=True)
 class PhotoMetadata:
-    """What a photo says about itself; None where it says nothing."""
+    """What a photo says about itself; None where it says nothing.
+
+    Each field is a column of the catalog's table of photos. A new one goes to the end, with a
+    default, and needs a step in migrations, which raises the number above.
+    """
 
     width: int  # pixels, upright, at full size
     height: int

@@ -6,9 +6,9 @@ import stat
 from pathlib import Path
 
 from clipsearch.errors import LibraryIncompatible, LibraryNotFound
+from clipsearch.index.records import SCHEMA_VERSION
 
 APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
-SCHEMA_VERSION = 2
 TABLES = {
     *("photos", "failures", "folders", "mounts", "models", "library"),
     *("embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),

@@ -17,7 +17,7 @@ from clipsearch.index.database import Database
 from clipsearch.index.durable import NO_SPACE, disk_errors, put_in_place
 from clipsearch.index.layout import Layout
 from clipsearch.index.lock import do_once
-from clipsearch.index.schema import SCHEMA_VERSION
+from clipsearch.index.records import SCHEMA_VERSION
 
 
 def bring_up_to_date(db: Database) -> None:

@@ -15,10 +15,9 @@ from typing import Any
 from clipsearch.errors import LibraryError
 from clipsearch.index.layout import CATALOG, Layout
 from clipsearch.index.paths import to_path
-from clipsearch.index.records import FileState, Folder
+from clipsearch.index.records import SCHEMA_VERSION, FileState, Folder
 from clipsearch.index.schema import (
     APPLICATION_ID,
-    SCHEMA_VERSION,
     TABLES,
     check_version,
     not_a_catalog,

@@ -19,8 +19,8 @@ from clipsearch.index.layout import Layout
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.paths import escape
 from clipsearch.index.photo_columns import DISPENSABLE
-from clipsearch.index.records import utc_now
-from clipsearch.index.schema import APPLICATION_ID, SCHEMA_VERSION
+from clipsearch.index.records import SCHEMA_VERSION, utc_now
+from clipsearch.index.schema import APPLICATION_ID
 from clipsearch.index.upkeep.check_vectors import (
     IndexFile,
     VectorFindings,
