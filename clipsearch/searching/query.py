@@ -97,7 +97,8 @@ class QueryEncoder:
 
         Raises InvalidInput or UnreadableImage for a query, ModelError for the model.
         """
-        vectors = np.empty((len(queries), model.identity.width), dtype=np.float32)
+        # A row that nobody filled in would be refused, not searched for.
+        vectors = np.full((len(queries), model.identity.width), np.nan, dtype=np.float32)
         texts = {i: checked_text(one) for i, one in enumerate(queries) if isinstance(one, str)}
         if texts:
             found = self._models.text_encoder_of(model).encode_text(list(texts.values()))
