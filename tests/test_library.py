@@ -76,7 +76,7 @@ def test_an_unchanged_folder_is_not_opened_again(indexed, monkeypatch):
 def test_updates_share_the_processes_that_decode(indexed, photos, sample_photos):
     def pool() -> DecoderPool | None:
         kept = indexed._indexer and indexed._indexer._decoders
-        return kept._pool if kept else None
+        return next(iter(kept._pools.values()), None) if kept else None
 
     def update(number: int) -> tuple[set[object], set[object]]:
         """Return the processes before and after one more photo."""

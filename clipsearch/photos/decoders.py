@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from clipsearch.errors import LibraryClosed
 from clipsearch.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -12,34 +13,35 @@ if TYPE_CHECKING:
 
     from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
 
+CLOSED = "the library was closed; open it again"
+
 
 class Decoders:
-    """A pool of decoding processes for the model in use; any thread may use it."""
+    """A pool of decoding processes for each kind of pixels asked for; any thread may use them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pool: DecoderPool | None = None
-        self._made_for: tuple[Preprocessing, float] | None = None
+        self._pools: dict[tuple[Preprocessing, float], DecoderPool] = {}
+        self._closed = False
 
     def submit(
         self, data: bytes, preprocessing: Preprocessing, max_megapixels: float
     ) -> Future[PreparedPhoto]:
-        """Decode a file's bytes as `DecoderPool.submit` does; a pool for other pixels is closed."""
+        """Decode a file's bytes as `DecoderPool.submit` does; LibraryClosed after `close`."""
         from clipsearch.photos.decoder_pool import DecoderPool
 
+        made_for = preprocessing, max_megapixels
         with self._lock:
-            if self._pool is None or self._made_for != (preprocessing, max_megapixels):
-                self._end()
-                self._pool = DecoderPool(preprocessing, max_megapixels=max_megapixels)
-                self._made_for = preprocessing, max_megapixels
-            return self._pool.submit(data)
+            if self._closed:
+                raise LibraryClosed(CLOSED)
+            if made_for not in self._pools:
+                self._pools[made_for] = DecoderPool(preprocessing, max_megapixels=max_megapixels)
+            return self._pools[made_for].submit(data)
 
     def close(self) -> None:
-        """End the processes; they are started anew if they are needed again."""
+        """End the processes; what they have not answered is cancelled."""
         with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+            self._closed = True
+            for pool in self._pools.values():
+                pool.close()
+            self._pools.clear()

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, shown
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, LibraryClosed
+from clipsearch.photos.decoders import CLOSED
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.settings import given_path
 
@@ -152,8 +153,13 @@ class QueryEncoder:
 def _collect(
     decoding: deque[tuple[int, Future[PreparedPhoto]]], pixels: dict[int, NDArray[np.uint8]]
 ) -> None:
+    from concurrent.futures import CancelledError
+
     row, decoded = decoding.popleft()
-    pixels[row] = decoded.result().pixels
+    try:
+        pixels[row] = decoded.result().pixels
+    except CancelledError as error:  # by another thread, which closed the library
+        raise LibraryClosed(CLOSED) from error
 
 
 def _read(path: Path) -> bytes:

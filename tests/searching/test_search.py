@@ -3,17 +3,20 @@
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from misbehaving_decoder import MARK, MISBEHAVING
 
-from clipsearch import InvalidInput, Library, SearchOptions, UnreadableImage
+from clipsearch import InvalidInput, Library, LibraryClosed, SearchOptions, UnreadableImage
 from clipsearch.index.store import Store
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.photos.decoder_pool import DecoderPool
+from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.preparing import Unreadable, prepare
 from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.searching import query
@@ -96,6 +99,30 @@ def test_a_server_outlives_a_picture_that_crashes_its_decoder(
     server.close()
     names = {thread.name for thread in threading.enumerate()}
     assert "clipsearch-decoder" not in names
+
+
+@pytest.mark.usefixtures("misbehaving")
+def test_the_end_of_a_library_ends_a_query_whose_picture_is_being_decoded(
+    small_library: Path,
+) -> None:
+    library = Library(small_library / "library", read_only=True, device="cpu")
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(library.query, MARK + b"sleep")
+        end = time.monotonic() + 30
+        while not library._searcher._decoders._pools and time.monotonic() < end:
+            time.sleep(0.02)
+        library.close()
+        with pytest.raises(LibraryClosed, match="was closed; open it again"):
+            asked.result(timeout=30)
+
+
+def test_models_that_want_other_pixels_do_not_cancel_each_other(sample_photos: list[Path]) -> None:
+    decoders, data = Decoders(), sample_photos[0].read_bytes()
+    asked = [decoders.submit(data, Preprocessing(side, side), 100.0) for side in (32, 40, 32)]
+    assert [photo.result(timeout=60).pixels.shape[0] for photo in asked] == [32, 40, 32]
+    decoders.close()
+    with pytest.raises(LibraryClosed):
+        decoders.submit(data, Preprocessing(32, 32), 100.0)
 
 
 def test_a_picture_is_read_once_and_hashed_once(
