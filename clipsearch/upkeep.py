@@ -251,7 +251,8 @@ def _check_text_models(folder: Path, models: Sequence[CheckedModel]) -> Checked:
 
 def text_model_fault(folder: Path, model: CheckedModel) -> str | None:
     """Return what is wrong with what encodes text for a model: queries use it without torch."""
-    from clipsearch.models.text.encoder import TextEncoder, runtime_errors
+    from clipsearch.models.onnx_session import runtime_errors
+    from clipsearch.models.text.encoder import TextEncoder
 
     place = Layout(folder).model(model.fingerprint)
     if not place.is_dir():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import texts_given
-from clipsearch.errors import ModelError, UnfitMachine, one_line
-from clipsearch.machine import cores
-from clipsearch.models.files import read_json, regular_size
+from clipsearch.errors import ModelError, one_line
+from clipsearch.models.files import read_json
+from clipsearch.models.onnx_session import open_session, runtime_errors
 from clipsearch.models.text.settings import TextTokenizer, TokenizerSettings, checked_cleaning
 from clipsearch.models.text.tokenizer import open_tokenizer
-from clipsearch.privacy import onnx_runtime
 from clipsearch.unit_length import unit_length
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ WEIGHTS_NAME = "text.onnx.data"
 SETTINGS_NAME = "text_encoder.json"
 TOKENS_INPUT = "ids"
 BATCH = 64  # texts per run: bounds memory, and no query is that long a list
-MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,9 @@ class TextEncoder:
     def open(cls, folder: Path) -> TextEncoder:
         """Open what `Encoder.export_text_encoder` wrote; raises ModelError if it can't be used."""
         settings = _read_settings(folder)
-        session = _open_session(folder / TOWER_NAME)
+        # The graph was optimized when it was exported. Weights are packed at every start: that
+        # takes half as long as it saves a server, and without it a vector's last bits differ.
+        session = open_session(folder / TOWER_NAME, "text tower", optimize=False, pack=True)
         _check_session(session, settings, folder)
         return cls(session, open_tokenizer(folder, settings.tokenizer), settings)
 
@@ -144,26 +143,6 @@ def _is_number_or_none(value: object) -> bool:
     return value is None or (type(value) is float and math.isfinite(value))
 
 
-def _open_session(path: Path) -> InferenceSession:
-    onnxruntime = onnx_runtime()
-    regular_size(path)  # the runtime would wait for a pipe
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(cores(), MAX_THREADS)
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
-    options.log_severity_level = 3  # errors only: warnings would reach the user's terminal
-    # The graph was optimized when it was exported. Weights are packed at every start: that takes
-    # half as long as it saves a server, and without it the last bits of a vector differ.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.enable_mem_reuse = False  # the plan for it takes longer than all the rest
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except runtime_errors() as error:
-        if sys.platform == "linux" and not Path("/proc/self/fd").exists():  # it reads weights there
-            raise UnfitMachine("ONNX Runtime can't work on this machine: it needs /proc") from error
-        raise ModelError(f"the text tower {path} can't be opened: {one_line(error)}") from error
-
-
 def _check_session(session: InferenceSession, settings: TextEncoderSettings, folder: Path) -> None:
     """Raise ModelError unless the graph takes ids and gives vectors of the model's width."""
     inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
@@ -173,23 +152,3 @@ def _check_session(session: InferenceSession, settings: TextEncoderSettings, fol
     width = session.get_outputs()[0].shape[1]
     if width not in (settings.width, None) and not isinstance(width, str):
         raise ModelError(f"the text tower in {folder} gives vectors of another width")
-
-
-def runtime_errors() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises; its own errors share no base but Exception."""
-    state = onnx_runtime().capi.onnxruntime_pybind11_state
-    names = (
-        "EPFail",
-        "EngineError",
-        "Fail",
-        "InvalidArgument",
-        "InvalidGraph",
-        "InvalidProtobuf",
-        "NoModel",
-        "NoSuchFile",
-        "NotImplemented",
-        "RuntimeException",
-    )
-    # The others come from the border to Python: a name in the graph that is no UTF-8, for one.
-    own = tuple(getattr(state, name) for name in names)
-    return (*own, UnicodeDecodeError, ValueError, RuntimeError, MemoryError)
