@@ -98,6 +98,7 @@ def main() -> None:
     _give_way()
     # Where a decoder wants numpy, its threads would take more memory than the picture.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # LibRaw's: other processes decode beside this one
     with contextlib.suppress(UnreadableImage):
         opening.open_image(b"")  # loads all decoders
     usage = _MemoryUsage()

@@ -6,7 +6,7 @@ import math
 import re
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.photos.dates_beside_exif import moment_in_iptc, moment_in_notes, moment_in_xmp
@@ -32,7 +32,8 @@ _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)(?:/(\d+))?")
 _MAIN_TAGS = (_MAKE, _MODEL, _ORIENTATION, *(tag for pair in _MOMENTS for tag in pair))
 
 # What Pillow raises on damaged EXIF. None of it may cost a good picture.
-_DAMAGED = (
+DAMAGED = (
+    Warning,  # where the program around us makes warnings errors
     SyntaxError,
     ValueError,
     TypeError,
@@ -62,16 +63,30 @@ def read_exif(image: Image.Image) -> ExifFacts:
     """Read what the picture says about itself; damaged EXIF says nothing and never raises."""
     try:
         exif = image.getexif()
-    except _DAMAGED:
+    except DAMAGED:
         return ExifFacts(taken_at=_said_elsewhere(image, {}))
+    said = facts_in(exif)
+    if said.taken_at is not None:
+        return said
+    return replace(said, taken_at=_said_elsewhere(image, _tolerant(exif.get_ifd, _GPS_IFD) or {}))
+
+
+def facts_in(exif: Image.Exif) -> ExifFacts:
+    """Read EXIF that is in hand; damaged EXIF says nothing and never raises."""
     main = {tag: _tolerant(exif.get, tag) for tag in _MAIN_TAGS}
     details = _tolerant(exif.get_ifd, _EXIF_IFD) or {}
-    gps = _tolerant(exif.get_ifd, _GPS_IFD) or {}
+    return facts_of(main, details, _tolerant(exif.get_ifd, _GPS_IFD) or {})
+
+
+def facts_of(
+    main: Mapping[int, Any], details: Mapping[int, Any], gps: Mapping[int, Any]
+) -> ExifFacts:
+    """Read the three directories of EXIF, each its values by tag."""
     latitude, longitude = _position(gps)
     return ExifFacts(
-        orientation=_orientation(main[_ORIENTATION]),
-        taken_at=_taken_at({**main, **details}) or _said_elsewhere(image, gps),
-        camera=_camera(_text(main[_MAKE]), _text(main[_MODEL])),
+        orientation=_orientation(main.get(_ORIENTATION)),
+        taken_at=_taken_at({**main, **details}),
+        camera=_camera(_text(main.get(_MAKE)), _text(main.get(_MODEL))),
         lens=_text(details.get(_LENS_MODEL)),
         latitude=latitude,
         longitude=longitude,
@@ -81,7 +96,7 @@ def read_exif(image: Image.Image) -> ExifFacts:
 def _tolerant(read: Callable[[int], Any], tag: int) -> Any:
     try:
         return read(tag)
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 

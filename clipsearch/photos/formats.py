@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.photos.raw_files import raw_kind
+from clipsearch.photos.raw_files import RAW_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -41,7 +41,7 @@ _SUFFIXES = {
 # How browsers save what a site offers in sizes: x.jpg_large, x.jpg-large, x.jpg:large.
 _SIZES = ("large", "medium", "small")
 _SAVED = (f"{s}{by}{size}" for s in (".jpg", ".jpeg", ".png") for by in "_-:" for size in _SIZES)
-_IMAGE_SUFFIXES = frozenset(_SAVED).union(*_SUFFIXES.values())
+_IMAGE_SUFFIXES = frozenset(_SAVED).union(RAW_SUFFIXES, *_SUFFIXES.values())
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
@@ -70,6 +70,10 @@ _CONFUSIONS = (LookupError, TypeError, AttributeError, struct.error)
 
 class DamagedImage(UnreadableImage):
     """A picture can't be decoded as it is; it may be mended."""
+
+
+class UnknownFormat(UnreadableImage):
+    """Nothing is known by which the file begins."""
 
 
 def is_image_name(name: str) -> bool:
@@ -125,18 +129,17 @@ def _is_heif(prefix: bytes) -> bool:
 def identified(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     """Open a picture without decoding it; raises UnreadableImage, the reason in plain words.
 
+    Raw camera files are not for it: many would be taken for TIFFs.
+
     Image.open() is passed by: it refuses above a limit of its own, whatever the user allows, and
     warns above half of that; both can only be changed for the whole process.
     """
-    raw = raw_kind(data)
-    if raw is not None:
-        raise UnreadableImage(f"unsupported format: raw camera file ({raw})")
     failure: UnreadableImage | None = None
     for name, (accept, factory) in decoders().items():
         if accept(data[:16]) is not True:  # a text says that Pillow was built without the format
             continue
         try:
-            if _ends_early(data):
+            if ends_early(data):
                 raise DamagedImage(cut_short(name))
             with translated_errors(name, max_megapixels):
                 return factory(io.BytesIO(data), "")
@@ -145,10 +148,12 @@ def identified(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     reason = what_else(data)
     if failure is not None and reason is None:
         raise failure
-    raise UnreadableImage(reason or "not a picture in a known format")
+    if reason is None:
+        raise UnknownFormat("not a picture in a known format")
+    raise UnreadableImage(reason)
 
 
-def _ends_early(data: bytes) -> bool:
+def ends_early(data: bytes) -> bool:
     """Say whether the file is shorter than its outermost parts claim.
 
     Decoders find most missing data themselves, but libheif leaves missing tiles green.
@@ -165,7 +170,7 @@ def _ends_early(data: bytes) -> bool:
         size, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
         if size == 1:  # the size follows in 64 bits
             size = int.from_bytes(data[start + 8 : start + 16], "big")
-        if kind not in (b"ftyp", b"meta", b"mdat", b"moov", b"free") or size < 8:
+        if kind not in (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"uuid") or size < 8:
             return False  # makers append what they like; 0 means to the end
         start += size
     return start > len(data) and kind != b"free"

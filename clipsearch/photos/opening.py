@@ -20,6 +20,7 @@ from clipsearch.photos.exif import ExifFacts, read_exif
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.photos.formats import (
     DamagedImage,
+    UnknownFormat,
     cut_short,
     identified,
     said_by,
@@ -27,6 +28,8 @@ from clipsearch.photos.formats import (
     translated_errors,
 )
 from clipsearch.photos.mending import lacks_last_marker, mended
+from clipsearch.photos.raw_files import RAW_FORMAT, raw_kind
+from clipsearch.photos.raw_pictures import RawFile, UnsupportedRaw
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -99,13 +102,59 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _open(data: bytes, shrink_to: int | None, max_megapixels: float) -> OpenedImage:
-    picture = identified(data, max_megapixels)
+    if (kind := raw_kind(data)) is not None:
+        return _open_raw(data, kind, shrink_to, max_megapixels)
+    try:
+        picture = identified(data, max_megapixels)
+    except UnknownFormat:  # some raw files are known by their size alone, and only to LibRaw
+        with suppress(UnreadableImage):
+            return _open_raw(data, RAW_FORMAT, shrink_to, max_megapixels)
+        raise
     _check_size(picture.size, max_megapixels)
     # libjpeg takes for data what follows, such as noughts in a file that was allocated, not filled.
     if lacks_last_marker(data):
         raise DamagedImage(cut_short(str(picture.format)))
     with translated_errors(str(picture.format), max_megapixels):
         return _decode(picture, shrink_to, max_megapixels)
+
+
+def _open_raw(data: bytes, kind: str, shrink_to: int | None, max_megapixels: float) -> OpenedImage:
+    """Open a raw camera file: the preview in it, if that is large enough, or what the sensor saw.
+
+    A preview that is smaller, but not too small for the model, is better than nothing where the
+    sensor's data is packed as LibRaw can't unpack it.
+    """
+    with RawFile(data, kind, max_megapixels) as raw:
+        _check_size(raw.decoded, max_megapixels)
+        preview = raw.preview()
+        half = min(raw.size) // 2  # as large as the other way
+        least = half if shrink_to is None else min(round(_MARGIN * shrink_to), half)
+        image = _preview(raw, preview, least, shrink_to, max_megapixels)
+        try:
+            image = image or _shrunk(raw.develop(half=half >= (shrink_to or 0)), shrink_to)
+        except UnsupportedRaw:
+            image = _preview(raw, preview, shrink_to or half, shrink_to, max_megapixels)
+            if image is None:
+                raise
+        return OpenedImage(image, _metadata(raw.facts(preview), raw.size, RAW_FORMAT))
+
+
+def _preview(
+    raw: RawFile,
+    preview: Image.Image | None,
+    least: int,
+    shrink_to: int | None,
+    max_megapixels: float,
+) -> Image.Image | None:
+    """Return the preview upright, if it is whole and its shorter side has `least` pixels."""
+    if preview is None or min(preview.size) < least:
+        return None
+    with suppress(UnreadableImage), translated_errors("preview", max_megapixels):
+        _check_size(preview.size, max_megapixels)
+        turn = raw.turn_of(preview)
+        _load(preview, shrink_to)
+        return _upright(preview, turn, shrink_to)
+    return None
 
 
 def _read(path: Path, most: int) -> bytes:
@@ -139,11 +188,15 @@ def _decode(
         # libheif has turned the picture already; EXIF only repeats it.
         facts = replace(facts, orientation=picture.info.get("original_orientation") or 1)
         turn = 1
-    image = to_rgb(_shrunk(picture, shrink_to))
-    image = _turned(_shrunk(image, shrink_to), turn)
     if turn >= 5:
         full_size = full_size[::-1]
+    image = _upright(picture, turn, shrink_to)
     return OpenedImage(image, _metadata(facts, full_size, str(picture.format)))
+
+
+def _upright(picture: Image.Image, turn: int, shrink_to: int | None) -> Image.Image:
+    """Return a decoded picture as RGB, reduced and turned."""
+    return _turned(_shrunk(to_rgb(_shrunk(picture, shrink_to)), shrink_to), turn)
 
 
 def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
@@ -154,7 +207,7 @@ def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
         raise UnreadableImage(too_large(megapixels, max_megapixels))
 
 
-def _load(picture: ImageFile.ImageFile, shrink_to: int | None) -> tuple[int, int]:
+def _load(picture: Image.Image, shrink_to: int | None) -> tuple[int, int]:
     """Decode the first picture, a large JPEG at a half, quarter or eighth; return the full size."""
     size = picture.size
     if shrink_to is not None and picture.format in ("JPEG", "MPO"):

@@ -1,12 +1,22 @@
-"""Which files hold what a camera's sensor saw, by their bytes.
+"""Which files hold what a camera's sensor saw, by their bytes, and whether that is all there.
 
-Many are TIFFs, whose decoder would take the small preview in front for the picture.
+Many are TIFFs, whose decoder would take the small preview in front for the picture. What a decoder
+of raw files does not find it makes noughts of, and says nothing.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+
+RAW_FORMAT = "RAW"  # what a photo's format is called, whatever the kind of raw file
+
+# The names by which a scan finds them.
+RAW_SUFFIXES = (
+    *(".dng", ".gpr", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".arq"),
+    *(".raf", ".rw2", ".rwl", ".orf", ".ori", ".pef", ".srw", ".x3f", ".mrw", ".iiq", ".3fr"),
+    *(".fff", ".mef", ".mos", ".erf", ".dcr", ".kdc", ".raw"),
+)
 
 # How those begin that are no TIFFs.
 _STARTS = (
@@ -20,10 +30,12 @@ _STARTS = (
     (b"II\x1a\0\0\0HEAPCCDR", "CRW"),
 )
 _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MOST_DIRECTORIES, _MOST_TAGS, _MOST_BELOW = 32, 4096, 32
+_PHASE_ONE = (b"IIII\1\0\0\0", b"MMMM\0\0\0\1")
+_MOST_DIRECTORIES, _MOST_TAGS, _MOST_VALUES = 32, 4096, 16384
 
 _PHOTOMETRIC, _BELOW, _DNG_VERSION = 262, 330, 50706
-_TAGS = (_PHOTOMETRIC, _BELOW, _DNG_VERSION)
+_STRIPS = ((273, 279), (324, 325))  # where they lie and their bytes; of tiles
+_TAGS = frozenset({_PHOTOMETRIC, _BELOW, _DNG_VERSION}.union(*_STRIPS))
 _CODES = {3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}  # of the types of numbers
 _OF_SENSORS = frozenset({32803, 34892})  # colour filter array, linear raw
 
@@ -39,12 +51,42 @@ def raw_kind(data: bytes) -> str | None:
         return None
     if data[8:10] == b"CR":
         return "CR2"
+    if data[8:16] in _PHASE_ONE:
+        return "IIQ"
     for tags in _directories(data):
         if _DNG_VERSION in tags:
             return "DNG"
         if not _OF_SENSORS.isdisjoint(tags.get(_PHOTOMETRIC, ())):
             return "NEF, ARW or the like"
     return None
+
+
+def lacks_sensor_data(data: bytes) -> bool:
+    """Say whether what the sensor saw should lie beyond the end, or is noughts to the end.
+
+    By what the file says of itself, where that can be read; a file in parts fetched out of turn is
+    filled up with noughts.
+    """
+    parts = list(_parts_of_sensor(data))
+    if not parts:
+        return False
+    end, size = max((at + size, size) for at, size in parts)
+    if end > len(data):
+        return True
+    near_end = end - size // 16  # beyond what a camera may have filled up to whole blocks
+    return size >= 1 << 16 and not data[near_end : near_end + 4096].strip(b"\0")
+
+
+def _parts_of_sensor(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each part of what the sensor saw should begin, and its bytes."""
+    if data.startswith(b"FUJIFILMCCD-RAW") and len(data) >= 108:
+        yield struct.unpack_from(">LL", data, 100)
+    elif data.startswith(_TIFFS):
+        all_of_them = data[8:10] == b"CR"  # which does not mark it
+        for tags in _directories(data):
+            if all_of_them or not _OF_SENSORS.isdisjoint(tags.get(_PHOTOMETRIC, ())):
+                for places, sizes in _STRIPS:
+                    yield from zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
 
 
 def _directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
@@ -61,7 +103,7 @@ def _directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
         except struct.error:  # cut short, or pointing beyond the end
             continue
         yield tags
-        waiting += [*tags.get(_BELOW, ()), following]
+        waiting += [*tags.get(_BELOW, ())[:_MOST_DIRECTORIES], following]
 
 
 class _Tiff:
@@ -85,8 +127,8 @@ class _Tiff:
         tags: dict[int, tuple[int, ...]] = {}
         for entry in range(start, start + self._entry * min(count, _MOST_TAGS), self._entry):
             tag, kind, size = self._numbers("HH" + self._place, entry)
-            if tag in _TAGS:
-                tags[tag] = self._values(kind, min(size, _MOST_BELOW), entry + 4 + self._width)
+            if tag in _TAGS and tag not in tags:
+                tags[tag] = self._values(kind, min(size, _MOST_VALUES), entry + 4 + self._width)
         return tags, self._numbers(self._place, start + self._entry * count)[0]
 
     def _values(self, kind: int, count: int, at: int) -> tuple[int, ...]:

@@ -1,4 +1,7 @@
-"""A raw camera file is called one, whatever its name; its small preview is never the picture."""
+"""A raw camera file is called one, whatever its name; its small preview is never the picture.
+
+Those here hold nothing that LibRaw could make a picture of: what they are is said all the same.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.photos.opening import open_image
+from clipsearch.photos.raw_files import lacks_sensor_data, raw_kind
 
 KIND, PHOTOMETRIC, BELOW, DNG_VERSION = 254, 262, 330, 50706
 SENSOR, LINEAR, RGB = 32803, 34892, 2
@@ -60,7 +64,8 @@ def test_a_dng_is_refused_and_not_its_preview_taken() -> None:
         data = tiff({KIND: REDUCED, DNG_VERSION: b"\1\4\0\0"}, below)
         with Image.open(io.BytesIO(data)) as plain:
             assert plain.size == PREVIEW.size  # what Pillow alone takes it for
-        assert why(data) == "unsupported format: raw camera file (DNG)"
+        assert raw_kind(data) == "DNG"
+        assert why(data) == "unsupported kind of raw camera file (DNG)"
 
 
 @pytest.mark.parametrize("sensor", [SENSOR, LINEAR])
@@ -68,13 +73,13 @@ def test_a_tiff_with_what_a_sensor_saw_below_its_preview_is_refused(sensor: int)
     rgb = directory("<", {KIND: REDUCED, PHOTOMETRIC: RGB})
     raw = directory("<", {KIND: FULL, PHOTOMETRIC: sensor})
     for below in ((raw,), (rgb, raw)):
-        assert why(tiff({KIND: REDUCED}, below)).startswith("unsupported format: raw camera file")
+        assert why(tiff({KIND: REDUCED}, below)).startswith("unsupported kind of raw camera file")
 
 
 @pytest.mark.parametrize("name", ["a.dng", "a.tif", "a.jpg", "a"])
 def test_the_name_of_a_raw_file_does_not_matter(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(tiff({DNG_VERSION: b"\1\4\0\0"}))
-    assert why(tmp_path / name) == "unsupported format: raw camera file (DNG)"
+    assert why(tmp_path / name) == "unsupported kind of raw camera file (DNG)"
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -102,10 +107,13 @@ def test_either_byte_order_and_big_tiffs_are_read(order: str) -> None:
         (b"FOVb\0\0\2\0", "X3F"),
         (b"\0MRM\0\0\1\0", "MRW"),
         (b"II\x1a\0\0\0HEAPCCDR", "CRW"),
+        (b"II*\0\x10\0\0\0IIII\1\0\0\0", "IIQ"),
     ],
 )
 def test_other_raw_files_are_known_by_their_start(start: bytes, kind: str) -> None:
-    assert why(start + bytes(range(200))) == f"unsupported format: raw camera file ({kind})"
+    data = start + bytes(range(200))
+    assert raw_kind(data) == kind
+    assert f"raw camera file ({kind})" in why(data)
 
 
 def test_ordinary_tiffs_with_smaller_copies_still_open() -> None:
@@ -126,3 +134,19 @@ def test_directories_that_lead_in_circles_or_nowhere_cost_nothing() -> None:
     smaller = directory("<", {PHOTOMETRIC: RGB}, following=8)
     for below in ((smaller,), (b"\xff\xff",), (smaller[:-3],)):
         assert open_image(tiff({}, below)).image.size == PREVIEW.size
+
+
+def test_what_the_sensor_saw_is_looked_for_where_it_should_lie() -> None:
+    """By strips or tiles; in a Fujifilm's by its own header; elsewhere nothing is said."""
+
+    def sensor(place: int, size: int, tags: tuple[int, int] = (273, 279)) -> bytes:
+        found = {PHOTOMETRIC: SENSOR, tags[0]: place, tags[1]: size}
+        return tiff({DNG_VERSION: b"\1\4\0\0"}, (directory("<", found),))
+
+    assert not lacks_sensor_data(sensor(8, 2000))
+    assert lacks_sensor_data(sensor(8, 65000))
+    assert lacks_sensor_data(sensor(8, 65000, (324, 325)))
+    fuji = b"FUJIFILMCCD-RAW ".ljust(100, b"\0") + struct.pack(">LL", 200, 300)
+    assert not lacks_sensor_data(fuji.ljust(500, b"\1"))
+    assert lacks_sensor_data(fuji.ljust(499, b"\1"))
+    assert not lacks_sensor_data(b"FOVb\0\0\2\0")

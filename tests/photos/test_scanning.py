@@ -35,10 +35,10 @@ def problems(root: Path) -> dict[str, str]:
 
 
 def test_photos_are_found_by_suffix_in_any_case_at_any_depth(tmp_path: Path) -> None:
-    wanted = ["B.JPG", "a.heic", "c/d/e.Png", "c/f.tiff"]
-    for name in [*wanted, "notes.txt", "c/jpg", "c/film.mp4", "raw.dng"]:
+    wanted = ["B.JPG", "C.CR3", "a.heic", "raw.dng", "c/f.tiff", "c/d/e.Png"]
+    for name in [*wanted, "notes.txt", "c/jpg", "c/film.mp4", "c/raw.xmp"]:
         touch(tmp_path / name)
-    assert photos(tmp_path) == ["B.JPG", "a.heic", "c/f.tiff", "c/d/e.Png"]
+    assert photos(tmp_path) == wanted
 
 
 def test_photos_whose_names_other_programs_changed_are_found(tmp_path: Path) -> None:
