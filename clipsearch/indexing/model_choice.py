@@ -15,6 +15,7 @@ from clipsearch.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
+    from clipsearch.models.image.encoder import ImageEncoder
 
 
 class ModelChoice:
@@ -40,7 +41,9 @@ class ModelChoice:
         known = store.models(count_to=0)
         self.former = next((row for row in known if row.is_current), None)
         self.id = self.former.id if self.former else None  # in the catalog; None: not yet there
-        self.loaded: Encoder | None = None
+        self.photos = 1  # so many are to be embedded: the encoder is chosen for them
+        self.loaded: Encoder | ImageEncoder | None = None
+        self._settled = False  # whether `loaded` was chosen for that number
         # How the model wants its pictures; None until the first model of a library is loaded.
         self.preprocessing = _preprocessing(self.former.identity) if self.former else None
         self.source = self._source(asked, note)
@@ -57,19 +60,21 @@ class ModelChoice:
         """Whether the library had another model, so that every photo is to be embedded."""
         return self.former is not None and self.id != self.former.id
 
-    def encoder(self) -> Encoder:
+    def encoder(self) -> Encoder | ImageEncoder:
         """Return the encoder, loaded if it is not; the model is then in the catalog."""
         if self.loaded is None:
-            # What was loaded for an earlier run serves again.
-            self._take(
-                self._models.encoder_of(self.former)
-                if self.former
-                else self._models.load(self.source)
-            )
+            if self.former:  # what was loaded for an earlier run serves again
+                self._models.refuse_other_weights(self.former)
+                self._take(self._models.encoder_of(self.former, self.photos))
+            else:
+                self._take(self._models.load(self.source))
             assert self.loaded is not None
+        if not self._settled:  # one that was asked for by name was loaded before they were counted
+            self._settled = True
+            self.loaded = self._models.encoder_for(self.loaded.identity, self.photos)
         return self.loaded
 
-    def _take(self, encoder: Encoder) -> None:
+    def _take(self, encoder: Encoder | ImageEncoder) -> None:
         """Record a model that was loaded, with its text tower beside the library."""
         self._models.keep_text_encoder(encoder)
         self.id = self._store.add_model(encoder.identity)

@@ -39,6 +39,7 @@ from clipsearch.results import FailedFile, IndexReport
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
+    from clipsearch.models.image.encoder import ImageEncoder
 
 BATCH_SIZE = 32  # photos an encoder pass; more gains nothing on a processor
 GPU_BATCH_SIZE = 256
@@ -106,7 +107,7 @@ class IndexRun:
         try:
             to_open = self.plan.files_to_open(self._model.id)
             self._changes += self.plan.changes
-            self._total = len(to_open)
+            self._total = self._model.photos = len(to_open)
             self._take_in(to_open)
         except (_Stopped, KeyboardInterrupt):
             self.interrupted = True
@@ -285,7 +286,7 @@ class IndexRun:
         self._done += 1
         self._progress(IndexProgress("encoding", self._done, self._total))
 
-    def _encoder(self) -> Encoder:
+    def _encoder(self) -> Encoder | ImageEncoder:
         if self._model.loaded is None:
             self._progress(IndexProgress("loading model", self._done, self._total))
         return self._model.encoder()
@@ -294,8 +295,7 @@ class IndexRun:
         if self._options.batch_size:
             return self._options.batch_size
         encoder = self._model.loaded
-        on_processor = encoder is None or encoder.device.type == "cpu"
-        return BATCH_SIZE if on_processor else GPU_BATCH_SIZE
+        return BATCH_SIZE if encoder is None or encoder.on_processor else GPU_BATCH_SIZE
 
 
 def read_file(item: ToOpen, most: int = LARGEST_FILE) -> ReadFile | Failed:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, UnfitMachine
@@ -58,20 +61,69 @@ def _start_torch() -> None:
         ) from error
 
 
+def wanted_precision() -> Precision | None:
+    """Return the precision that CLIPSEARCH_PRECISION names; None for auto.
+
+    Raises InvalidInput if it names none.
+    """
+    wanted = os.environ.get(PRECISION_VARIABLE) or "auto"
+    if wanted == "auto":
+        return None
+    if wanted not in PRECISIONS:
+        raise InvalidInput(
+            f"{PRECISION_VARIABLE} is {wanted!r}; choose auto, {', '.join(PRECISIONS)}"
+        )
+    return wanted
+
+
 def fast_precisions(device: torch.device) -> tuple[Precision, ...]:
     """Return the precisions below float32 to try on the device, the fastest first.
 
     These are the ones that it has instructions for; where CLIPSEARCH_PRECISION names one, that
     alone, emulated if need be. Raises InvalidInput if it names none.
     """
-    wanted = os.environ.get(PRECISION_VARIABLE) or "auto"
-    if wanted == "auto":
+    wanted = wanted_precision()
+    if wanted is None:
         return _in_hardware(device)
-    if wanted not in PRECISIONS:
-        raise InvalidInput(
-            f"{PRECISION_VARIABLE} is {wanted!r}; choose auto, {', '.join(PRECISIONS)}"
-        )
-    return () if wanted == "float32" else (cast(Precision, wanted),)
+    return () if wanted == "float32" else (wanted,)
+
+
+def torch_pays(photos: int, pays_from: int, device: str = "auto") -> bool:
+    """Say whether torch is to embed so many photos where an exported tower could; imports nothing.
+
+    It is where it is asked for, by a GPU's name or a precision below float32; and for at least
+    `pays_from` photos, since starting it takes as long as they gain, where a GPU or a processor has
+    a faster precision. In float32 the exported towers are as quick (`python -m
+    benchmarks.cold_query` prints both). Raises InvalidInput as `wanted_precision` does.
+    """
+    wanted = wanted_precision()
+    if device in ("cuda", "mps") or wanted in ("bf16", "fp16", "int8"):
+        return True
+    if photos < pays_from or not torch_is_here():
+        return False
+    if device == "auto" and _may_have_gpu():
+        return True
+    return wanted is None and _processor_may_be_fast()
+
+
+def torch_is_here() -> bool:
+    """Say whether the packages of the full install are there: the light one has neither."""
+    return all(find_spec(name) is not None for name in ("torch", "open_clip"))
+
+
+def _may_have_gpu() -> bool:
+    if sys.platform == "darwin":
+        return True
+    return any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+
+
+def _processor_may_be_fast() -> bool:
+    """Say whether the processor has instructions for a precision, as Linux tells; else perhaps."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "avx512_vnni", "avx_vnni"))
 
 
 def _in_hardware(device: torch.device) -> tuple[Precision, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,14 @@ from clipsearch.arguments import as_list, texts_given
 from clipsearch.errors import ModelError
 from clipsearch.models.devices import Precision, choose_device, fast_precisions
 from clipsearch.models.freed_memory import keep_freed_memory, return_freed_memory
-from clipsearch.models.loading import LoadedModel, load_model
+from clipsearch.models.judging import (
+    HALVED_LEAST_COSINE,
+    LEAST_COSINE,
+    SAME_LEAST_COSINE,
+    judges_pictures,
+    least_cosine,
+)
+from clipsearch.models.loading import LoadedModel, load_model, logit_bias, logit_scale
 from clipsearch.models.names import ModelSource
 from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.unit_length import unit_length
@@ -30,18 +36,10 @@ if TYPE_CHECKING:
 
 TEXT_BATCH = 256
 CPU_BATCH = 32  # photos in one pass on a processor; more gains nothing and takes memory
-# The least cosine to float32, over the judge's pictures, with which a precision is used. The halves
-# are held to more, since a few layers in float32 are enough for it: with 0.998 the built-in model
-# lost 0.2 points of recall@10, and near photos changed their places.
-LEAST_COSINE = 0.998
-HALVED_LEAST_COSINE = 0.9994
 SPARED = (0, 4, 8, 12)  # so many of the first layers stay in float32, the fewest that are enough
-# The same, of one of these pictures, for what is to change nothing.
-SAME_LEAST_COSINE = 0.9999
-# The same for a text tower that is given texts without their padding.
+# The least cosine of a text tower that is given texts without their padding.
 TEXTS_JUDGED_WITH = 8
 SHORT_LEAST_COSINE = 0.99999
-_LEAST_LOG_SCALE = -700.0  # beyond it, or its opposite, the scale itself would be no float
 
 
 @dataclass
@@ -70,15 +68,18 @@ class Encoder:
         import torch
 
         from clipsearch.models.faster_layers import folded_norms, lean_convolutions
+        from clipsearch.models.image.towers import normalisation
 
         self.identity = loaded.identity
         self.image_size = loaded.identity.image_size
         self.preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
         self.device = device
+        self.on_processor = device.type == "cpu"
         self.precision: Precision = "float32"
         self.spared = 0
         self._network: Any = loaded.network.to(device)
-        self._scale, self._shift = self._normalisation()
+        scale, shift = normalisation(self.preprocessing)
+        self._scale, self._shift = scale.to(device), shift.to(device)
         self._tokenizer = loaded.tokenizer
         self._text_tower: ShortTower | WholeTower | None = None  # chosen with the first texts
         tower: Any = loaded.network.visual
@@ -95,15 +96,12 @@ class Encoder:
     @property
     def logit_scale(self) -> float | None:
         """Return what cosines are multiplied by, as `TextEncoderSettings` says."""
-        logarithm = _one_number(self._network, "logit_scale")
-        if logarithm is None or not _LEAST_LOG_SCALE < logarithm < -_LEAST_LOG_SCALE:
-            return None
-        return math.exp(logarithm)
+        return logit_scale(self._network)
 
     @property
     def logit_bias(self) -> float | None:
         """Return what is added to them then, as `TextEncoderSettings` says."""
-        return _one_number(self._network, "logit_bias")
+        return logit_bias(self._network)
 
     def encode_pixels(
         self, pixels: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
@@ -179,7 +177,7 @@ class Encoder:
             judge.expected = self._features(judge.pictures)
         swaps.make()
         try:
-            close = _least_cosine(self._features(judge.pictures), judge.expected) >= judge.least
+            close = least_cosine(self._features(judge.pictures), judge.expected) >= judge.least
         except other_version:
             close = False
         if not close:
@@ -226,7 +224,7 @@ class Encoder:
             return whole
         short = ShortTower(self._network)
         found, expected = (self._text_features(t, ids).cpu().numpy() for t in (short, whole))
-        return short if _least_cosine(found, expected) >= SHORT_LEAST_COSINE else whole
+        return short if least_cosine(found, expected) >= SHORT_LEAST_COSINE else whole
 
     def _encode_batch(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self._unit(self._features(pixels))
@@ -245,17 +243,6 @@ class Encoder:
         if self.device.type == "cuda":  # from locked memory, several times as fast
             return batch.pin_memory().to(self.device, non_blocking=True)
         return batch.to(self.device)
-
-    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what 0 to 255 is multiplied by, and what is then added, for each colour."""
-        import torch
-
-        mean, deviation = (
-            torch.tensor(values, dtype=torch.float64).reshape(3, 1, 1)
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        scale, shift = 1 / (255 * deviation), -mean / deviation
-        return scale.float().to(self.device), shift.float().to(self.device)
 
     def _unit(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
@@ -280,52 +267,3 @@ def load_encoder(source: ModelSource, *, device: str = "auto", exact: bool = Fal
     place = choose_device(device)
     precisions = () if exact else fast_precisions(place)
     return Encoder(load_model(source), place, precisions)
-
-
-# Mean and deviation of the judge's pictures, of 255: what is dark, faint or plain shows most what a
-# precision rounds off, among photos too.
-_LIGHT_AND_CONTRAST = tuple(
-    zip((128, 20, 60, 128, 200, 20, 60, 200), (55, 12, 30, 12, 12, 30, 12, 30), strict=True)
-)
-
-
-def judges_pictures(
-    preprocessing: Preprocessing, count: int = len(_LIGHT_AND_CONTRAST)
-) -> list[NDArray[np.uint8]]:
-    """Return pictures with as much coarse and fine detail as photos have, (height, width, 3).
-
-    They are always the same: what a photo's vector is must not depend on which photos came first.
-    Noise whose strength falls with its frequency, as it does in photos (Field, 1987).
-    """
-    import torch
-
-    size = (preprocessing.height, preprocessing.width)
-    generator = torch.Generator().manual_seed(0)
-    pictures = []
-    for light, contrast in _LIGHT_AND_CONTRAST[:count]:
-        noise = torch.zeros(1, 3, *size)
-        side = 2
-        while side < max(size):
-            coarse = torch.randn(1, 3, side, side, generator=generator)
-            noise += torch.nn.functional.interpolate(coarse, size, mode="bilinear")
-            side *= 2
-        picture = light + contrast * (noise - noise.mean()) / noise.std()
-        pictures.append(picture[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy())
-    return pictures
-
-
-def _one_number(network: torch.nn.Module, name: str) -> float | None:
-    """Return the weight of this name, if the network has it and it is one finite number."""
-    weight = getattr(network, name, None)
-    if weight is None or weight.numel() != 1:
-        return None
-    number = float(weight.detach())
-    return number if math.isfinite(number) else None
-
-
-def _least_cosine(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:
-    """Return the least cosine of the rows of both; NaN if a row has no direction."""
-    dots = (some * others).sum(axis=1)
-    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float((dots / lengths).min())

@@ -118,6 +118,16 @@ def cached_file(repository: str, name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def is_current_snapshot(path: Path) -> bool:
+    """Say whether a file of the hub's cache is of the revision that a name stands for now."""
+    snapshot = path.parent
+    try:
+        revision = (snapshot.parents[1] / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, IndexError):
+        return False
+    return snapshot.name == revision and path.is_file()
+
+
 def fetch_file(repository: str, *names: str) -> Path:
     """Return the first of the named files that a hub repository has, fetching it if need be.
 

@@ -11,15 +11,25 @@ from clipsearch.errors import ModelError
 from clipsearch.index.durable import disk_errors
 from clipsearch.index.identities import keep_identity
 from clipsearch.index.records import ModelRow
-from clipsearch.models.names import ModelSource, resolve_model
+from clipsearch.models.files import file_sha256
+from clipsearch.models.names import ModelSource, resolve_model, weights_here
 
 if TYPE_CHECKING:
+    from clipsearch.index.records import ModelIdentity
     from clipsearch.models.encoder import Encoder
+    from clipsearch.models.image.encoder import ImageEncoder
     from clipsearch.models.text.encoder import TextEncoder
+
+FEW = 1  # photos, where nobody says how many
 
 
 class LoadedModels:
-    """Encoders by fingerprint; text towers lie exported beside the library, so need no torch."""
+    """Encoders by fingerprint: with torch, or towers exported to ONNX, which start in no time.
+
+    Text towers lie beside the library. The image tower of the built-in model ships with it, those
+    of others are in the user's cache once their model was loaded. Few photos go through them, many
+    through torch where that is quicker (`torch_pays`).
+    """
 
     def __init__(self, folder: Path, device: str) -> None:
         self._folder = folder
@@ -28,42 +38,89 @@ class LoadedModels:
         self._loading = threading.RLock()
         self._loading_text = threading.Lock()
         self._encoders: dict[str, Encoder] = {}
+        self._image_encoders: dict[str, ImageEncoder] = {}
         self._text_encoders: dict[str, TextEncoder] = {}
-        self._ahead: dict[ModelSource, Encoder] = {}  # loaded before they were asked for
+        self._ahead: dict[ModelSource, Encoder | ImageEncoder] = {}  # before they were asked for
         self._kept: set[str] = set()  # fingerprints of the models whose text tower is known good
 
     def clear(self) -> None:
         """Let go of all models."""
         self._encoders.clear()
+        self._image_encoders.clear()
         self._text_encoders.clear()
         self._ahead.clear()
 
-    def load(self, source: ModelSource) -> Encoder:
-        """Load a model, whatever its weights are now."""
-        from clipsearch.models.encoder import load_encoder
-
+    def load(self, source: ModelSource) -> Encoder | ImageEncoder:
+        """Load a model, whatever its weights are now; its exported tower if there is one."""
         with self._loading:
             if source in self._ahead:
                 return self._ahead.pop(source)
-            encoder = load_encoder(source, device=self.device)
-            return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
+            identity = _known_identity(source)
+            if identity is not None and (tower := self._exported(identity, FEW)) is not None:
+                return tower
+            return self._load_whole(source)
 
     def load_ahead(self, source: ModelSource) -> None:
         """Load a model that is asked for next, to know that it can be."""
         self._ahead[source] = self.load(source)
 
-    def encoder_of(self, row: ModelRow) -> Encoder:
-        """Return the encoder that this model's embeddings were made with."""
-        fingerprint = row.identity.fingerprint
-        if (encoder := self._encoders.get(fingerprint)) is not None:
+    def encoder_of(self, row: ModelRow, photos: int = FEW) -> Encoder | ImageEncoder:
+        """Return the encoder that this model's embeddings were made with, for so many photos."""
+        return self.encoder_for(row.identity, photos)
+
+    def encoder_for(self, identity: ModelIdentity, photos: int) -> Encoder | ImageEncoder:
+        """Return the encoder of a model that is quickest for so many photos."""
+        if (encoder := self._encoders.get(identity.fingerprint)) is not None:
             return encoder
         with self._loading:
-            encoder = self._encoders.get(fingerprint)  # loaded meanwhile
-            if encoder is None:
-                encoder = self.load(resolve_model(row.identity.name))
+            return self._exported(identity, photos) or self.whole_encoder_of(identity)
+
+    def whole_encoder_of(self, identity: ModelIdentity) -> Encoder:
+        """Return the encoder that this model's embeddings were made with, in torch."""
+        fingerprint = identity.fingerprint
+        with self._loading:
+            if fingerprint not in self._encoders:  # and was not loaded meanwhile
+                encoder = self._load_whole(resolve_model(identity.name))
                 if encoder.identity.fingerprint != fingerprint:
-                    raise other_weights(row.identity.name)
-        return encoder
+                    raise other_weights(identity.name)
+            return self._encoders[fingerprint]
+
+    def refuse_other_weights(self, row: ModelRow) -> None:
+        """Raise ModelError if a model's name stands for other weights now, where those are here."""
+        weights = weights_here(row.identity.name)
+        if weights is not None and file_sha256(weights) != row.identity.weights_sha256:
+            raise other_weights(row.identity.name)
+
+    def _exported(self, identity: ModelIdentity, photos: int) -> ImageEncoder | None:
+        """Return a model's exported image tower; None where there is none, or torch is quicker."""
+        from clipsearch.models import shipped, tower_cache
+        from clipsearch.models.devices import torch_pays
+
+        fingerprint = identity.fingerprint
+        if torch_pays(0, 1, self.device):  # whatever the number
+            return None
+        tower = self._image_encoders.get(fingerprint)
+        if tower is None:
+            tower = shipped.open_shipped_image_tower(fingerprint)
+            tower = tower or tower_cache.open_image_tower(fingerprint)
+        if tower is None:
+            return None
+        self._image_encoders[fingerprint] = tower
+        return None if torch_pays(photos, tower.settings.torch_pays_from, self.device) else tower
+
+    def _load_whole(self, source: ModelSource) -> Encoder:
+        """Load a model with torch, and see to it that few photos need it no more."""
+        from clipsearch.models.devices import choose_device, fast_precisions
+        from clipsearch.models.encoder import Encoder
+        from clipsearch.models.image.export import keep_image_tower
+        from clipsearch.models.loading import load_model
+
+        place = choose_device(self.device)
+        precisions = fast_precisions(place)
+        loaded = load_model(source)
+        keep_image_tower(loaded, source)
+        encoder = Encoder(loaded, place, precisions)
+        return self._encoders.setdefault(encoder.identity.fingerprint, encoder)
 
     def text_encoder_of(self, row: ModelRow) -> TextEncoder | Encoder:
         """Return what encodes text for this model: its exported tower, else the whole model."""
@@ -77,34 +134,48 @@ class LoadedModels:
             try:
                 tower = TextEncoder.open(self._folder / fingerprint)
             except ModelError:  # missing or damaged; the next index run makes it anew
-                pass
-            else:
+                from clipsearch.models import shipped, tower_cache
+
+                tower = shipped.open_shipped_text_tower(fingerprint)
+                tower = tower or tower_cache.open_text_tower(fingerprint)
+            if tower is not None:
                 self._text_encoders[fingerprint] = tower
                 return tower
-        return self.encoder_of(row)
+        return self.whole_encoder_of(row.identity)
 
-    def keep_text_encoder(self, encoder: Encoder) -> None:
-        """Export the text tower beside the library, unless a good one lies there.
+    def keep_text_encoder(self, encoder: Encoder | ImageEncoder) -> None:
+        """Write the text tower beside the library, unless a good one lies there.
 
         A good one of an older version gets what it lacks.
         """
         from clipsearch.models.text.encoder import FORMAT, TextEncoder
 
-        folder = self._folder / encoder.identity.fingerprint
-        if encoder.identity.fingerprint in self._kept and folder.is_dir():
+        fingerprint = encoder.identity.fingerprint
+        folder = self._folder / fingerprint
+        if fingerprint in self._kept and folder.is_dir():
             return
         with disk_errors(self._folder.parent):
             try:
                 tower = TextEncoder.open(folder)
             except ModelError:
-                encoder.export_text_encoder(folder)
+                self._write_text_tower(encoder.identity, folder)
             else:
                 if tower.settings.format < FORMAT:
                     self._complete(tower, encoder, folder)
             keep_identity(folder, encoder.identity)
-        self._kept.add(encoder.identity.fingerprint)
+        self._kept.add(fingerprint)
 
-    def _complete(self, tower: TextEncoder, encoder: Encoder, folder: Path) -> None:
+    def _write_text_tower(self, identity: ModelIdentity, folder: Path) -> None:
+        """Take a model's text tower from where one is ready, else export it, once for all."""
+        from clipsearch.models import shipped, tower_cache
+
+        if not shipped.write_shipped_text_tower(
+            identity.fingerprint, folder
+        ) and not tower_cache.copy_text_tower(identity.fingerprint, folder):
+            self.whole_encoder_of(identity).export_text_encoder(folder)
+            tower_cache.keep_text_tower(identity.fingerprint, folder)
+
+    def _complete(self, tower: TextEncoder, encoder: Encoder | ImageEncoder, folder: Path) -> None:
         """Add the logit scale to an export; where it can't be written, a later run will."""
         from clipsearch.models.text.export import add_logit_scale
 
@@ -113,6 +184,13 @@ class LoadedModels:
             add_logit_scale(folder, tower.settings, logit_scale=scale, logit_bias=bias)
         with self._loading_text:  # one that was opened for queries says the old
             self._text_encoders.pop(tower.fingerprint, None)
+
+
+def _known_identity(source: ModelSource) -> ModelIdentity | None:
+    """Return the model that a name stands for, where torch is not needed to tell."""
+    from clipsearch.models import shipped, tower_cache
+
+    return shipped.shipped_identity(source) or tower_cache.find(source)
 
 
 def other_weights(name: str) -> ModelError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import math
 import pickle
 import warnings
 import zipfile
@@ -60,6 +61,7 @@ _READING_ERRORS = (
     pickle.UnpicklingError,
 )
 DEFAULT_CONTEXT_LENGTH = 77  # as in open_clip
+_LEAST_LOG_SCALE = -700.0  # beyond it, or its opposite, the scale itself would be no float
 _PREPROCESSING_KEYS = ("mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
@@ -72,6 +74,13 @@ class LocatedModel:
     preprocessing: dict[str, Any]  # mean, std, interpolation, resize mode
     weights: Path
     tokenizer_folder: Path | None  # with a tokenizer.json; None: CLIP's own tokenizer
+    config_file: Path | None  # None: open_clip's own
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that decide what the model is."""
+        tokenizer = self.tokenizer_folder and self.tokenizer_folder / files.TOKENIZER_NAME
+        return tuple(path for path in (self.weights, self.config_file, tokenizer) if path)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class LoadedModel:
     preprocessing: dict[str, Any]  # complete, with the size
     tokenizer: TextTokenizer
     identity: ModelIdentity
+    files: tuple[Path, ...]  # all that was read for it
 
 
 def pull(source: ModelSource) -> Path:
@@ -128,7 +138,7 @@ def _in_folder(source: ModelSource, folder: Path, weights: Path) -> LocatedModel
     if repository := config["text_cfg"].get("hf_tokenizer_name"):
         tokenizer_folder = folder if local else _tokenizer_snapshot(repository)
     name = f"{LOCAL_PREFIX}{folder}"
-    return LocatedModel(name, config, preprocessing, weights, tokenizer_folder)
+    return LocatedModel(name, config, preprocessing, weights, tokenizer_folder, where)
 
 
 def _tagged(source: ModelSource) -> LocatedModel:
@@ -146,7 +156,7 @@ def _tagged(source: ModelSource) -> LocatedModel:
     preprocessing = {key: known[key] for key in _PREPROCESSING_KEYS if key in known}
     tokenizer = config["text_cfg"].get("hf_tokenizer_name")
     folder = _tokenizer_snapshot(tokenizer) if tokenizer else None
-    return LocatedModel(architecture, config, preprocessing, weights, folder)
+    return LocatedModel(architecture, config, preprocessing, weights, folder, None)
 
 
 def _unknown_tag(architecture: str, tag: str) -> str:
@@ -191,7 +201,7 @@ def load_model(source: ModelSource) -> LoadedModel:
         preprocessing=_canonical_json(preprocessing),
         width=int(located.config["embed_dim"]),
     )
-    return LoadedModel(network, preprocessing, tokenizer, identity)
+    return LoadedModel(network, preprocessing, tokenizer, identity, located.files)
 
 
 def _tokenizer(located: LocatedModel) -> TextTokenizer:
@@ -323,6 +333,28 @@ def _try_out(network: torch.nn.Module, located: LocatedModel, tokenizer: TextTok
             f"the model {located.weights.parent} gives {shapes[0]} for a picture and {shapes[1]} "
             f"for a text where {expected} is expected"
         )
+
+
+def logit_scale(network: torch.nn.Module) -> float | None:
+    """Return what cosines are multiplied by, as `TextEncoderSettings` says."""
+    logarithm = _one_number(network, "logit_scale")
+    if logarithm is None or not _LEAST_LOG_SCALE < logarithm < -_LEAST_LOG_SCALE:
+        return None
+    return math.exp(logarithm)
+
+
+def logit_bias(network: torch.nn.Module) -> float | None:
+    """Return what is added to them then, as `TextEncoderSettings` says."""
+    return _one_number(network, "logit_bias")
+
+
+def _one_number(network: torch.nn.Module, name: str) -> float | None:
+    """Return the weight of this name, if the network has it and it is one finite number."""
+    weight = getattr(network, name, None)
+    if weight is None or weight.numel() != 1:
+        return None
+    number = float(weight.detach())
+    return number if math.isfinite(number) else None
 
 
 def _refuse_code(path: Path) -> None:

@@ -236,3 +236,16 @@ def local_weights(source: ModelSource) -> Path:
             f"(or another {' or '.join(files.WEIGHTS_SUFFIXES)} file)"
         )
     return weights
+
+
+def weights_here(name: str) -> Path | None:
+    """Return the weights on this machine that a name stands for, as far as files tell."""
+    try:
+        source = resolve_model(name)
+    except ModelError:
+        return None
+    if source.folder is not None:
+        return files.weights_in_folder(source.folder)
+    named = {model.name: model.repository for model in _NAMED}
+    repository = source.hub_repository or named.get(name)
+    return files.cached_weights(repository) if repository else None

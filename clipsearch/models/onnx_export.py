@@ -89,7 +89,8 @@ def share_weights(path: Path, weights: Path, names: Mapping[str, str]) -> None:
     model = onnx.load(path)
     casts = []
     for value in [value for value in model.graph.input if value.name in names]:
-        said = header[names[value.name]]
+        if (said := header.get(names[value.name])) is None:
+            continue  # a buffer, which is no weight
         first, end = said["data_offsets"]
         place = (weights.name, start + first, end - first)
         stored = f"{value.name}/stored"
@@ -101,6 +102,18 @@ def share_weights(path: Path, weights: Path, names: Mapping[str, str]) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
+    path.write_bytes(model.SerializeToString())
+
+
+def lay_values_within(path: Path, values: Mapping[str, torch.Tensor]) -> None:
+    """Give a graph the values of the inputs that still lack one, but for the first; small ones."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    for value in list(model.graph.input)[1:]:
+        array = values[value.name].detach().contiguous().numpy()
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+        model.graph.input.remove(value)
     path.write_bytes(model.SerializeToString())
 
 

@@ -139,7 +139,7 @@ class QueryEncoder:
         while decoding:
             _collect(decoding, pixels)
         if pixels:
-            encoder = self._models.encoder_of(model)
+            encoder = self._models.encoder_of(model, len(pixels))
             vectors[list(pixels)] = encoder.encode_pixels(list(pixels.values()))
 
     def _known_photo(self, picture: QueryPicture, model: ModelRow) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import UnreadableImage
+from clipsearch.machine import is_private
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.serving.protocol import (
     LARGEST_ANSWER,
@@ -18,7 +19,6 @@ from clipsearch.serving.protocol import (
     PROTOCOL,
     OtherProtocol,
     ProtocolError,
-    is_private,
     is_same_user,
     receive,
     send,

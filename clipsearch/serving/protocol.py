@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from clipsearch.machine import is_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,16 +64,6 @@ def _places() -> Iterator[str]:
         if runtime and is_private(runtime):
             yield f"{runtime}/clipsearch"
     yield f"{os.environ.get('TMPDIR') or '/tmp'}/clipsearch-{user}"
-
-
-def is_private(path: str, kind: int = stat.S_IFDIR) -> bool:
-    """Tell whether a path is a folder (or of another kind) that only this user can open."""
-    try:
-        state = os.lstat(path)
-    except OSError:
-        return False
-    ours = state.st_uid == os.geteuid() and not state.st_mode & 0o077
-    return ours and stat.S_IFMT(state.st_mode) == kind
 
 
 def is_same_user(connection: socket) -> bool:

@@ -31,6 +31,7 @@ from clipsearch.errors import (
 )
 from clipsearch.index.layout import Layout
 from clipsearch.library import Library
+from clipsearch.machine import is_private
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits
 from clipsearch.serving.protocol import (
@@ -39,7 +40,6 @@ from clipsearch.serving.protocol import (
     MOST_HITS,
     PROTOCOL,
     ProtocolError,
-    is_private,
     is_same_user,
     receive,
     send,

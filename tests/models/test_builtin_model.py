@@ -35,9 +35,14 @@ def test_the_weights_fit_in_forty_megabytes():
     assert weights.stat().st_size <= 40_000_000
 
 
-def test_the_folder_holds_a_configuration_safetensors_and_a_card_and_no_pickle():
+def test_the_folder_holds_one_copy_of_the_weights_and_no_pickle():
     names = {path.name for path in FOLDER.iterdir()}
-    assert names == {"open_clip_config.json", "open_clip_model.safetensors", "MODEL_CARD.md"}
+    graphs = {"image.onnx", "image_encoder.json", "text.onnx", "text_encoder.json", "merges.txt"}
+    assert names == {
+        *("open_clip_config.json", "open_clip_model.safetensors", "MODEL_CARD.md"),
+        *graphs,
+    }
+    assert sum((FOLDER / name).stat().st_size for name in graphs) < 1_000_000
     assert all(
         tensor.isfinite().all() for tensor in load_file(next(FOLDER.glob("*.safetensors"))).values()
     )

@@ -21,11 +21,11 @@ from clipsearch.cli.search_flags import Search
 from clipsearch.cli.searching import run
 from clipsearch.errors import InvalidInput
 from clipsearch.index.store import Store
+from clipsearch.machine import is_private
 from clipsearch.serving.client import connected
 from clipsearch.serving.protocol import (
     PROTOCOL,
     ProtocolError,
-    is_private,
     receive,
     send,
     socket_path,

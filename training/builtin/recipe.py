@@ -40,6 +40,7 @@ from clipsearch.training.builtin.features import (
     cached_sentence_vectors,
     digest_of,
 )
+from clipsearch.training.builtin.graphs import write_graphs
 from clipsearch.training.builtin.joint import JointMaterial, train_jointly
 from clipsearch.training.builtin.teacher_heads import (
     PhotoHead,
@@ -313,5 +314,6 @@ def main() -> None:
             parser.error(f"there is no folder {folder}")
     sources = Sources(options.data, options.teachers, options.wordnet, options.cache, options.start)
     save_model_folder(build(sources), options.out, MODEL)
+    write_graphs(options.out)
     samples = list(read_shard(options.data / "val" / "val.tar"))
     print("\n".join(report_lines(evaluate_retrieval(f"local-dir:{options.out}", samples))))

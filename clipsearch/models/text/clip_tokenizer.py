@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import ModelError
 from clipsearch.models.files import read_file
+from clipsearch.models.names import BUILTIN_FOLDER
 from clipsearch.models.text.settings import TokenizerSettings, clean_text
 
 MERGES_NAME = "merges.txt"
@@ -126,16 +127,8 @@ def _byte_letters() -> dict[int, tuple[str, int]]:
 
 
 def shipped_merges() -> list[str]:
-    """Return CLIP's merges from the installed open_clip, without importing it."""
-    import gzip
-    from importlib.util import find_spec
-
-    spec = find_spec("open_clip")
-    if spec is None or spec.origin is None:
-        raise ModelError("open_clip is not installed")
-    path = Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
-    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
-        return file.read().split("\n")[1 : MERGES + 1]  # the first line names the version
+    """Return CLIP's merges, which the built-in model ships with."""
+    return read_merges(BUILTIN_FOLDER)
 
 
 def read_merges(folder: Path) -> list[str]:

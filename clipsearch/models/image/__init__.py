@@ -1,0 +1,1 @@
+"""Image towers without torch: exported to ONNX, kept in the user's cache, opened by fingerprint."""
