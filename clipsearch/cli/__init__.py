@@ -44,9 +44,9 @@ def _run(arguments: list[str]) -> None:
         index(**asked)
     else:
         _refuse_empty(arguments)
-        from clipsearch.cli.app import app
+        from clipsearch.cli.app import run as run_app
 
-        app(prog_name="clipsearch")
+        run_app()
 
 
 def _refuse_empty(arguments: list[str]) -> None:

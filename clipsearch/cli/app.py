@@ -1,11 +1,14 @@
 """The commands of the program, gathered."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from clipsearch.cli.backup_command import backup, restore
 from clipsearch.cli.check_command import check
+from clipsearch.cli.eval_group import Evaluations
+from clipsearch.cli.help_pages import SETTINGS, Command, Group
 from clipsearch.cli.index_command import index
 from clipsearch.cli.info_command import info
 from clipsearch.cli.models_commands import models_app
@@ -17,17 +20,28 @@ from clipsearch.cli.train_command import train
 from clipsearch.cli.watch_command import watch
 
 EXIT_CODES = (
+    "`clipsearch COMMAND --help`, or `clipsearch help COMMAND`, has the options and three examples "
+    "of each.\n\n"
     "Exit codes: 0 found or done, 1 nothing found (check: problems found), 2 bad usage or "
     "input, 3 the library can't be used, 70 a fault of clipsearch, 130 or 143 interrupted."
 )
 
 # Help without Rich: it would take longer than all the rest of `clipsearch --help`.
 app = typer.Typer(
+    cls=Group,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=SETTINGS,
 )
+
+
+def run() -> NoReturn:
+    """Run the program as its arguments say, and end the process.
+
+    Raises InvalidInput, in our own words, for what is wrong with them.
+    """
+    code = app(prog_name="clipsearch", standalone_mode=False)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 def _show_version(wanted: bool) -> None:
@@ -47,6 +61,7 @@ def clipsearch(
         bool,
         typer.Option(
             "--version",
+            "-V",
             is_eager=True,
             callback=_show_version,
             show_default=False,
@@ -59,32 +74,35 @@ def clipsearch(
         typer.echo(ctx.get_help())
 
 
-app.command()(index)
-app.command()(watch)
-app.command()(query)
-app.command()(similar)
-app.command()(serve)
-app.command()(info)
-app.add_typer(models_app, name="models")
-app.command()(train)
+def _show_help(
+    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="A command.")] = None,
+) -> None:
+    """Show the help of a command, or of the program."""
+    app([*(words or []), "--help"], prog_name="clipsearch", standalone_mode=False)
 
 
-@app.command(
-    "eval",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def evaluate(ctx: typer.Context) -> None:
-    """Measure models on captioned or labelled photos, and compare them."""
-    # Its commands are made only here: their many options would double the time of other help.
-    from clipsearch.cli.eval_app import eval_app
-
-    commands = typer.main.get_command(eval_app)
-    with commands.make_context("eval", ctx.args, parent=ctx.parent) as context:
-        commands.invoke(context)
+def _add(group: str, command: Callable[..., None], summary: str) -> None:
+    # The summary is for the list of commands: it fits 60 columns.
+    app.command(cls=Command, rich_help_panel=group, short_help=summary)(command)
 
 
-app.command()(remove)
-app.command()(check)
-app.command()(backup)
-app.command()(restore)
+def _add_group(group: str, name: str, commands: Any, **how: Any) -> None:
+    app.add_typer(commands, name=name, rich_help_panel=group, **how)
+
+
+_FIND, _KEEP, _MODELS, _CARE = "Find", "Keep the library", "Models", "Care"
+
+_add(_FIND, query, "Find photos by words or by a picture.")
+_add(_FIND, similar, "Find the photos most like a picture.")
+_add(_FIND, serve, "Stay loaded, so that searches answer at once.")
+_add(_KEEP, index, "Add photos, or bring the library up to date.")
+_add(_KEEP, watch, "Keep it up to date as files change.")
+_add(_KEEP, remove, "Forget photos; never touches their files.")
+_add(_KEEP, info, "Show what the library holds, and where.")
+_add_group(_MODELS, "models", models_app, cls=Group, short_help="List models, or fetch one.")
+_add(_MODELS, train, "Train a model, or teach one your photos.")
+_add_group(_MODELS, "eval", Evaluations.empty, cls=Evaluations)
+_add(_CARE, check, "Look for damage, and mend it.")
+_add(_CARE, backup, "Copy the library into one file.")
+_add(_CARE, restore, "Make the library from a backup.")
+app.command("help", cls=Command, hidden=True)(_show_help)

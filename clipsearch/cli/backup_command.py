@@ -18,7 +18,7 @@ def backup(
         typer.Option(
             "--force",
             show_default=False,
-            help="Replace FILE if it is there; it stays whole if the copy fails.  [default: off]",
+            help="Replace FILE if it is there; it stays whole if the copy fails.",
         ),
     ] = False,
     library: LibraryOption = None,

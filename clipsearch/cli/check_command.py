@@ -22,7 +22,7 @@ def check(
         typer.Option(
             "--files",
             show_default=False,
-            help="Compare size and time of each photo's file with the catalog.  [default: off]",
+            help="Compare size and time of each photo's file with the catalog.",
         ),
     ] = False,
     hashes: Annotated[
@@ -30,7 +30,7 @@ def check(
         typer.Option(
             "--hashes",
             show_default=False,
-            help="Read each photo's file and compare its SHA-256, too.  [default: off]",
+            help="Read each photo's file and compare its SHA-256, too.",
         ),
     ] = False,
     repair: Annotated[
@@ -38,7 +38,7 @@ def check(
         typer.Option(
             "--repair",
             show_default=False,
-            help="Mend what can be mended without losing anything.  [default: off]",
+            help="Mend what can be mended without losing anything.",
         ),
     ] = False,
     library: LibraryOption = None,

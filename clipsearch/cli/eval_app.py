@@ -1,26 +1,22 @@
-"""`clipsearch eval`: measure models on captioned or labelled photos, and compare them."""
+"""The commands of `clipsearch eval`, gathered."""
 
 import typer
 
 from clipsearch.cli.eval_classes import few_shot, fine_tune, linear_probe, zeroshot
 from clipsearch.cli.eval_compare import compare
 from clipsearch.cli.eval_retrieval import retrieval
+from clipsearch.cli.help_pages import Command
 
-eval_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
-
-
-@eval_app.callback()
-def evaluate() -> None:
-    """Measure models on captioned or labelled photos, and compare them.
-
-    Photos are opened, scaled and encoded as by `clipsearch index`, so what is measured is what
-    searches.
-    """
+eval_app = typer.Typer(rich_markup_mode=None)
 
 
-eval_app.command()(retrieval)
-eval_app.command()(zeroshot)
-eval_app.command("linear-probe")(linear_probe)
-eval_app.command("few-shot")(few_shot)
-eval_app.command("fine-tune")(fine_tune)
-eval_app.command()(compare)
+def _add(command: object, name: str, summary: str) -> None:
+    eval_app.command(name, cls=Command, short_help=summary)(command)  # type: ignore[type-var]
+
+
+_add(retrieval, "retrieval", "Photos by captions, and captions by photos.")
+_add(zeroshot, "zeroshot", "Classify by the class names alone.")
+_add(linear_probe, "linear-probe", "Classify by a logistic regression.")
+_add(few_shot, "few-shot", "How many photos beat the class names.")
+_add(fine_tune, "fine-tune", "Teach the whole image tower classes.")
+_add(compare, "compare", "Say which of two models is better.")

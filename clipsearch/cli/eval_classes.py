@@ -23,6 +23,7 @@ from clipsearch.cli.evaluating import (
     labelled,
     shift_names,
 )
+from clipsearch.cli.given_values import number, whole_number
 from clipsearch.cli.options import Device, DeviceOption, VerboseOption
 
 if TYPE_CHECKING:
@@ -41,15 +42,19 @@ SingleOption = Annotated[
 ]
 EpochsOption = Annotated[
     int,
-    typer.Option("--epochs", metavar="N", min=1, max=100_000, help="How often each photo is seen."),
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        parser=whole_number("--epochs", least=1, most=100_000),
+        help="How often each photo is seen.",
+    ),
 ]
 LearningRateOption = Annotated[
     float,
     typer.Option(
         "--learning-rate",
         metavar="RATE",
-        min=0,
-        max=10,
+        parser=number("--learning-rate", least=0, most=10),
         help="Of the image tower, at its highest.",
     ),
 ]
@@ -73,8 +78,6 @@ def zeroshot(
 
     Top-1 and top-5 accuracy with "a photo of a NAME." and with the 80 templates of CLIP's authors,
     for each class, and the classes that are taken for each other.
-
-    Example: clipsearch eval zeroshot --data animals/
     """
     from clipsearch.training.evaluation import evaluate_zero_shot
 
@@ -111,8 +114,6 @@ def linear_probe(
 
     Its strength is swept over 1e-6 to 1e6 as in the paper on CLIP, on a fifth of what is learned
     from. Needs scikit-learn: pip install 'clipsearch[train]'.
-
-    Example: clipsearch eval linear-probe --data animals/
     """
     from clipsearch.training.evaluation import evaluate_linear_probe
 
@@ -138,8 +139,6 @@ def few_shot(
 
     Linear probes of 1, 2, 4, 8 and 16 photos a class, three draws each, beside zero-shot; --plot
     draws the curve. Needs scikit-learn: pip install 'clipsearch[train]'.
-
-    Example: clipsearch eval few-shot --data animals/ --plot shots.png
     """
     from clipsearch.training.evaluation import evaluate_few_shot
 
@@ -167,8 +166,6 @@ def fine_tune(
 
     A short run of AdamW with a linear head; nothing of it is kept. Needs scikit-learn for the
     probe: pip install 'clipsearch[train]'.
-
-    Example: clipsearch eval fine-tune --data animals/
     """
     from clipsearch.training.evaluation.fine_tune import FineTuning, evaluate_fine_tune
 

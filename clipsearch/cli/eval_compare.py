@@ -23,6 +23,7 @@ from clipsearch.cli.evaluating import (
     labelled,
     progress,
 )
+from clipsearch.cli.given_values import one_of
 from clipsearch.cli.options import Device, DeviceOption, VerboseOption
 
 if TYPE_CHECKING:
@@ -58,7 +59,15 @@ DataOption = Annotated[
         help="What models are measured on; as for `eval retrieval` or `eval zeroshot`.",
     ),
 ]
-TaskOption = Annotated[Task, typer.Option("--task", help="What models are measured in.")]
+TaskOption = Annotated[
+    Task,
+    typer.Option(
+        "--task",
+        metavar="|".join(Task),
+        parser=one_of("--task", Task, {"classes": "zeroshot", "captions": "retrieval"}),
+        help="What models are measured in.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -130,8 +139,6 @@ def compare(
     Every metric with the 95 % interval of the difference: photos are drawn in pairs, so that what
     makes a photo hard falls out. The verdict stands on the mean of the recalls both ways (or on
     top-1 accuracy): better if the interval of the difference excludes 0.
-
-    Example: clipsearch eval compare builtin my-run --data val.tar
     """
     from clipsearch.cli.eval_output import check_places
     from clipsearch.training.evaluation import compare as compare_results

@@ -35,8 +35,6 @@ def retrieval(
     """Find photos by their captions, and captions by their photos.
 
     Recall@1, 5, 10 and the median rank both ways, with 95 % intervals.
-
-    Example: clipsearch eval retrieval --model builtin --data val.tar
     """
     from clipsearch.training.evaluation import evaluate_retrieval
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.given_values import whole_number
 from clipsearch.cli.options import Device
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ SkipUnknownOption = Annotated[
     typer.Option(
         "--skip-unknown",
         show_default=False,
-        help="Leave out photos whose label is not among --classes.  [default: off]",
+        help="Leave out photos whose label is not among --classes.",
     ),
 ]
 ShiftsOption = Annotated[
@@ -88,7 +89,7 @@ ShiftsOption = Annotated[
     typer.Option(
         "--shifts",
         show_default=False,
-        help="Measure under blur, noise, JPEG, grey and sketch too, with the drop.  [default: off]",
+        help="Measure under blur, noise, JPEG, grey and sketch too, with the drop.",
     ),
 ]
 ResamplesOption = Annotated[
@@ -96,14 +97,18 @@ ResamplesOption = Annotated[
     typer.Option(
         "--resamples",
         metavar="N",
-        min=100,
-        max=1_000_000,
+        parser=whole_number("--resamples", least=100, most=1_000_000),
         help="How often photos are drawn for the intervals.",
     ),
 ]
 SeedOption = Annotated[
     int,
-    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Where all chance starts from."),
+    typer.Option(
+        "--seed",
+        metavar="N",
+        parser=whole_number("--seed", least=0, most=2**32 - 1),
+        help="Where all chance starts from.",
+    ),
 ]
 JsonToOption = Annotated[
     str | None,
@@ -112,7 +117,7 @@ JsonToOption = Annotated[
         metavar="FILE|-",
         show_default=False,
         help="Write everything as JSON to this file, or with - to standard output in place of the "
-        "table.  [default: no]",
+        "table.",
     ),
 ]
 PlotOption = Annotated[
@@ -121,7 +126,7 @@ PlotOption = Annotated[
         "--plot",
         metavar="FILE.png",
         show_default=False,
-        help="Draw the result as a PNG.  [default: no]",
+        help="Draw the result as a PNG.",
     ),
 ]
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.ending import say
+from clipsearch.cli.given_values import number
 from clipsearch.cli.options import (
     Device,
     DeviceOption,
     JsonOption,
     LibraryOption,
     VerboseOption,
-    finite,
 )
 from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
@@ -47,7 +47,7 @@ RetryFailedOption = Annotated[
     typer.Option(
         "--retry-failed",
         show_default=False,
-        help="Try files again that failed before and have not changed.  [default: off]",
+        help="Try files again that failed before and have not changed.",
     ),
 ]
 IncludeHiddenOption = Annotated[
@@ -55,7 +55,7 @@ IncludeHiddenOption = Annotated[
     typer.Option(
         "--include-hidden",
         show_default=False,
-        help="Take hidden files, trash and thumbnail folders too.  [default: off]",
+        help="Take hidden files, trash and thumbnail folders too.",
     ),
 ]
 MaxMegapixelsOption = Annotated[
@@ -63,8 +63,7 @@ MaxMegapixelsOption = Annotated[
     typer.Option(
         "--max-megapixels",
         metavar="N",
-        min=0.001,
-        callback=finite,
+        parser=number("--max-megapixels", least=0.001),
         show_default=False,
         help="Refuse larger pictures.  [default: 64 to 256, by the memory of this machine]",
     ),
@@ -76,7 +75,7 @@ PruneOption = Annotated[
         "--prune",
         show_default=False,
         help="Forget the photos of folders that are missing or empty, instead of keeping them "
-        "until their disk is back.  [default: off]",
+        "until their disk is back.",
     ),
 ]
 WaitOption = Annotated[

@@ -13,7 +13,7 @@ def info(
         typer.Option(
             "--failures",
             show_default=False,
-            help="List the files that could not be indexed, with reasons.  [default: off]",
+            help="List the files that could not be indexed, with reasons.",
         ),
     ] = False,
     library: LibraryOption = None,

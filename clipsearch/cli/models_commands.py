@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.help_pages import Command
 from clipsearch.cli.options import JsonOption, VerboseOption
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption 
         write_rows(_fields(model).values() for model in named)
 
 
-@models_app.command()
+@models_app.command(cls=Command, short_help="Fetch a model ahead of use.")
 def pull(
     name: Annotated[
         str,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from clipsearch.cli.given_values import one_of
+from clipsearch.errors import InvalidInput
 
 
 class Device(StrEnum):
@@ -20,9 +22,9 @@ class Device(StrEnum):
 
 
 def refuse_two_shapes(*, json: bool, paths: bool, print0: bool) -> None:
-    """Raise a usage error when --json and paths are both asked."""
+    """Raise InvalidInput when --json and paths are both asked."""
     if json and (paths or print0):
-        raise typer.BadParameter("--json can't be used together with --paths or --print0")
+        raise InvalidInput("--json can't be used together with --paths or --print0")
 
 
 def _given_anywhere(ctx: typer.Context, folder: Path | None) -> Path | None:
@@ -31,13 +33,6 @@ def _given_anywhere(ctx: typer.Context, folder: Path | None) -> Path | None:
         before: Path | None = ctx.find_root().params.get("library")
         return before
     return folder
-
-
-def finite(value: float | None) -> float | None:
-    """Raise a usage error for a number that is infinite or NaN."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter("must be a finite number")
-    return value
 
 
 def _be_verbose(verbose: bool) -> bool:
@@ -66,15 +61,21 @@ VerboseOption = Annotated[
         "--verbose",
         callback=_be_verbose,
         show_default=False,
-        help="Show the log and, of errors, where they happened.  [default: off]",
+        help="Show the log and, of errors, where they happened.",
     ),
 ]
+DEVICES = "|".join(Device)
+read_device = one_of("--device", Device, {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"})
 DeviceOption = Annotated[
-    Device, typer.Option("--device", help="Where the model runs; auto takes a GPU if there is one.")
+    Device,
+    typer.Option(
+        "--device",
+        metavar=DEVICES,
+        parser=read_device,
+        help="Where the model runs; auto takes a GPU if there is one.",
+    ),
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option(
-        "--json", show_default=False, help="Write JSON, one object a line.  [default: off]"
-    ),
+    typer.Option("--json", show_default=False, help="Write JSON, one object a line."),
 ]

@@ -6,19 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli.given_values import number, whole_number
 from clipsearch.cli.options import (
     DeviceOption,
     LibraryOption,
     VerboseOption,
-    finite,
     refuse_two_shapes,
 )
 from clipsearch.cli.search_flags import SEARCH_FLAGS, Search, SearchFlag
-from clipsearch.cli.searching import run
+from clipsearch.errors import InvalidInput
 from clipsearch.options import SearchOptions
 
 _ASKED = Annotated[
-    str,
+    list[str],
     typer.Argument(
         metavar="QUERY",
         show_default=False,
@@ -27,13 +27,20 @@ _ASKED = Annotated[
     ),
 ]
 _IMAGE = Annotated[
-    str,
+    list[str],
     typer.Argument(
         metavar="IMAGE",
         show_default=False,
         help="A picture: its path, its address, or - for standard input.",
     ),
 ]
+
+
+_READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "count": (int, whole_number("--top", least=1)),
+    "score": (float, number("--min-score", least=-1, most=1, why="scores are cosines")),
+    "text": (str, str),
+}
 
 
 def _with_flags(argument: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -64,16 +71,11 @@ def _flag_parameter(flag: SearchFlag) -> Any:
         return _parameter(flag.field, LibraryOption, default=None)
     if flag.kind == "device":
         return _parameter(flag.field, DeviceOption, default="auto")
-    if flag.kind == "count":
-        option = typer.Option(*flag.names, metavar=flag.metavar, min=1, help=flag.help)
-        return _parameter(flag.field, Annotated[int, option], default)
-    callback = finite if flag.kind == "number" else None
-    option = typer.Option(
-        *flag.names, metavar=flag.metavar, callback=callback, show_default=False, help=flag.help
-    )
     if flag.kind == "flag":
+        option = typer.Option(*flag.names, show_default=False, help=flag.help)
         return _parameter(flag.field, Annotated[bool, option], default=False)
-    taken = float if flag.kind == "number" else str
+    taken, parser = _READ[flag.kind]
+    option = typer.Option(*flag.names, metavar=flag.metavar, help=flag.help, parser=parser)
     return _parameter(flag.field, Annotated[taken | None, option], default)
 
 
@@ -81,21 +83,17 @@ def _flag_parameter(flag: SearchFlag) -> Any:
 def query(**given: Any) -> None:
     """Find photos with words or with another picture, best first.
 
-    Example: clipsearch query "a dog on a beach"
-
     A `clipsearch serve` that runs for the library answers at once; --model, --device or
     CLIPSEARCH_NO_SERVER=1 in the environment go without it.
     """
     if given["text"] and given["image"]:
-        raise typer.BadParameter("--text and --image can't be used together")
+        raise InvalidInput("--text and --image can't be used together")
     _search("query", given)
 
 
 @_with_flags(_IMAGE)
 def similar(**given: Any) -> None:
     """Find the photos most like a picture, without the picture itself.
-
-    Example: clipsearch similar beach.jpg
 
     A `clipsearch serve` that runs for the library answers, as for `clipsearch query`.
     """
@@ -106,4 +104,6 @@ def _search(command: str, given: dict[str, Any]) -> None:
     del given["verbose"]  # its callback has done what it asks for
     refuse_two_shapes(json=given["json"], paths=given["paths"], print0=given["print0"])
     given["device"] = str(given["device"])
+    from clipsearch.cli.searching import run  # with what a search loads, which help does not need
+
     run(Search.of(command, given.pop("asked"), given))

@@ -22,7 +22,7 @@ INDEX_FLAGS = {
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _COUNT = re.compile("[1-9][0-9]{0,8}")
-_NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
+_NUMBER = re.compile(r"-?[01](\.[0-9]{1,15})?")
 
 
 def quick_info(arguments: Sequence[str]) -> dict[str, Any] | None:
@@ -72,9 +72,11 @@ def _read(
 
 
 def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
-    if len(words) != 2 or words[0] not in SEARCHES:
+    if len(words) < 2 or words[0] not in SEARCHES:
         return None
-    command, asked = words
+    command, *asked = words
+    if len(asked) > 1 and not all(map(str.strip, asked)):
+        return None  # of a variable that is not set, perhaps
     alone = (given.keys() >= {"text", "image"}) or (
         "json" in given and not given.keys().isdisjoint({"paths", "print0"})
     )
@@ -94,8 +96,8 @@ def _count(value: str) -> int | None:
     return int(value) if _COUNT.fullmatch(value) else None
 
 
-def _number(value: str) -> float | None:
-    return float(value) if _NUMBER.fullmatch(value) else None
+def _score(value: str) -> float | None:
+    return float(value) if _NUMBER.fullmatch(value) and -1 <= float(value) <= 1 else None
 
 
 def _device(value: str) -> str | None:
@@ -104,7 +106,7 @@ def _device(value: str) -> str | None:
 
 _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "count": _count,
-    "number": _number,
+    "score": _score,
     "text": str,
     "library": Path,
     "device": _device,

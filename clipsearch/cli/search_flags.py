@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from clipsearch.options import SearchOptions
 
 SEARCHES = ("query", "similar")
 
-Kind = Literal["flag", "count", "number", "text", "library", "device"]
+Kind = Literal["flag", "count", "score", "text", "library", "device"]
 
 
 class SearchFlag(NamedTuple):
@@ -37,9 +37,9 @@ SEARCH_FLAGS = (
     SearchFlag("k", "count", ("--top", "-k"), "How many photos to show at most.", "N"),
     SearchFlag(
         "min_score",
-        "number",
+        "score",
         ("--min-score",),
-        "Leave out photos that score less (a cosine, -1 to 1).  [default: leave out none]",
+        "Leave out photos that score less: a cosine, -1 to 1.",
         "SCORE",
     ),
     SearchFlag("library", "library", ("--library",)),
@@ -54,23 +54,23 @@ SEARCH_FLAGS = (
         "include_away",
         "flag",
         ("--include-away",),
-        "Show photos too whose folder is not there now (disk not mounted).  [default: off]",
+        "Show photos too whose folder is not there now (disk not mounted).",
     ),
     SearchFlag(
         "exact",
         "flag",
         ("--exact",),
         "Miss nothing: look at every photo, where a large library's index is approximate "
-        "(`clipsearch info`).  [default: off]",
+        "(`clipsearch info`).",
     ),
     SearchFlag("device", "device", ("--device",)),
-    SearchFlag("json", "flag", ("--json",), "Write JSON, one object a line.  [default: off]"),
-    SearchFlag("paths", "flag", ("--paths",), "Write only the paths, one a line.  [default: off]"),
+    SearchFlag("json", "flag", ("--json",), "Write JSON, one object a line."),
+    SearchFlag("paths", "flag", ("--paths",), "Write only the paths, one a line."),
     SearchFlag(
         "print0",
         "flag",
         ("--print0", "-0"),
-        "Write only the paths, each ended by a NUL byte, for xargs -0.  [default: off]",
+        "Write only the paths, each ended by a NUL byte, for xargs -0.",
     ),
 )
 
@@ -86,14 +86,16 @@ class Search(NamedTuple):
     library: Path | None = None
     device: str = "auto"
     shape: Shape = Shape.TABLE  # of the results
+    unquoted: tuple[str, ...] = ()  # what `asked` was joined of, where it is several arguments
 
     @classmethod
-    def of(cls, command: str, asked: str, given: Mapping[str, Any]) -> Search:
-        """Return the search with the values of some flags, by field."""
+    def of(cls, command: str, words: Sequence[str], given: Mapping[str, Any]) -> Search:
+        """Return the search for some words, as if quoted together, with the values of flags."""
         values = dict(given)
         names = values.keys() & SearchOptions.__dataclass_fields__.keys()
         options = SearchOptions(**{name: values.pop(name) for name in names})
         json, paths, print0 = (values.pop(name, False) for name in ("json", "paths", "print0"))
         shape = Shape.JSON if json else Shape.PATHS if paths else Shape.TABLE
         shape = Shape.PRINT0 if print0 else shape
-        return cls(command, asked, options, shape=shape, **values)
+        unquoted = tuple(words) if len(words) > 1 else ()
+        return cls(command, " ".join(words), options, shape=shape, unquoted=unquoted, **values)

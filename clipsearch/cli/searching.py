@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.cli.asked import STANDARD_INPUT, given_picture, is_a_file, understand
+from clipsearch.cli.asked import STANDARD_INPUT, is_a_file, one_picture, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.hits import show_hits
 from clipsearch.cli.printable import shown_count
@@ -70,8 +70,10 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Hits:
 def _meant(search: Search) -> str | Path | bytes:
     with _naming(search):
         if search.command == "similar":
-            return given_picture(search.asked)
-        return understand(search.asked, text=search.text, image=search.image)
+            return one_picture(search.asked, search.unquoted)
+        return understand(
+            search.asked, text=search.text, image=search.image, unquoted=search.unquoted
+        )
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.ending import say
-from clipsearch.cli.options import LibraryOption, VerboseOption, finite
+from clipsearch.cli.given_values import number
+from clipsearch.cli.options import LibraryOption, VerboseOption
 
 _LONGEST = 1e6  # minutes: two years
 
@@ -23,8 +24,7 @@ def serve(
         typer.Option(
             "--idle",
             metavar="MINUTES",
-            min=0,
-            callback=finite,
+            parser=number("--idle", least=0),
             help="End when nothing was asked for so long; 0 never ends.",
         ),
     ] = 60.0,
@@ -45,8 +45,8 @@ def serve(
             signal.signal(number, signal.SIG_DFL)  # the second ends it at once
             server.stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, stop)
         say(f"serving {folder}")
 
     serve(folder, idle_seconds=60 * min(idle, _LONGEST) or None, ready=ready)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.ending import say
-from clipsearch.cli.options import Device, VerboseOption
+from clipsearch.cli.given_values import number, whole_number
+from clipsearch.cli.options import DEVICES, Device, VerboseOption, read_device
 from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.settings import from_here
 
@@ -72,22 +73,42 @@ OutOption = Annotated[
 ]
 EpochsOption = Annotated[
     float | None,
-    typer.Option("--epochs", metavar="N", show_default=False, help="Rounds through the data."),
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        parser=number("--epochs"),
+        show_default=False,
+        help="Rounds through the data.",
+    ),
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option("--steps", metavar="N", show_default=False, help="Steps, instead of epochs."),
+    typer.Option(
+        "--steps",
+        metavar="N",
+        parser=whole_number("--steps"),
+        show_default=False,
+        help="Steps, instead of epochs.",
+    ),
 ]
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", metavar="N", show_default=False, help="Photos a step, over all processes."
+        "--batch-size",
+        metavar="N",
+        parser=whole_number("--batch-size"),
+        show_default=False,
+        help="Photos a step, over all processes.",
     ),
 ]
 LearningRateOption = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", metavar="RATE", show_default=False, help="The highest learning rate."
+        "--learning-rate",
+        metavar="RATE",
+        parser=number("--learning-rate"),
+        show_default=False,
+        help="The highest learning rate.",
     ),
 ]
 SetOption = Annotated[
@@ -105,7 +126,7 @@ ResumeOption = Annotated[
     typer.Option(
         "--resume",
         show_default=False,
-        help="Go on with the run in --out from its last checkpoint.  [default: off]",
+        help="Go on with the run in --out from its last checkpoint.",
     ),
 ]
 DryRunOption = Annotated[
@@ -113,13 +134,15 @@ DryRunOption = Annotated[
     typer.Option(
         "--dry-run",
         show_default=False,
-        help="Try a few steps, say what the run would take, and write nothing.  [default: off]",
+        help="Try a few steps, say what the run would take, and write nothing.",
     ),
 ]
 DeviceOption = Annotated[
     Device | None,
     typer.Option(
         "--device",
+        metavar=DEVICES,
+        parser=read_device,
         show_default=False,
         help="Where to train; auto takes a GPU if there is one.  [default: auto]",
     ),

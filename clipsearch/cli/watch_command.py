@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.ending import say
+from clipsearch.cli.given_values import number
 from clipsearch.cli.index_command import (
     IncludeHiddenOption,
     MaxMegapixelsOption,
@@ -19,7 +20,6 @@ from clipsearch.cli.options import (
     JsonOption,
     LibraryOption,
     VerboseOption,
-    finite,
 )
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ RescanOption = Annotated[
     typer.Option(
         "--rescan",
         metavar="MINUTES",
-        min=0.1,
-        callback=finite,
+        parser=number("--rescan", least=0.1),
         help="How often to look at everything all the same.",
     ),
 ]

@@ -240,6 +240,7 @@ def too_large(megapixels: float, limit: float) -> str:
 
 # What no decoder takes
 
+TEXT = "not a picture (looks like text)"
 # How files begin that are often named like pictures, or are pictures that can't be opened.
 _OTHER_KINDS = (
     (b"\x00\x00\x00\x0cJXL ", "unsupported format: JPEG XL"),
@@ -283,7 +284,7 @@ def what_else(data: bytes) -> str | None:
     text = _as_text(data[:4096])
     if text is None or (text[:1] == "P" and text[1:2].isdigit()):  # PNM pictures may be text
         return None
-    return "not a picture (looks like text)"
+    return TEXT
 
 
 def _as_text(start: bytes) -> str | None:

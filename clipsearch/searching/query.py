@@ -167,6 +167,11 @@ def _read(path: Path) -> bytes:
 
     try:
         return read_whole(given_path(path), LARGEST_FILE, pipes=True)[0]
+    except FileNotFoundError as error:
+        from clipsearch.near_names import did_you_mean, near_path
+
+        near = did_you_mean(near_path(given_path(path)))
+        raise InvalidInput(f"there is no file {path}{near}") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InvalidInput(f"can't read {path}: {why}") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from clipsearch.cli import library_info, query_commands
+from clipsearch.cli import library_info, searching
 from clipsearch.cli.app import app
 from clipsearch.cli.quick import INDEX_FLAGS, quick_index, quick_info, quick_search
 from clipsearch.cli.search_flags import Search
@@ -32,11 +32,13 @@ READ = [
     "similar a.jpg",
     "similar a.jpg -k3 --paths",
     "similar - --min-score 1",
+    "query a dog on a beach",
+    "query a dog --top 5 on a beach",
+    "similar my holiday.jpg",
 ]
 LEFT_TO_TYPER = [
     "",
     "query",
-    "query a b",
     "query dog --help",
     "query dog -h",
     "query dog --json --paths",
@@ -48,6 +50,8 @@ LEFT_TO_TYPER = [
     "query dog --top",
     "query dog --top -5",
     "query dog --min-score nan",
+    "query dog --min-score 40",
+    "query a dog -- on a beach",
     "query dog --device gpu",
     "query dog --verbose",
     "query dog --jso",
@@ -66,7 +70,7 @@ LEFT_TO_TYPER = [
 @pytest.mark.parametrize("line", READ)
 def test_what_is_read_quickly_is_read_by_typer_in_the_same_way(line, monkeypatch):
     read: list[Search] = []
-    monkeypatch.setattr(query_commands, "run", read.append)
+    monkeypatch.setattr(searching, "run", read.append)
     with pytest.raises(SystemExit) as ended:
         app(line.split(), prog_name="clipsearch")
     assert ended.value.code == 0
@@ -80,6 +84,7 @@ def test_what_is_not_plain_is_left_to_typer(line):
 
 def test_what_is_asked_may_be_empty_or_hold_anything():
     assert quick_search(["query", ""]) == Search("query", "")
+    assert quick_search(["query", "a", "", "dog"]) is None  # of a variable that is not set
     assert quick_search(["query", "a=b -k c"]) == Search("query", "a=b -k c")
     assert quick_search(["query", "caf\udce9.jpg"]) == Search("query", "caf\udce9.jpg")
 
