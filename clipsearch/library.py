@@ -311,6 +311,13 @@ class Library:
         """
         return self._searcher.encode(pictures_given(images))
 
+    def prepare_for_pictures(self) -> bool:
+        """Load what searches with pictures need, so that the first is as quick as the next.
+
+        Where that would be torch, nothing is loaded before a picture comes: returns False.
+        """
+        return self._searcher.prepare_for_pictures()
+
     # looking at the library itself
 
     def folders(self) -> list[Folder]:

@@ -75,6 +75,11 @@ class LoadedModels:
         with self._loading:
             return self._exported(identity, photos) or self.whole_encoder_of(identity)
 
+    def goes_without_torch(self, row: ModelRow) -> bool:
+        """Say whether few photos need no torch; the tower that they need is loaded then."""
+        with self._loading:
+            return self._exported(row.identity, FEW) is not None
+
     def whole_encoder_of(self, identity: ModelIdentity) -> Encoder:
         """Return the encoder that this model's embeddings were made with, in torch."""
         fingerprint = identity.fingerprint

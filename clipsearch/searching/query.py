@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
@@ -108,6 +109,17 @@ class QueryEncoder:
         if pictures:
             self._encode_pictures(pictures, model, vectors)
         return vectors
+
+    def prepare_for_pictures(self, model: ModelRow) -> bool:
+        """Start what decodes and load what encodes, unless that is torch; return whether it was."""
+        from PIL import Image
+
+        if not self._models.goes_without_torch(model):
+            return False
+        file = BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "PNG")
+        self.encode([file.getvalue()], model)
+        return True
 
     def _encode_pictures(
         self,

@@ -121,6 +121,10 @@ class StoreSearcher:
         """Return unit vectors, float32 (n, width), of texts and pictures."""
         return self._queries.encode(queries, self._model(None, count_to=0))
 
+    def prepare_for_pictures(self) -> bool:
+        """Load what pictures need, but not torch; return whether that was enough."""
+        return self._queries.prepare_for_pictures(self._model(None, count_to=0))
+
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what is known of a photo; InvalidInput if the library has none with this id."""
         found = self._store.photos([photo_id])

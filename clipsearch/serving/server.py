@@ -73,7 +73,8 @@ class WarmSearcher:
         self._words = _Worker(folder)
         self._pictures = _Worker(folder)
         try:
-            self._words.warm_up()
+            self._words.warm_up(lambda library: library.query("a photo", k=1))
+            self._pictures.warm_up(Library.prepare_for_pictures)
         except BaseException:
             self.close()
             raise
@@ -98,9 +99,14 @@ class _Worker:
         self._library: Library | None = None
         self._opened: tuple[int, int] | None = None  # which catalog
 
-    def warm_up(self) -> None:
-        """Load what a search for words needs."""
-        self._thread.submit(self._warm_up).result()
+    def warm_up(self, load: Callable[[Library], object]) -> None:
+        """Load what searches need, unless the library is empty as yet."""
+
+        def warm_up() -> None:
+            with suppress(LibraryNotFound):
+                load(self._current())
+
+        self._thread.submit(warm_up).result()
 
     def answer(self, question: Question) -> Hits:
         try:
@@ -112,10 +118,6 @@ class _Worker:
     def close(self) -> None:
         self._thread.submit(self._let_go)
         self._thread.shutdown()
-
-    def _warm_up(self) -> None:
-        with suppress(LibraryNotFound):  # empty as yet
-            self._current().query("a photo", k=1)
 
     def _answer(self, question: Question) -> Hits:
         library = self._current()
