@@ -6,6 +6,7 @@ ClipsearchError
 ├── ModelError              a model that can't be used
 │   ├── UnknownModel        no such name, tag or folder
 │   └── WeightsUnavailable  the weights are not on this machine and can't be fetched
+├── MissingPackages         a light install has not what this needs
 ├── UnfitMachine            torch or ONNX Runtime can't work here, whatever the model
 └── LibraryError            a library that can't be used
     ├── LibraryNotFound     nothing there yet, or nothing in it
@@ -43,6 +44,10 @@ class UnknownModel(ModelError):
 
 class WeightsUnavailable(ModelError):
     """The weights are not on this machine and can't be fetched."""
+
+
+class MissingPackages(ClipsearchError):
+    """What was asked for needs packages that a light install leaves out; the message names them."""
 
 
 class UnfitMachine(ClipsearchError):

@@ -20,6 +20,7 @@ FLOORS = (
     "settings",
     "privacy",
     "machine",
+    "light",
     "unit_length",
     "index",
     "photos",

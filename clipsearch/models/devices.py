@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, UnfitMachine
+from clipsearch.light import torch_is_here
 from clipsearch.settings import current_folder_is_gone
 
 if TYPE_CHECKING:
@@ -104,11 +104,6 @@ def torch_pays(photos: int, pays_from: int, device: str = "auto") -> bool:
     if device == "auto" and _may_have_gpu():
         return True
     return wanted is None and _processor_may_be_fast()
-
-
-def torch_is_here() -> bool:
-    """Say whether the packages of the full install are there: the light one has neither."""
-    return all(find_spec(name) is not None for name in ("torch", "open_clip"))
 
 
 def _may_have_gpu() -> bool:

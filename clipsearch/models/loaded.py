@@ -11,6 +11,7 @@ from clipsearch.errors import ModelError
 from clipsearch.index.durable import disk_errors
 from clipsearch.index.identities import keep_identity
 from clipsearch.index.records import ModelRow
+from clipsearch.light import need_torch
 from clipsearch.models.files import file_sha256
 from clipsearch.models.names import ModelSource, resolve_model, weights_here
 
@@ -115,6 +116,7 @@ class LoadedModels:
 
     def _load_whole(self, source: ModelSource) -> Encoder:
         """Load a model with torch, and see to it that few photos need it no more."""
+        need_torch(f"the model {source.name}, which was never used before,")
         from clipsearch.models.devices import choose_device, fast_precisions
         from clipsearch.models.encoder import Encoder
         from clipsearch.models.image.export import keep_image_tower

@@ -1,0 +1,55 @@
+"""The light install: all but training, measuring and the first use of another model, in 0.4 GB.
+
+    python -m pip install --no-deps .
+    python -m pip install $(python -m clipsearch.light)
+
+The second line installs what pyproject.toml lists, without torch and what only goes with it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.util import find_spec
+
+from clipsearch.errors import MissingPackages
+
+# Of what a full install has: torch, what needs it, and a FAISS that brings CUDA along.
+LEFT_OUT = ("torch", "open_clip_torch", "onnx", "faiss-gpu")
+_IMPORTED_AS = {"open_clip_torch": "open_clip"}
+
+
+def torch_is_here() -> bool:
+    """Say whether what embeds photos with torch is installed; imports nothing."""
+    return not _missing()
+
+
+def need_torch(what: str) -> None:
+    """Raise MissingPackages unless torch and what goes with it are installed.
+
+    `what` needs them, the error says, and how they are installed.
+    """
+    if missing := _missing():
+        raise MissingPackages(
+            f"{what} needs {', '.join(missing)}, which a light install leaves out: "
+            f"python -m pip install {' '.join(missing)}"
+        )
+
+
+def _missing() -> list[str]:
+    packages = (name for name in LEFT_OUT if not name.startswith("faiss"))
+    return [name for name in packages if find_spec(_IMPORTED_AS.get(name, name)) is None]
+
+
+def light_requirements() -> list[str]:
+    """Return what a light install installs, for pip."""
+    from importlib.metadata import requires
+
+    lines = [line.partition(";") for line in requires("clipsearch") or []]
+    plain = [line.strip() for line, _, marker in lines if "extra" not in marker]
+    kept = (line for line in plain if re.split("[<>=!~]", line)[0] not in LEFT_OUT)
+    return list(dict.fromkeys(kept))
+
+
+if __name__ == "__main__":
+    sys.stdout.write("".join(f"{line}\n" for line in light_requirements()))
