@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +20,7 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 Value = int | str | bytes | Sequence[int] | Sequence[tuple[int, int]]
 
-BLACK, WHITE = 512, 15512  # of 14 bits
+BLACK, WHITE = 128, 4000  # of 12 bits
 _NEUTRAL = np.array([0.43, 1.0, 0.73])  # what a white wall gives
 _FROM_XYZ = np.array(  # to linear sRGB
     [[3.2405, -1.5371, -0.4985], [-0.9693, 1.8760, 0.0416], [0.0556, -0.2040, 1.0572]]
@@ -85,14 +85,19 @@ def dng(
     preview: bytes | None = None,
     said: Said | None = None,
     order: Literal["<", ">"] = "<",
+    packed: Callable[[NDArray[np.uint16]], bytes] | None = None,
 ) -> bytes:
-    """Return a DNG that shows a picture (height, width, 3), both even, once it is upright."""
+    """Return a DNG that shows a picture (height, width, 3), both even, once it is upright.
+
+    `packed` makes a lossless JPEG of the sensor's values (height, width), of 12 bits; without it
+    they lie there as they are.
+    """
     said = said or Said()
     file = _Written(order)
     file.put(b"II*\0" if order == "<" else b"MM\0*")
     file.put(bytes(4))
     stored = np.ascontiguousarray(_STORED[orientation](upright))
-    below = [file.directory(_sensor_tags(file, stored))]
+    below = [file.directory(_sensor_tags(file, stored, packed))]
     if preview is not None:
         below.append(file.directory(_preview_tags(file, preview)))
     small = Image.fromarray(stored)
@@ -106,14 +111,16 @@ def dng(
     return bytes(file.data)
 
 
-def preview_of(upright: Pixels, orientation: int = 1, *, exif: int | None = None) -> bytes:
+def preview_of(
+    upright: Pixels, orientation: int = 1, *, exif: int | None = None, quality: int = 92
+) -> bytes:
     """Return a picture as a JPEG lying as the sensor saw it; `exif` is the orientation it says."""
     said = Image.Exif()
     if exif is not None:
         said[0x0112] = exif
     stream = io.BytesIO()
     stored = Image.fromarray(np.ascontiguousarray(_STORED[orientation](upright)))
-    stored.save(stream, "JPEG", quality=92, **({"exif": said} if exif is not None else {}))
+    stored.save(stream, "JPEG", quality=quality, **({"exif": said} if exif is not None else {}))
     return stream.getvalue()
 
 
@@ -143,11 +150,15 @@ def _picture_tags(
     }
 
 
-def _sensor_tags(file: _Written, stored: Pixels) -> dict[int, tuple[int, Value]]:
+def _sensor_tags(
+    file: _Written, stored: Pixels, packed: Callable[[NDArray[np.uint16]], bytes] | None
+) -> dict[int, tuple[int, Value]]:
     height, width = stored.shape[:2]
-    content = _seen_by_sensor(stored).astype(file.order + "u2").tobytes()
+    seen = _seen_by_sensor(stored)
+    content = packed(seen) if packed else seen.astype(file.order + "u2").tobytes()
     tags = _picture_tags(width, height, 0, _SENSOR, file, content)
     return tags | {
+        259: (_SHORT, 7 if packed else 1),
         258: (_SHORT, 16),
         277: (_SHORT, 1),
         33421: (_SHORT, (2, 2)),
@@ -157,15 +168,15 @@ def _sensor_tags(file: _Written, stored: Pixels) -> dict[int, tuple[int, Value]]
     }
 
 
-def _seen_by_sensor(stored: Pixels) -> NDArray[np.float64]:
+def _seen_by_sensor(stored: Pixels) -> NDArray[np.uint16]:
     """Return what red, green and blue filters in turn let through, (height, width)."""
     levels = np.arange(256) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    table = BLACK + linear[:, None] * _NEUTRAL * (WHITE - BLACK)  # (256, 3)
-    seen = np.empty(stored.shape[:2])
+    table = np.rint(BLACK + linear[:, None] * _NEUTRAL * (WHITE - BLACK)).astype(np.uint16)
+    seen = np.empty(stored.shape[:2], np.uint16)
     for down, across, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
         seen[down::2, across::2] = table[stored[down::2, across::2, channel], channel]
-    return seen.round()
+    return seen
 
 
 def _preview_tags(file: _Written, preview: bytes) -> dict[int, tuple[int, Value]]:
