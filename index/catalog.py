@@ -38,7 +38,7 @@ _LARGEST_NUMBER = 2**63 - 1  # of SQLite
 _PHOTO = f"SELECT {', '.join(photo_columns.ALL)} FROM photos "
 _KNOWN_PHOTO = (
     f"SELECT {', '.join(photo_columns.ALL)}, (SELECT group_concat(model_id) FROM embeddings "
-    "WHERE photo_id = photos.id) FROM photos WHERE content_hash = ? ORDER BY id"
+    "WHERE photo_id = photos.id) FROM photos WHERE {} ORDER BY id"
 )
 _MODEL = (
     "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
@@ -148,7 +148,12 @@ class Catalog:
 
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         """Return the photos with this content, by id, with who has embedded each."""
-        return self._values(_known_photo, _KNOWN_PHOTO, (content_hash,))
+        return self._values(_known_photo, _KNOWN_PHOTO.format("content_hash = ?"), (content_hash,))
+
+    def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
+        """Return the photos with one of these paths, by id, with who has embedded each."""
+        sql = _KNOWN_PHOTO.format("path IN (SELECT value FROM json_each(?))")
+        return self._values(_known_photo, sql, (json.dumps([to_text(path) for path in paths]),))
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""

@@ -83,6 +83,9 @@ class SearchableStore(Protocol):
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
 
+    def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
+        """Return the photos with one of these paths, by id, with who has embedded each."""
+
     def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:
         """Return the ids (n,), rising, of the photos at or below some paths; None: of all."""
 

@@ -24,6 +24,9 @@ class FileState:
 SCHEMA_VERSION = 2  # of the catalog: the number of the last step in migrations
 
 
+RAW = "RAW"  # the format of what a camera's sensor saw, whatever kind of file holds it
+
+
 @dataclass(frozen=True)
 class PhotoMetadata:
     """What a photo says about itself; None where it says nothing.
@@ -34,7 +37,7 @@ class PhotoMetadata:
 
     width: int  # pixels, upright, at full size
     height: int
-    format: str  # as Pillow names it: JPEG, PNG, HEIF, ...
+    format: str  # as Pillow names it: JPEG, PNG, HEIF, ...; or RAW
     orientation: int = 1  # EXIF 1 to 8
     taken_at: str | None = None  # ISO 8601, local time without an offset; or a day alone
     camera: str | None = None

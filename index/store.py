@@ -298,6 +298,10 @@ class Store:
         """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
         return self.catalog.photos_with_content(content_hash)
 
+    def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
+        """Return the photos with one of these paths, by id, with who has embedded each."""
+        return self.catalog.photos_at(paths)
+
     def models(self, *, count_to: int | None = None) -> list[ModelRow]:
         """Return all models, by id; the photos of each are counted no further than `count_to`."""
         return self.catalog.models(count_to=count_to)

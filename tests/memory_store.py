@@ -140,11 +140,17 @@ class FilledElsewhere:
         return {id_: photos[id_] for id_ in photo_ids if id_ in photos}
 
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
+        return [known for known in self._all() if known.photo.content_hash == content_hash]
+
+    def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
+        wanted = set(paths)
+        return [known for known in self._all() if known.photo.file.path in wanted]
+
+    def _all(self) -> list[KnownPhoto]:
         state = self._now()
         return [
             KnownPhoto(photo, frozenset(m for m, rows in state.vectors.items() if id_ in rows))
             for id_, photo in sorted(state.photos.items())
-            if photo.content_hash == content_hash
         ]
 
     def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.index.records import PhotoMetadata
+from clipsearch.index.records import RAW, PhotoMetadata
 from clipsearch.machine import memory
 from clipsearch.photos.colours import to_rgb
 from clipsearch.photos.exif import ExifFacts, read_exif
@@ -28,7 +28,7 @@ from clipsearch.photos.formats import (
     translated_errors,
 )
 from clipsearch.photos.mending import lacks_last_marker, mended
-from clipsearch.photos.raw_files import RAW_FORMAT, raw_kind
+from clipsearch.photos.raw_files import raw_kind
 from clipsearch.photos.raw_pictures import RawFile, UnsupportedRaw
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _open(data: bytes, shrink_to: int | None, max_megapixels: float) -> OpenedIm
         picture = identified(data, max_megapixels)
     except UnknownFormat:  # some raw files are known by their size alone, and only to LibRaw
         with suppress(UnreadableImage):
-            return _open_raw(data, RAW_FORMAT, shrink_to, max_megapixels)
+            return _open_raw(data, RAW, shrink_to, max_megapixels)
         raise
     _check_size(picture.size, max_megapixels)
     # libjpeg takes for data what follows, such as noughts in a file that was allocated, not filled.
@@ -136,7 +136,7 @@ def _open_raw(data: bytes, kind: str, shrink_to: int | None, max_megapixels: flo
             image = _preview(raw, preview, shrink_to or half, shrink_to, max_megapixels)
             if image is None:
                 raise
-        return OpenedImage(image, _metadata(raw.facts(preview), raw.size, RAW_FORMAT))
+        return OpenedImage(image, _metadata(raw.facts(preview), raw.size, RAW))
 
 
 def _preview(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-RAW_FORMAT = "RAW"  # what a photo's format is called, whatever the kind of raw file
-
 # The names by which a scan finds them.
 RAW_SUFFIXES = (
     *(".dng", ".gpr", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".arq"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
-from clipsearch.index.records import ModelRow, PhotoRecord
+from clipsearch.index.records import RAW, ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import SearchOptions
@@ -23,6 +23,7 @@ from clipsearch.searching.query import Picture, Query, QueryEncoder, read_pictur
 
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
+    from clipsearch.index.selection import Selection
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
@@ -91,10 +92,14 @@ class StoreSearcher:
         self._searchable_model(options)  # else the picture need not be looked at
         read = read_picture(picture)
         copies = self._store.photos_with_content(read.content_hash) if read.content_hash else []
-        wider = replace(options, k=options.k + len(copies))
+        wider = replace(options, k=options.k + 2 * len(copies))
         model = self._searchable_model(wider)
+        copied = [copy.photo for copy in copies]
+        same = {photo.id for photo in copied} | {*self._in_front_of(copied, model, None).values()}
         found = self._hits(model, self._queries.encode([read], model), wider)[0]
-        others = [hit for hit in found if hit.content_hash != read.content_hash][: options.k]
+        others = [
+            hit for hit in found if hit.content_hash != read.content_hash and hit.id not in same
+        ][: options.k]
         ranked = (replace(hit, rank=rank) for rank, hit in enumerate(others, 1))
         return Hits(ranked, found.left_out)
 
@@ -111,7 +116,15 @@ class StoreSearcher:
         rows = vectors.shape[0] if vectors.ndim == 2 else 0
         if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
             raise InvalidInput(f"k is {shown(options.k)}, but there are only {photos} photos")
-        scores, ids = self._nearest(model, vectors, options.k, options, self._left_out(options))
+        left_out = self._left_out(options)
+        with self._store.reading():
+            scores, ids = self._store.search(
+                model.id,
+                vectors,
+                options.k,
+                selected=self._selected(options, left_out),
+                exact=options.exact,
+            )
         if options.min_score is not None:
             ids[scores < options.min_score] = -1
             scores[scores < options.min_score] = -np.inf
@@ -163,10 +176,9 @@ class StoreSearcher:
     ) -> list[Hits]:
         left_out = self._left_out(options)
         least = -np.inf if options.min_score is None else options.min_score
-        k = min(options.k, model.photos)  # room is made for so many
         with self._store.reading():  # one state of the catalog for vectors and rows
-            scores, ids = self._nearest(model, vectors, k, options, left_out)
-            photos = self._store.photos(list(set(ids[ids >= 0].tolist())))
+            selected = self._selected(options, left_out)
+            scores, ids, photos = self._found(model, vectors, options, selected)
         return [
             Hits(
                 (
@@ -179,17 +191,50 @@ class StoreSearcher:
             for found in zip(scores, ids, strict=True)
         ]
 
-    def _nearest(
+    def _found(
         self,
         model: ModelRow,
         vectors: NDArray[np.float32],
-        k: int,
         options: SearchOptions,
-        left_out: Sequence[AwayFolder],
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        with self._store.reading():
-            selected = self._store.select(options.filters, [folder.path for folder in left_out])
-            return self._store.search(model.id, vectors, k, selected=selected, exact=options.exact)
+        selected: Selection | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], dict[int, PhotoRecord]]:
+        """Return the nearest of what is selected, padded, and their rows.
+
+        A raw photo behind a picture is none of them; as many more are asked for as that takes.
+        """
+        k = asked = min(options.k, model.photos)  # room is made for so many
+        while True:
+            scores, ids = self._store.search(
+                model.id, vectors, asked, selected=selected, exact=options.exact
+            )
+            photos = self._store.photos(list(set(ids[ids >= 0].tolist())))
+            behind = list(self._in_front_of(photos.values(), model, selected))
+            if not behind:
+                return scores, ids, photos
+            shown = (ids >= 0) & ~np.isin(ids, behind)
+            if ((shown.sum(axis=1) >= k) | (ids[:, -1] < 0)).all():
+                first = np.argsort(~shown, axis=1, kind="stable")[:, :k]
+                scores, ids = np.where(shown, scores, -np.inf), np.where(shown, ids, -1)
+                return (
+                    np.take_along_axis(scores, first, axis=1),
+                    np.take_along_axis(ids, first, axis=1),
+                    photos,
+                )
+            asked *= 2
+
+    def _in_front_of(
+        self, photos: Iterable[PhotoRecord], model: ModelRow, selected: Selection | None
+    ) -> dict[int, int]:
+        """Return the ids of the raw photos that have a picture beside them, and those of these."""
+        raws = [photo for photo in photos if photo.metadata.format == RAW]
+        if not raws:
+            return {}
+        from clipsearch.searching.raw_pairs import pictures_beside
+
+        return pictures_beside(self._store, model.id, raws, selected)
+
+    def _selected(self, options: SearchOptions, left_out: Sequence[AwayFolder]) -> Selection | None:
+        return self._store.select(options.filters, [folder.path for folder in left_out])
 
     def _left_out(self, options: SearchOptions) -> list[AwayFolder]:
         return [] if options.include_away else self.away()

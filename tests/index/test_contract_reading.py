@@ -179,6 +179,8 @@ def test_photos_below_paths_are_left_out_whatever_their_names(opened: Opened) ->
         keep = ~np.isin(ids, below)
         found = reader.search(1, QUERIES, 50, selected=selected)
         assert_nearest(found, ids[keep], rows[keep], 50)
+    for place in places:
+        assert [one.photo.id for one in reader.photos_at([PHOTOS / place])] == [known[str(place)]]
     both = [PHOTOS / STRANGE[0], PHOTOS / STRANGE[1] / "inner.jpg", PHOTOS / STRANGE[0]]
     assert len(reader.photos_below(both)) == 3
     everything = reader.select(Filters(), [Path("/")])
@@ -202,6 +204,10 @@ def test_photos_are_known_by_id_place_and_content(filled: SearchableStore) -> No
     (same,) = filled.photos_with_content("hash of 1/1.jpg")
     assert (same.photo, same.embedded_by) == (known[2], {1})
     assert filled.photos_with_content("no such") == []
+    there = [PHOTOS / "moved.jpg", PHOTOS / "1/1.jpg", PHOTOS / "0/0.jpg", PHOTOS / "0/0.jpg"]
+    assert [one.photo.id for one in filled.photos_at(there)] == [1, 2]
+    assert filled.photos_at(there[:1])[0] == same
+    assert filled.photos_at([]) == []
     assert filled.photos_below([PHOTOS / "1", PHOTOS / "moved.jpg"])[:2].tolist() == [2, 7]
     assert filled.photos_below([]).tolist() == []
     assert len(filled.photos_below(None)) == filled.describe(1).photos == 180
@@ -252,6 +258,7 @@ def test_nothing_can_be_asked_of_a_store_that_was_closed(opened: Opened) -> None
         lambda: reader.vectors(1, [1]),
         lambda: reader.photos([1]),
         lambda: reader.photos_with_content("h"),
+        lambda: reader.photos_at([PHOTOS / "a"]),
         lambda: reader.photos_below(None),
         reader.models,
         reader.places,
