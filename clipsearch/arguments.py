@@ -48,6 +48,14 @@ def finite(value: object, name: str) -> float:
     raise InvalidInput(f"{name} must be a finite number, not {shown(value)}")
 
 
+def cosine(value: object, name: str) -> float:
+    """Return a number from -1 to 1."""
+    number = finite(value, name)
+    if not -1 <= number <= 1:
+        raise InvalidInput(f"{name} must be from -1 to 1, as scores are cosines; not {number:g}")
+    return number
+
+
 def above_zero(value: object, name: str) -> float:
     """Return a finite number above 0."""
     number = finite(value, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from clipsearch.arguments import above_zero, finite, model_name, shown, whole, yes_or_no
+from clipsearch.arguments import above_zero, cosine, model_name, shown, whole, yes_or_no
 from clipsearch.errors import InvalidInput
 from clipsearch.index.filters import Filters
 
@@ -32,7 +32,7 @@ class SearchOptions:
         _set(
             self,
             k=whole(self.k, "k", least=1),
-            min_score=None if self.min_score is None else finite(self.min_score, "min_score"),
+            min_score=None if self.min_score is None else cosine(self.min_score, "min_score"),
             include_away=yes_or_no(self.include_away, "include_away"),
             exact=yes_or_no(self.exact, "exact"),
             model=model_name(self.model),

@@ -94,7 +94,7 @@ REFUSED: dict[str, tuple[Callable[[Library, object], object], tuple[object, ...]
     "k of a batch": (lambda library, it: library.query_batch(["a"], k=it), NO_NUMBER),
     "k of similar": (lambda library, it: library.similar(b"", k=it), NO_NUMBER),
     "k of vectors": (lambda library, it: library.search_vectors([[0.0]], k=it), NO_NUMBER),
-    "min_score": (lambda library, it: library.query("a", min_score=it), NO_SCORE),
+    "min_score": (lambda library, it: library.query("a", min_score=it), (*NO_SCORE, 40, -1.5)),
     "exact": (lambda library, it: library.query("a", exact=it), NO_ANSWER),
     "include_away": (lambda library, it: library.query("a", include_away=it), NO_ANSWER),
     "model": (lambda library, it: library.query("a", model=it), NO_MODEL),

@@ -16,7 +16,7 @@ from clipsearch.options import SearchKeywords
 OPTIONS = st.builds(
     SearchOptions,
     k=st.integers(1, 2**70),
-    min_score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    min_score=st.none() | st.floats(-1, 1),
     include_away=st.booleans(),
     exact=st.booleans(),
     model=st.none() | st.sampled_from(["builtin", "ViT-B-32/laion2b_s34b_b79k"]),

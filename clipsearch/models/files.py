@@ -138,10 +138,7 @@ def fetch_file(repository: str, *names: str) -> Path:
             return path
     if not hub_is_reachable():
         why = "HF_HUB_OFFLINE is set" if is_offline() else "the network is out of reach"
-        raise WeightsUnavailable(
-            f"{repository} is not on this machine and {why}; "
-            "use --model builtin, or run `clipsearch models pull NAME` once with a network"
-        )
+        raise WeightsUnavailable(f"{repository} is not on this machine and {why}")
     return _download(repository, names)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from clipsearch.arguments import file_path
 from clipsearch.errors import ModelError, UnknownModel, WeightsUnavailable
 from clipsearch.models import files
+from clipsearch.near_names import near_name
 from clipsearch.settings import expanded, from_here
 
 LOCAL_PREFIX = "local-dir:"
@@ -109,6 +110,15 @@ _NAMED = (
     ),
 )
 
+# What others call the like of them.
+_MEANT = {
+    **dict.fromkeys(("default", "small", "tiny", "offline", "built-in"), "builtin"),
+    **dict.fromkeys(("clip", "openai", "medium", "vit-b-32", "vit-b/32", "datacomp"), "base"),
+    **dict.fromkeys(("siglip", "good", "vit-b-16"), "quality"),
+    **dict.fromkeys(("large", "huge", "largest", "vit-h-14", "dfn"), "best"),
+    **dict.fromkeys(("siglip2", "languages", "multi", "international"), "multilingual"),
+}
+
 
 def named_models() -> list[NamedModel]:
     """Return the models with short names, the built-in one first."""
@@ -194,10 +204,8 @@ def _tagged_source(name: str) -> ModelSource:
     architecture, _, tag = name.partition("/")
     if architecture and tag and "/" not in tag and not name.startswith((".", "~")):
         return ModelSource(name, architecture, tag)
-    import difflib
-
-    close = difflib.get_close_matches(name, [model.name for model in named_models()], n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    near = _MEANT.get(name.lower()) or near_name(name, [model.name for model in named_models()])
+    hint = f" (did you mean {near!r}?)" if near else ""
     raise UnknownModel(f"no model is called {name!r}{hint}; {_choices()}")
 
 

@@ -92,6 +92,8 @@ def test_a_repository_is_taken_as_it_is():
     [
         ("bilt-in", "did you mean 'builtin'"),
         ("qualty", "did you mean 'quality'"),
+        ("siglip", "did you mean 'quality'"),
+        ("small", "did you mean 'builtin'"),
         ("", "base, quality, best"),
         ("no such thing", "base, quality, best"),
         ("./nowhere", "base, quality, best"),
@@ -211,7 +213,7 @@ def test_absent_weights_offline_are_one_line(hub_cache):
         with pytest.raises(WeightsUnavailable) as error:
             load_encoder(resolve_model(name), device="cpu")
         text = said_in_one_line(error)
-        assert "HF_HUB_OFFLINE" in text and "builtin" in text and "models pull" in text
+        assert text.endswith("is not on this machine and HF_HUB_OFFLINE is set")  # only the cause
 
 
 def test_absent_weights_without_a_network_are_one_line(hub_cache, deaf_hub):
