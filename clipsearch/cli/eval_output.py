@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.cli.ending import say
 from clipsearch.cli.output import json_line, write_out, write_rows
-from clipsearch.cli.printable import printable, shown_count
+from clipsearch.cli.printable import shown_count
+from clipsearch.cli.tables import show_table
 from clipsearch.errors import InvalidInput
 from clipsearch.settings import from_here
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT = "-"
 _RANK = "median rank"  # the one metric that is no share
+
+_INTERVAL = ("low", "high")  # the ends of the 95 % interval
 
 Row = Sequence[object]
 
@@ -80,15 +83,21 @@ def show_evaluation(result: Evaluation) -> None:
     if not sys.stdout.isatty():
         write_rows(_evaluation_lines(result))
         return
-    metrics = list(dict.fromkeys(metric for _, metric in result.figures))
-    ways = list(dict.fromkeys(way for way, _ in result.figures))
     rows = [
-        [way, *(_cell(result.figures.get((way, metric)), metric) for metric in metrics)]
-        for way in ways
+        [way, metric, *(_value(number, metric) for number in figure)]
+        for (way, metric), figure in result.figures.items()
     ]
-    show_table(result.measured.model, ["", *metrics], rows)
+    show_table("", ["", "", "value", *_INTERVAL], _once_named(rows))
     if result.drops:
         _show_drops(result)
+
+
+def _once_named(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows without the name in front where the row above has the same."""
+    above: object = None
+    for name, *others in rows:
+        yield "" if name == above else name, *others
+        above = name
 
 
 def _evaluation_lines(result: Evaluation) -> Iterable[Row]:
@@ -170,34 +179,15 @@ def show_comparison(comparison: Comparison) -> None:
                 metric,
                 _value(found.a, metric),
                 _value(found.b, metric),
-                _cell(found.change, metric, signed=True),
+                *(_value(number, metric, signed=True) for number in found.change),
                 found.better or "",
             ]
             for (way, metric), found in comparison.differences.items()
         ]
         title = f"A {comparison.a.measured.model}, B {comparison.b.measured.model}"
-        show_table(title, ["", "metric", "A", "B", "B less A", "better"], cells)
+        headings = ["", "", "A", "B", "B less A", *_INTERVAL, "better"]
+        show_table(title, headings, _once_named(cells))
     say(comparison.verdict)
-
-
-def show_table(title: str, headings: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a table for people; tab-separated lines, the headings first, when piped."""
-    if not sys.stdout.isatty():
-        write_rows([headings, *rows])
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD)
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
-    for heading, column in zip(headings, zip(*cells, strict=True), strict=True):
-        is_words = any(cell[:1].isalpha() for cell in column)
-        table.add_column(Text(printable(heading)), justify="left" if is_words else "right")
-    for row in cells:
-        table.add_row(*map(Text, row))
-    Console().print(table)
 
 
 def _numbers(figure: Figure) -> tuple[str, str, str]:
@@ -208,13 +198,6 @@ def _value(value: float, metric: str, *, signed: bool = False) -> str:
     """Return a share in percent, a rank as it is."""
     sign = "+" if signed else ""
     return f"{value:{sign}g}" if metric == _RANK else f"{100 * value:{sign}.1f}"
-
-
-def _cell(figure: Figure | None, metric: str, *, signed: bool = False) -> str:
-    if figure is None:
-        return ""
-    value, low, high = (_value(number, metric, signed=signed) for number in figure)
-    return f"{value} ({low} to {high})"
 
 
 def _dropped(found: Difference) -> str:

@@ -68,6 +68,25 @@ def one_of(option: str, choices: type[Choice], meant: dict[str, str]) -> Callabl
     return read
 
 
+def some_of(
+    option: str, names: Sequence[str], meant: dict[str, str]
+) -> Callable[[Any], tuple[str, ...]]:
+    """Return what reads names with commas between them; `meant` as of `one_of`."""
+
+    def read(given: Any) -> tuple[str, ...]:
+        read = tuple(name.strip() for name in given.split(","))
+        for name in read:
+            if name not in names:
+                from clipsearch.near_names import did_you_mean, near_name
+
+                near = meant.get(name.lower()) or near_name(name, names)
+                hint = did_you_mean(near) or f"; choose of {', '.join(names)}"
+                raise InvalidInput(f"{option} has no {name or 'empty name'}{hint}")
+        return read
+
+    return read
+
+
 def in_words(names: Sequence[str]) -> str:
     """Return `a, b or c`."""
     return " or ".join([", ".join(names[:-1])] * (len(names) > 1) + [*names[-1:]])

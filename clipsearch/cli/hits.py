@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.cli.output import json_line, write_out, write_rows
 from clipsearch.cli.printable import dimensions
@@ -24,10 +24,19 @@ class Shape(Enum):
     PRINT0 = "paths, each ended by a NUL byte"
 
 
-def show_hits(hits: Sequence[Hit], shape: Shape) -> None:
-    """Write the photos found."""
+# What --fields may name: of a hit in JSON.
+FIELDS = (
+    *("rank", "score", "path", "id", "width", "height", "format", "size"),
+    *("taken_at", "camera", "lens", "latitude", "longitude", "content_hash"),
+)
+
+
+def show_hits(hits: Sequence[Hit], shape: Shape, fields: Sequence[str] = ()) -> None:
+    """Write the photos found; if fields are named, those alone."""
     if shape is Shape.JSON:
-        write_out(b"".join(json_line(hit.to_dict()) for hit in hits))
+        write_out(b"".join(json_line(_named(hit, fields)) for hit in hits))
+    elif fields:
+        write_rows(_cells(hit, fields) for hit in hits)
     elif shape is Shape.PATHS:
         write_out(b"".join(os.fsencode(hit.path) + b"\n" for hit in hits))
     elif shape is Shape.PRINT0:
@@ -41,3 +50,16 @@ def show_hits(hits: Sequence[Hit], shape: Shape) -> None:
             (hit.rank, f"{hit.score:.4f}", hit.path, dimensions(hit), hit.taken_at or "")
             for hit in hits
         )
+
+
+def _named(hit: Hit, fields: Sequence[str]) -> dict[str, Any]:
+    found = hit.to_dict()
+    if not fields:
+        return found
+    bytes_too = {"path_bytes"} & found.keys() if "path" in fields else ()
+    return {name: found[name] for name in (*fields, *bytes_too)}
+
+
+def _cells(hit: Hit, fields: Sequence[str]) -> list[object]:
+    found = {**hit.to_dict(), "score": f"{hit.score:.4f}", "path": hit.path}
+    return ["" if found[name] is None else found[name] for name in fields]

@@ -11,6 +11,8 @@ from clipsearch.cli.options import JsonOption, VerboseOption
 if TYPE_CHECKING:
     from clipsearch.models.names import NamedModel
 
+_RECALL = "COCO R@1"  # what all recalls that are published are of
+
 models_app = typer.Typer(rich_markup_mode=None)
 
 
@@ -24,14 +26,17 @@ def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption 
     """
     if ctx.invoked_subcommand is not None:
         return
-    from clipsearch.cli.output import json_line, write_out, write_rows, write_text
+    from clipsearch.cli.output import json_line, write_out, write_rows
     from clipsearch.models.names import named_models
 
     named = named_models()
     if json:
         write_out(b"".join(json_line(_fields(model)) for model in named))
     elif sys.stdout.isatty():
-        write_text("\n".join(map(_in_words, named)))
+        from clipsearch.cli.tables import show_table
+
+        headings = ["", "model", "size", _RECALL, "licence", "what it is"]
+        show_table(f"{_mark()} on this machine", headings, map(_row, named))
     else:
         write_rows(_fields(model).values() for model in named)
 
@@ -66,11 +71,17 @@ def _fields(model: "NamedModel") -> dict[str, object]:
     }
 
 
-def _in_words(model: "NamedModel") -> str:
-    """Return two lines for people."""
-    where = "on this machine" if model.on_machine else "not on this machine"
-    recall = model.published_recall or "no published recall"
-    return (
-        f"{model.name:<13} {model.megabytes:>5} MB, width {model.width}, {recall}, "
-        f"{model.licence}, {where}\n{'':<13} {model.open_clip_name}: {model.note}"
-    )
+def _row(model: "NamedModel") -> tuple[str, ...]:
+    """Return what people want to know of a model."""
+    here = _mark() if model.on_machine else ""
+    recall = model.published_recall.removeprefix(_RECALL).strip()
+    return here, model.name, f"{model.megabytes} MB", recall, model.licence, model.note
+
+
+def _mark() -> str:
+    mark = "\N{CHECK MARK}"
+    try:
+        mark.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return "*"
+    return mark

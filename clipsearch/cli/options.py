@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.given_values import one_of
-from clipsearch.errors import InvalidInput
 
 
 class Device(StrEnum):
@@ -19,12 +18,6 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
-
-
-def refuse_two_shapes(*, json: bool, paths: bool, print0: bool) -> None:
-    """Raise InvalidInput when --json and paths are both asked."""
-    if json and (paths or print0):
-        raise InvalidInput("--json can't be used together with --paths or --print0")
 
 
 def _given_anywhere(ctx: typer.Context, folder: Path | None) -> Path | None:

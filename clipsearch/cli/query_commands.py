@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsearch.cli.given_values import number, whole_number
+from clipsearch.cli.given_values import number, some_of, whole_number
+from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.options import (
     DeviceOption,
     LibraryOption,
     VerboseOption,
-    refuse_two_shapes,
 )
-from clipsearch.cli.search_flags import SEARCH_FLAGS, Search, SearchFlag
+from clipsearch.cli.search_flags import SEARCH_FLAGS, Search, SearchFlag, two_shapes
 from clipsearch.errors import InvalidInput
 from clipsearch.options import SearchOptions
 
@@ -40,6 +40,7 @@ _READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "count": (int, whole_number("--top", least=1)),
     "score": (float, number("--min-score", least=-1, most=1, why="scores are cosines")),
     "text": (str, str),
+    "fields": (tuple, some_of("--fields", FIELDS, {"file": "path", "date": "taken_at"})),
 }
 
 
@@ -102,7 +103,9 @@ def similar(**given: Any) -> None:
 
 def _search(command: str, given: dict[str, Any]) -> None:
     del given["verbose"]  # its callback has done what it asks for
-    refuse_two_shapes(json=given["json"], paths=given["paths"], print0=given["print0"])
+    given = {name: value for name, value in given.items() if value is not None}
+    if wrong := two_shapes(given):
+        raise InvalidInput(wrong)
     given["device"] = str(given["device"])
     from clipsearch.cli.searching import run  # with what a search loads, which help does not need
 

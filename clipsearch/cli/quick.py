@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipsearch.cli.search_flags import SEARCH_FLAGS, SEARCHES, Search
+from clipsearch.cli.hits import FIELDS
+from clipsearch.cli.search_flags import SEARCH_FLAGS, SEARCHES, Search, two_shapes
 
 INDEX_FLAGS = {
     "--retry-failed": "retry_failed",
@@ -77,10 +78,11 @@ def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
     command, *asked = words
     if len(asked) > 1 and not all(map(str.strip, asked)):
         return None  # of a variable that is not set, perhaps
-    alone = (given.keys() >= {"text", "image"}) or (
-        "json" in given and not given.keys().isdisjoint({"paths", "print0"})
-    )
-    if alone or (command != "query" and not given.keys().isdisjoint(_ONLY_FOR_QUERY)):
+    if (
+        two_shapes(given)
+        or given.keys() >= {"text", "image"}
+        or (command != "query" and not given.keys().isdisjoint(_ONLY_FOR_QUERY))
+    ):
         return None
     return Search.of(command, asked, given)
 
@@ -100,6 +102,11 @@ def _score(value: str) -> float | None:
     return float(value) if _NUMBER.fullmatch(value) and -1 <= float(value) <= 1 else None
 
 
+def _fields(value: str) -> tuple[str, ...] | None:
+    names = tuple(value.split(","))
+    return names if all(name in FIELDS for name in names) else None
+
+
 def _device(value: str) -> str | None:
     return value if value in _DEVICES else None
 
@@ -108,6 +115,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "count": _count,
     "score": _score,
     "text": str,
+    "fields": _fields,
     "library": Path,
     "device": _device,
 }

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from clipsearch.cli.hits import Shape
+from clipsearch.cli.hits import FIELDS, Shape
 from clipsearch.options import SearchOptions
 
 SEARCHES = ("query", "similar")
 
-Kind = Literal["flag", "count", "score", "text", "library", "device"]
+Kind = Literal["flag", "count", "score", "text", "fields", "library", "device"]
 
 
 class SearchFlag(NamedTuple):
@@ -65,6 +65,13 @@ SEARCH_FLAGS = (
     ),
     SearchFlag("device", "device", ("--device",)),
     SearchFlag("json", "flag", ("--json",), "Write JSON, one object a line."),
+    SearchFlag(
+        "fields",
+        "fields",
+        ("--fields",),
+        f"Write only these, tab-separated (with --json as JSON): {', '.join(FIELDS)}.",
+        "NAME,NAME",
+    ),
     SearchFlag("paths", "flag", ("--paths",), "Write only the paths, one a line."),
     SearchFlag(
         "print0",
@@ -86,6 +93,7 @@ class Search(NamedTuple):
     library: Path | None = None
     device: str = "auto"
     shape: Shape = Shape.TABLE  # of the results
+    fields: tuple[str, ...] = ()  # of each result, where not all are wanted
     unquoted: tuple[str, ...] = ()  # what `asked` was joined of, where it is several arguments
 
     @classmethod
@@ -99,3 +107,16 @@ class Search(NamedTuple):
         shape = Shape.PRINT0 if print0 else shape
         unquoted = tuple(words) if len(words) > 1 else ()
         return cls(command, " ".join(words), options, shape=shape, unquoted=unquoted, **values)
+
+
+def two_shapes(given: Mapping[str, Any]) -> str | None:
+    """Return what is wrong where results are asked for in two shapes at once; None if nothing is.
+
+    Fields may be written as JSON; paths are alone.
+    """
+    paths = next((option for field, option in _PATHS.items() if given.get(field)), None)
+    others = [f"--{field}" for field in ("json", "fields") if given.get(field)]
+    return f"{others[0]} can't be used together with {paths}" if paths and others else None
+
+
+_PATHS = {"paths": "--paths", "print0": "--print0"}

@@ -28,7 +28,7 @@ def run(search: Search) -> None:
     for folder in found.left_out:
         photos = shown_count(folder.photos, "photo")
         say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
-    show_hits(found, search.shape)
+    show_hits(found, search.shape, search.fields)
     if not found:
         say("nothing found")
         sys.exit(NOTHING_FOUND)

@@ -1,26 +1,30 @@
-"""The table of photos found, for a terminal."""
+"""Tables for a terminal: of the photos found, and of anything else."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from clipsearch.cli.output import write_text
-from clipsearch.cli.printable import dimensions, printable, short_path
+from clipsearch.cli.output import write_rows, write_text
+from clipsearch.cli.printable import printable, short_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from clipsearch.results import Hit
 
-HEADINGS = ("", "score", "photo", "size", "taken")
+HEADINGS = ("", "score", "photo", "taken")
 _PHOTO = 2  # the column that gives way, and goes on in the next line
+_STYLES = ("dim", "cyan", "", "dim")
 _NARROWEST = 12
+_KEPT_WHOLE = 14  # columns: names and numbers, which are not to be broken in two
 _GAP = "  "
-_DIM, _CYAN, _PLAIN = "\x1b[2m", "\x1b[36m", "\x1b[0m"
+_CODES = {"dim": "\x1b[2m", "cyan": "\x1b[36m", "": ""}
+_PLAIN = "\x1b[0m"
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
@@ -28,11 +32,13 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         return
     rows = [_cells(hit) for hit in hits]
-    widths = [max(map(columns, cells)) for cells in zip(HEADINGS, *rows, strict=True)]
+    held = len(HEADINGS) - (not any(row[-1] for row in rows))  # a column of nothing is left out
+    headings, rows = HEADINGS[:held], [row[:held] for row in rows]
+    widths = [max(map(columns, cells)) for cells in zip(headings, *rows, strict=True)]
     others = sum(widths) - widths[_PHOTO] + len(_GAP) * (len(widths) - 1)
     room = shutil.get_terminal_size().columns - others
     widths[_PHOTO] = min(widths[_PHOTO], max(room, _NARROWEST))
-    lines = [_styled(_line(HEADINGS, widths).rstrip(), _DIM)]
+    lines = [_styled(_GAP.join(_padded(headings, widths)).rstrip(), "dim")]
     for hit, cells in zip(hits, rows, strict=True):
         lines += _lines(hit.path, cells, widths)
     write_text("\n".join(lines))
@@ -40,13 +46,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
 
 def _cells(hit: Hit) -> tuple[str, ...]:
     taken = printable((hit.taken_at or "")[:16].replace("T", " "))
-    return (
-        str(hit.rank),
-        f"{hit.score:.3f}",
-        printable(short_path(hit.path)),
-        dimensions(hit),
-        taken,
-    )
+    return str(hit.rank), f"{hit.score:.3f}", printable(short_path(hit.path)), taken
 
 
 def _lines(path: Path, cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
@@ -55,29 +55,27 @@ def _lines(path: Path, cells: Sequence[str], widths: Sequence[int]) -> Iterator[
         shown = [*cells] if number == 0 else [""] * len(cells)
         shown[_PHOTO] = part
         padded = _padded(shown, widths)
-        rank, score, photo, size, taken = padded
-        photo = photo.replace(part, _linked(part, path), 1)
-        styled = (_styled(rank, _DIM), _styled(score, _CYAN), photo, _styled(size, _DIM))
-        yield _GAP.join((*styled, _styled(taken.rstrip(), _DIM))).rstrip()
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return _GAP.join(_padded(cells, widths))
+        if len(cells) - 1 == _PHOTO:
+            padded[_PHOTO] = padded[_PHOTO].rstrip()
+        padded[_PHOTO] = padded[_PHOTO].replace(part, _linked(part, path), 1)
+        styled = map(_styled, padded, _STYLES)
+        yield _GAP.join(styled).rstrip()
 
 
 def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Return the cells filled with blanks, numbers to the right."""
+    """Return the cells filled with blanks: numbers to the right, photo and date to the left."""
     blanks = [" " * (width - columns(cell)) for cell, width in zip(cells, widths, strict=True)]
     return [
-        cell + blank if column in (_PHOTO, len(cells) - 1) else blank + cell
+        cell + blank if column >= _PHOTO else blank + cell
         for column, (cell, blank) in enumerate(zip(cells, blanks, strict=True))
     ]
 
 
 def _styled(text: str, style: str) -> str:
-    if not text.strip() or _is_dumb() or (os.environ.get("NO_COLOR") and style != _DIM):
+    without = not style or (os.environ.get("NO_COLOR") and style != "dim")
+    if without or not text.strip() or _is_dumb():
         return text
-    return f"{style}{text}{_PLAIN}"
+    return f"{_CODES[style]}{text}{_PLAIN}"
 
 
 def _linked(text: str, path: Path) -> str:
@@ -110,3 +108,36 @@ def folded(text: str, width: int) -> list[str]:
         pieces[-1] += letter
         taken += wide
     return pieces
+
+
+def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table for people; tab-separated lines, the headings first, when piped.
+
+    It is as wide as the terminal at most: long cells go on below themselves.
+    """
+    if not sys.stdout.isatty():
+        write_rows([headings, *rows])
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    named = Text(printable(title)) if title else None
+    table = Table(title=named, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    for heading, column in zip(headings, zip(*cells, strict=True), strict=True):
+        is_words = any(cell[:1].isalpha() for cell in column)
+        side: Literal["left", "right"] = "left" if is_words else "right"
+        widest = max(map(columns, column))
+        whole = not is_words or widest <= _KEPT_WHOLE
+        word = max(columns(word) for cell in column for word in cell.split() or [""])
+        table.add_column(
+            Text(printable(heading)),
+            justify=side,
+            overflow="fold",
+            min_width=widest if whole else min(word, _KEPT_WHOLE),
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console().print(table)

@@ -76,7 +76,7 @@ _NAMED = (
         512,
         "MIT",
         "COCO R@1 39.9",
-        "good and quick: the default where it can be had",
+        "good and quick",
     ),
     NamedModel(
         "quality",
@@ -86,7 +86,7 @@ _NAMED = (
         768,
         "Apache-2.0",
         "COCO R@1 47.8",
-        "better, about a quarter of the speed of base",
+        "better, a quarter as quick",
     ),
     NamedModel(
         "best",
@@ -96,7 +96,7 @@ _NAMED = (
         1024,
         "Apple AMLR (research use)",
         "COCO R@1 53.9",
-        "for a machine with a GPU",
+        "for a GPU",
     ),
     NamedModel(
         "multilingual",
@@ -106,7 +106,7 @@ _NAMED = (
         768,
         "Apache-2.0",
         "COCO R@1 52.1",
-        "queries in many languages",
+        "many languages",
     ),
 )
 
@@ -135,7 +135,7 @@ def _builtin() -> NamedModel:
         _width_in_folder(BUILTIN_FOLDER),
         "Apache-2.0",
         "",
-        "ships with clipsearch; small, English, see its model card",
+        "comes along; English",
     )
 
 

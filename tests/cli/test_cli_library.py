@@ -17,6 +17,7 @@ import pytest
 from cli_process import PROGRAM, clean_environment, clipsearch
 from places import EXAMPLES
 
+from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.library_info import _index_line
 from clipsearch.index.records import IndexInfo
 from clipsearch.index.store import Store
@@ -142,6 +143,16 @@ def test_similar_leaves_the_picture_itself_out(library, photos):
     assert ended.code == 0
     assert len(found) == len(PHOTOS) - 1
     assert os.fsencode(photos / "kitten.jpg") not in found
+
+
+def test_fields_are_those_of_json_in_the_order_given(library):
+    asked = ("query", "x", "--library", library)
+    all_fields = [json.loads(line) for line in clipsearch(*asked, "--json").lines]
+    assert {*FIELDS} <= all_fields[0].keys() <= {*FIELDS, "path_bytes"}
+    some = [json.loads(line) for line in clipsearch(*asked, "--json", "--fields", "id,width").lines]
+    assert some == [{"id": hit["id"], "width": hit["width"]} for hit in all_fields]
+    cells = [line.split("\t") for line in clipsearch(*asked, "--fields", "size,camera,rank").lines]
+    assert cells == [[str(h["size"]), h["camera"] or "", str(h["rank"])] for h in all_fields]
 
 
 def test_a_min_score_that_nothing_reaches_ends_with_1(library):

@@ -38,6 +38,8 @@ MEANT = [
     ("query dogs --min-score inf", "--min-score must be a number from -1 to 1, not inf"),
     ("query dogs --top", "--top needs a value: -k, --top N"),
     ("query dogs --exact=yes", "--exact takes no value"),
+    ("query dogs --fields path,date", "--fields has no date; did you mean taken_at?"),
+    ("query dogs --fields path --paths", "--fields can't be used together with --paths"),
     ("query -dogs", "`clipsearch query -- -dogs`"),
     ("query", 'query needs QUERY: for example `clipsearch query "a dog on a beach"`'),
     ("eval retrieval", "eval retrieval needs --data DATA: for example `clipsearch eval retrieval"),

@@ -33,6 +33,8 @@ READ = [
     "similar a.jpg -k3 --paths",
     "similar - --min-score 1",
     "query a dog on a beach",
+    "query dog --fields path,score",
+    "query dog --json --fields=path",
     "query a dog --top 5 on a beach",
     "similar my holiday.jpg",
 ]
@@ -51,6 +53,8 @@ LEFT_TO_TYPER = [
     "query dog --top -5",
     "query dog --min-score nan",
     "query dog --min-score 40",
+    "query dog --fields path,nonsense",
+    "query dog --fields path --paths",
     "query a dog -- on a beach",
     "query dog --device gpu",
     "query dog --verbose",

@@ -83,10 +83,25 @@ def test_photos_found_are_a_table_with_short_paths_dates_and_links(library, phot
     code, text = everything(*start("query", "x", "--library", library, cwd=photos))
     assert code == 0
     shown = plain(text)
-    assert shown.splitlines()[0].split() == ["score", "photo", "size", "taken"]
+    assert shown.splitlines()[0].split() == ["score", "photo", "taken"]
     (line,) = [line for line in shown.splitlines() if "bee.jpg" in line]
-    assert line.split()[2:] == ["bee.jpg", "800x632", "2006-10-01", "12:00"]
+    assert line.split()[2:] == ["bee.jpg", "2006-10-01", "12:00"]
     assert (photos / "bee.jpg").as_uri() in text
+
+
+def test_a_column_that_holds_nothing_is_left_out(library, photos):
+    asked = ("query", "-k1", photos / NAME, "--library", library)  # it says no date
+    shown = plain(everything(*start(*asked, cwd=photos))[1]).splitlines()
+    assert shown[0].split() == ["score", "photo"]
+    assert len(shown) == 2
+
+
+def test_help_is_coloured_on_a_terminal_only_where_colour_is_wanted(photos):
+    _, text = everything(*start("query", "--help", cwd=photos))
+    assert "\x1b[1mOptions" in text
+    assert max(map(len, plain(text).splitlines())) <= 60
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b[" not in everything(*start("--help", cwd=photos, **environment))[1]
 
 
 def test_a_name_can_not_act_on_the_terminal(library, photos):
@@ -107,6 +122,8 @@ def test_info_and_models_fit_a_terminal(library, photos):
     code, text = everything(*start("models", cwd=photos))
     assert code == 0
     assert "multilingual" in plain(text)
+    assert re.search("^ ✓  builtin +[0-9]+ MB .*Apache-2.0", plain(text), re.MULTILINE)
+    assert max(map(len, plain(text).splitlines())) <= 60
 
 
 def test_indexing_shows_a_bar_and_takes_it_away(indexed):

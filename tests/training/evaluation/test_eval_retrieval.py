@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from clipsearch.cli.app import app
+from clipsearch.cli.eval_output import show_comparison, show_evaluation
 from clipsearch.errors import InvalidInput
 from clipsearch.models.encoder import load_encoder
 from clipsearch.models.names import resolve_model
@@ -296,6 +298,25 @@ def test_the_program_writes_a_table_json_and_a_plot(shard, tiny_model_folder, re
     assert content["settings"]["seed"] == 0
     with Image.open(drawn) as plot:
         assert plot.format == "PNG"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_tables_fit_the_terminal_and_break_no_interval(
+    result, other_result, columns, monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_evaluation(result)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert len(re.findall(r"[\d.]+ \([+-][\d.]+\)", shown)) == 3 * len(result.drops)
+    figures, _, _ = shown.partition("under shifts")
+    assert len(re.findall(r"( +[\d.]+){3} *$", figures, re.MULTILINE)) == len(result.figures)
+    assert str(result.measured.model) not in shown  # it was named before
+    show_comparison(compare(result, other_result))
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.search(r"[+-]\d", line)]
+    assert len(rows) == len(result.figures)
+    assert max(map(len, rows)) <= 80
 
 
 def test_bad_captions_cost_those_captions_and_are_said(samples, tiny_model_folder, tmp_path):
