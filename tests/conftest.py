@@ -18,6 +18,7 @@ from tiny_models import save_tiny_model
 NO_MODELS = tempfile.mkdtemp(prefix="clipsearch-no-models-")
 os.environ["HF_HOME"] = NO_MODELS
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["XDG_CACHE_HOME"] = NO_MODELS  # exported towers, of fixtures that outlive a test
 os.environ.pop("HF_HUB_CACHE", None)
 os.environ.pop("HUGGINGFACE_HUB_CACHE", None)
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from clipsearch.cli.output import write_rows, write_text
 from clipsearch.cli.printable import printable, short_path
@@ -21,7 +21,7 @@ HEADINGS = ("", "score", "photo", "taken")
 _PHOTO = 2  # the column that gives way, and goes on in the next line
 _STYLES = ("dim", "cyan", "", "dim")
 _NARROWEST = 12
-_KEPT_WHOLE = 14  # columns: names and numbers, which are not to be broken in two
+_KEPT_WHOLE = 12  # columns: names and numbers, which are not to be broken in two
 _GAP = "  "
 _CODES = {"dim": "\x1b[2m", "cyan": "\x1b[36m", "": ""}
 _PLAIN = "\x1b[0m"
@@ -123,8 +123,10 @@ def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
+    look: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
+    look["padding"] = (0, 1, 0, 0)
     named = Text(printable(title)) if title else None
-    table = Table(title=named, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=named, title_justify="left", **look)
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     for heading, column in zip(headings, zip(*cells, strict=True), strict=True):
         is_words = any(cell[:1].isalpha() for cell in column)
@@ -140,4 +142,7 @@ def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[obje
         )
     for row in cells:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    least = console.measure(table).minimum  # cut off, a number would be another one
+    # Rich takes a column more than it is given where it makes several narrower.
+    console.print(table, width=max(console.width - 1, least), crop=False)

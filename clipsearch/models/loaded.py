@@ -111,6 +111,7 @@ class LoadedModels:
             tower = tower or tower_cache.open_image_tower(fingerprint)
         if tower is None:
             return None
+        tower.identity = identity  # with the name asked for: it was exported under any
         self._image_encoders[fingerprint] = tower
         return None if torch_pays(photos, tower.settings.torch_pays_from, self.device) else tower
 

@@ -122,7 +122,7 @@ def test_info_and_models_fit_a_terminal(library, photos):
     code, text = everything(*start("models", cwd=photos))
     assert code == 0
     assert "multilingual" in plain(text)
-    assert re.search("^ ✓  builtin +[0-9]+ MB .*Apache-2.0", plain(text), re.MULTILINE)
+    assert re.search("^✓  builtin +[0-9]+ MB .*Apache-2.0", plain(text), re.MULTILINE)
     assert max(map(len, plain(text).splitlines())) <= 60
 
 

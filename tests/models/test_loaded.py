@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from clipsearch.index.records import ModelRow
-from clipsearch.models.encoder import Encoder
+from clipsearch.models.encoder import Encoder, load_encoder
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 
@@ -19,9 +20,8 @@ CLIPS_START = pytest.approx(1 / 0.07, rel=1e-6)  # with which the tiny model's w
 
 
 @pytest.fixture(scope="module")
-def encoder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = tmp_path_factory.mktemp("none")
-    return LoadedModels(folder, "cpu").load(resolve_model(str(tiny_model_folder)))
+def encoder(tiny_model_folder: Path) -> Encoder:
+    return load_encoder(resolve_model(str(tiny_model_folder)), device="cpu")
 
 
 @pytest.fixture
@@ -98,3 +98,12 @@ def test_a_tower_that_is_damaged_is_exported_anew_with_its_scale(older, models, 
     LoadedModels(models, "cpu").keep_text_encoder(encoder)
     assert settings(older)["logit_scale"] == CLIPS_START
     assert (older / "text.onnx").stat().st_size > 0
+
+
+def test_a_tower_of_the_cache_has_the_name_that_was_asked_for(tiny_model_folder, tmp_path):
+    there = [tmp_path / name for name in ("here", "moved")]
+    for folder in there:
+        shutil.copytree(tiny_model_folder, folder)
+        for _ in ("exported", "from the cache"):
+            loaded = LoadedModels(tmp_path / "none", "cpu").load(resolve_model(str(folder)))
+            assert loaded.identity.name == f"local-dir:{folder}"

@@ -314,7 +314,7 @@ def test_tables_fit_the_terminal_and_break_no_interval(
     assert len(re.findall(r"( +[\d.]+){3} *$", figures, re.MULTILINE)) == len(result.figures)
     assert str(result.measured.model) not in shown  # it was named before
     show_comparison(compare(result, other_result))
-    rows = [line for line in capsys.readouterr().out.splitlines() if re.search(r"[+-]\d", line)]
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.search(r" [+-]\d", line)]
     assert len(rows) == len(result.figures)
     assert max(map(len, rows)) <= 80
 
