@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
+BATCH = 4096  # queries that are encoded and searched for together: what bounds memory
 
 
 class Searcher(Protocol):
@@ -83,9 +84,11 @@ class StoreSearcher:
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
         """Return the hits of each query: one encoder pass a kind, one search for all."""
         model = self._searchable_model(options)
-        if not queries:
-            return []
-        return self._hits(model, self._queries.encode(queries, model), options)
+        found: list[Hits] = []
+        for start in range(0, len(queries), BATCH):
+            vectors = self._queries.encode(queries[start : start + BATCH], model)
+            found += self._hits(model, vectors, options)
+        return found
 
     def similar(self, picture: Picture, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.index.vectors.products import near_best
+
 SMALL = 10_000  # vectors; more are left to FAISS
 
 
@@ -47,14 +49,12 @@ class SmallIndex:
         rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
         some = 2 * len(rows) < len(self)  # else to leave out the others costs more than they do
         vectors = (self._vectors[rows] if some else self._vectors).astype(np.float32)
+        inside = np.arange(len(rows)) if some else rows
         scores = np.empty((len(queries), count), dtype=np.float32)
         positions = np.empty((len(queries), count), dtype=np.int64)
-        for number, query in enumerate(queries):
-            # Row by row, and not by a matrix product, which may give equal vectors other scores.
-            found = np.einsum("ij,j->i", vectors, query)
-            found = found if len(found) == len(rows) else found[rows]
-            found = np.where(np.isfinite(found), found, -np.inf)
+        for number, (near, found) in enumerate(near_best(vectors, inside, queries, count)):
             nearest = np.argpartition(-found, count - 1)[:count]
             nearest = nearest[np.argsort(-found[nearest], kind="stable")]
-            scores[number], positions[number] = found[nearest], rows[nearest]
+            scores[number] = found[nearest]
+            positions[number] = rows[near[nearest]] if some else near[nearest]
         return scores, positions

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ from numpy.typing import NDArray
 
 from clipsearch.index.selection import Selection
 from clipsearch.index.vectors.lists import MOST_PROBES, Lists, candidates_for, faiss_threads, ranked
+from clipsearch.index.vectors.products import (
+    QUERIES_AT_ONCE,
+    candidates,
+    margins,
+    near_best,
+    scores,
+    worth_a_product,
+)
 from clipsearch.index.vectors.small_exact import SMALL, SmallIndex
 from clipsearch.index.vectors.vector_files import FileStamp, StoredRows, exact_index, map_file
 
@@ -37,7 +45,7 @@ _WORTH_GATHERING = 200
 _MOST_GATHERED = 10_000  # of more, the copies take longer than passing by all
 _WORTH_LISTS = 5  # times as many vectors as candidates, or all may as well be looked at
 _WIDER = 4  # times the lists and candidates, where too much of them is left out
-_QUERIES_AT_ONCE = 1 << 10
+_RESULTS_AT_ONCE = 1 << 21  # neighbours fetched, of all queries: 24 MB with their scores
 
 
 class _Left:
@@ -73,6 +81,7 @@ class VectorIndex:
         self._lists = lists
         self._removed = np.zeros(len(ids), dtype=bool)
         self._left_last: tuple[Selection | None, _Left] | None = None  # see _left
+        self._longest: float | None = None  # the length of the longest vector, once it is known
         self.note: str | None = None  # why a GPU that is there is not used
 
     @classmethod
@@ -113,7 +122,7 @@ class VectorIndex:
         self._index.add(vectors.astype(np.float32))  # it rounds back, to the same float16
         self._ids = np.concatenate([self._ids, ids])
         self._removed = np.concatenate([self._removed, np.zeros(len(ids), dtype=bool)])
-        self._left_last = None
+        self._left_last = self._longest = None
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -185,11 +194,11 @@ class VectorIndex:
             return self._search_rows(queries, k, left)
         if not exact and self._has_lists_for(k, left):
             parts = [
-                self._search_lists(queries[start : start + _QUERIES_AT_ONCE], k, left)
-                for start in range(0, max(1, len(queries)), _QUERIES_AT_ONCE)
+                self._search_lists(queries[start : start + QUERIES_AT_ONCE], k, left)
+                for start in range(0, max(1, len(queries)), QUERIES_AT_ONCE)
             ]
-            scores, photo_ids = zip(*parts, strict=True)
-            return np.concatenate(scores), np.concatenate(photo_ids)
+            found, photo_ids = zip(*parts, strict=True)
+            return np.concatenate(found), np.concatenate(photo_ids)
         return self._search_all(queries, k, left)
 
     def _left(self, selected: Selection | None) -> _Left:
@@ -222,38 +231,46 @@ class VectorIndex:
         assert left.marks is not None
         rows = np.flatnonzero(left.marks)
         vectors, ids = self._vectors_at(rows), self._ids[rows, 1]
-        scores, photo_ids = no_hits(len(queries), k)
-        for number, query in enumerate(queries):
-            found = _products(vectors, query)
-            hits = best(found[None], np.where(np.isfinite(found), ids, -1)[None], k)
-            scores[number, : len(rows)], photo_ids[number, : len(rows)] = (row[0] for row in hits)
-        return scores, photo_ids
+        found, photo_ids = no_hits(len(queries), k)
+        near_ones = near_best(vectors, np.arange(len(rows)), queries, min(k, len(rows)))
+        for number, (near, of_query) in enumerate(near_ones):
+            of_photos = np.where(np.isneginf(of_query), -1, ids[near])
+            hits = best(of_query[None], of_photos[None], k)
+            found[number, : len(near)], photo_ids[number, : len(near)] = (row[0] for row in hits)
+        return found, photo_ids
 
     def _search_all(
         self, queries: NDArray[np.float32], k: int, left: _Left
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        scores, photo_ids = no_hits(len(queries), k)
+        """Search all that is left, some queries at a time: memory is bounded by _RESULTS_AT_ONCE.
+
+        A query is asked again for more, where what was not fetched may still tie, or take the place
+        of one that was removed: where the last hit does not score more than all of that.
+        """
+        found, photo_ids = no_hits(len(queries), k)
         open_rows = np.arange(len(queries))
         fetch = k + _SPARE
         while len(open_rows):
-            found, ids, unseen = self._fetch(queries[open_rows], fetch, left)
-            found, ids = best(found, ids, k)
-            scores[open_rows, : found.shape[1]] = found
-            photo_ids[open_rows, : found.shape[1]] = ids
-            # What was not fetched may still tie, or take the place of one that was removed, where
-            # the last hit does not score more than it.
-            again = (scores[open_rows, k - 1] <= unseen) & (unseen > -np.inf)
-            open_rows = open_rows[again]
+            at_once = max(1, min(QUERIES_AT_ONCE, _RESULTS_AT_ONCE // fetch))
+            again = []
+            for start in range(0, len(open_rows), at_once):
+                rows = open_rows[start : start + at_once]
+                some, ids, unseen = self._fetch(queries[rows], k, fetch, left)
+                some, ids = best(some, ids, k)
+                found[rows, : some.shape[1]] = some
+                photo_ids[rows, : some.shape[1]] = ids
+                again.append(rows[(found[rows, k - 1] <= unseen) & (unseen > -np.inf)])
+            open_rows = np.concatenate(again)
             fetch *= 4
-        return scores, photo_ids
+        return found, photo_ids
 
     def _fetch(
-        self, queries: NDArray[np.float32], count: int, left: _Left
+        self, queries: NDArray[np.float32], k: int, count: int, left: _Left
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the `count` nearest, and for each row what all others score at most.
+        """Return the `count` nearest, or what of them may be among the best k, and their photos.
 
-        Padded with -inf and -1, also in place of removed ones; the third is -inf where there are
-        no others.
+        Padded with -inf and -1, also in place of removed ones. The third says for each query what
+        all others score at most: -inf where there are no others.
         """
         on_gpu = self._on_gpu(count, left)
         possible = len(self) if on_gpu else left.count
@@ -261,13 +278,51 @@ class VectorIndex:
         if on_gpu:
             with self._gpu_lock:
                 found, positions = self._gpu_index.search(queries, count)
-        else:
+            unseen = found[:, -1]
+        elif isinstance(self._index, SmallIndex) or not worth_a_product(queries):
             found, positions = self._scan(queries, count, left)
+            unseen = found[:, -1]
+        else:
+            count = min(2 * count, possible)
+            found, positions, unseen = self._multiplied(queries, min(k, count), count, left)
         gone = self._removed[positions] | (positions < 0) | ~np.isfinite(found)
         ids = np.where(gone, -1, self._ids[positions, 1])
-        others = count < possible
-        unseen = found[:, -1] if others else np.full(len(queries), -np.inf, np.float32)
+        if count == possible:
+            unseen = np.full(len(queries), -np.inf, np.float32)
         return np.where(gone, -np.inf, found).astype(np.float32), ids, unseen
+
+    def _multiplied(
+        self, queries: NDArray[np.float32], k: int, count: int, left: _Left
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Return scores and positions (n, count) of what may be among the best k, and the rest's.
+
+        The rest, and what is passed by (-inf), score no more than the third (n,), or than the k-th.
+        """
+        rows = None if left.marks is None else np.flatnonzero(left.marks)
+        products, positions, longest = candidates(
+            partial(self._blocks, rows), queries, count, self._longest
+        )
+        self._longest = longest if rows is None else self._longest
+        margin = margins(queries, longest)
+        positions = positions if rows is None else rows[positions]
+        found = np.full(products.shape, -np.inf, np.float32)
+        near = products >= (products[:, k - 1] - 2 * margin)[:, None]
+        computer = self._index.get_distance_computer()  # with the kernel of FAISS's scan
+        for number, query in enumerate(queries):
+            computer.set_query(_pointer(query))
+            some = positions[number, near[number]].tolist()
+            found[number, : len(some)] = [computer(position) for position in some]
+        return found, positions, products[:, -1] + margin
+
+    def _blocks(self, rows: NDArray[np.int64] | None, at_once: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the vectors in some rows, or in all, as they are stored, so many at a time."""
+        import faiss
+
+        size = 2 * self.width
+        stored = faiss.rev_swig_ptr(self._index.codes.data(), len(self) * size).reshape(-1, size)
+        for start in range(0, len(self) if rows is None else len(rows), at_once):
+            part = slice(start, start + at_once)
+            yield stored[part] if rows is None else stored[rows[part]]
 
     def _on_gpu(self, count: int, left: _Left) -> bool:
         """Tell whether the GPU can find so many; it has no way to look at selected ones only."""
@@ -348,12 +403,12 @@ class VectorIndex:
         rows = candidates[keep]
         if len(rows) < candidates_for(k) // 2:
             return None
-        rows, scores = ranked(rows, estimates[keep], k, partial(self._scores, query))
-        found, ids = best(scores[None], self._ids[rows, 1][None], k)
-        return found[0], ids[0]
+        rows, found = ranked(rows, estimates[keep], k, partial(self._scores, query))
+        hits = best(found[None], self._ids[rows, 1][None], k)
+        return hits[0][0], hits[1][0]
 
     def _scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return _products(self._vectors_at(rows), query)
+        return scores(self._vectors_at(rows), query)
 
     def _vectors_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (n, width) of some rows of an index of FAISS's."""
@@ -365,10 +420,10 @@ class VectorIndex:
         return vectors
 
 
-def _products(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the scores (n,) of vectors (n, width); -inf for what is no number."""
-    scores = np.einsum("ij,j->i", vectors, query)
-    return np.where(np.isfinite(scores), scores, -np.inf).astype(np.float32)
+def _pointer(numbers: NDArray[np.float32]) -> Any:
+    import faiss
+
+    return faiss.swig_ptr(numbers)
 
 
 def _bitmap(allowed: NDArray[np.bool_]) -> Any:

@@ -28,7 +28,8 @@ TOWER_NAME = "text.onnx"
 WEIGHTS_NAME = "text.onnx.data"
 SETTINGS_NAME = "text_encoder.json"
 TOKENS_INPUT = "ids"
-BATCH = 64  # texts per run: bounds memory, and no query is that long a list
+BATCH = 64  # texts per run: bounds memory
+TEXTS_AT_ONCE = 4096  # that are sorted by length, so that a run is as long as its texts
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,33 @@ class TextEncoder:
     def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
         """Return one unit vector a text, float32 (n, width), of several texts or of one."""
         texts = texts_given(texts)
-        if not texts:
-            return np.zeros((0, self.settings.width), dtype=np.float32)
+        vectors = np.empty((len(texts), self.settings.width), dtype=np.float32)
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = texts[start : start + TEXTS_AT_ONCE]
+            try:
+                vectors[start : start + len(some)] = unit_length(self._features(some))
+            except ValueError as error:
+                raise ModelError(f"the text tower gives no vector: {one_line(error)}") from error
+        return vectors
+
+    def _features(self, texts: list[str]) -> NDArray[np.float32]:
+        """Return what the tower makes of some texts (n, width); texts of like length go together.
+
+        A text's vector must not depend on the others; in int8, only one alone keeps to that.
+        """
         ids = self._tokenizer(texts)
-        step = 1 if self.settings.int8 else BATCH  # a text's vector must not depend on the others
-        batches = [self._run(ids[start : start + step]) for start in range(0, len(ids), step)]
-        try:
-            return unit_length(np.concatenate(batches))
-        except ValueError as error:
-            raise ModelError(f"the text tower gives no vector: {one_line(error)}") from error
+        order = np.argsort(_ends(ids), kind="stable") if self.settings.shortens else slice(None)
+        ids = ids[order]
+        step = 1 if self.settings.int8 else BATCH
+        features = np.empty((len(ids), self.settings.width), dtype=np.float32)
+        features[order] = np.concatenate(
+            [self._run(ids[start : start + step]) for start in range(0, len(ids), step)]
+        )
+        return features
 
     def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.settings.shortens:
-            ids = ids[:, : int(ids.argmax(axis=1).max()) + 1]  # the end token has the highest id
+            ids = ids[:, : int(_ends(ids).max()) + 1]
         features: NDArray[np.float32]
         try:
             (features,) = self._session.run(None, {TOKENS_INPUT: ids})
@@ -114,6 +129,12 @@ class TextEncoder:
         if features.shape != (len(ids), self.settings.width):
             raise ModelError(f"the text tower gives {features.shape}, not one vector a text")
         return features
+
+
+def _ends(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each text (n, length) ends: its end token has the highest id."""
+    ends: NDArray[np.int64] = ids.argmax(axis=1)
+    return ends
 
 
 def _read_settings(folder: Path) -> TextEncoderSettings:

@@ -332,7 +332,7 @@ def test_any_selection_is_searched_exactly(data: st.DataObject) -> None:
 def test_few_selected_are_read_one_by_one(
     tmp_path: Path, count: int, in_a_file: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to one in two hundred; FAISS is not asked for them."""
+    """Up to one in two hundred; FAISS's index is not asked for them."""
     monkeypatch.setattr(vector_files, "SMALL", -1)
     monkeypatch.setattr(vector_index, "SMALL", -1)
     vectors, photo_ids = unit_vectors(3000), np.random.default_rng(1).permutation(3000)
@@ -342,9 +342,9 @@ def test_few_selected_are_read_one_by_one(
             tmp_path / "a", save(vectors, photo_ids, tmp_path / "a"), verify=True
         )
     scanned: list[object] = []
-    scan = VectorIndex._scan
+    fetch = VectorIndex._fetch
     monkeypatch.setattr(
-        VectorIndex, "_scan", lambda *given: (scanned.append(given), scan(*given))[1]
+        VectorIndex, "_fetch", lambda *given: (scanned.append(given), fetch(*given))[1]
     )
     rows = np.arange(7, 7 + count)
     selected = Selection.only_these(photo_ids[rows])
