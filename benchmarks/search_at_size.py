@@ -11,6 +11,12 @@ vectors, in the same run, is what the others are to be compared with. With --fai
 of index are made of the same vectors (minutes each; those beside a library in FOLDER are used
 again) and searched in turn with clipsearch's lists, for queries like photos and like texts.
 
+With --batches it also prints what questions cost that are asked together, of processor time, as a
+multiple of the product of blocks of the vectors with numpy's BLAS: of float32 that lie in memory
+(2 GB a million), and of the float16 that are stored, with a partial sort; and through the lists, as
+a multiple of the same questions one by one. OMP_NUM_THREADS=1 makes that comparable: threads that
+wait for each other use processor time.
+
 With --file it makes an index file alone, without a catalog (1.3 KB a photo), and searches that in
 a process of its own, whose memory it prints. With --embeddings the vectors are not drawn at random
 but widen some real ones, and the texts are queries, too.
@@ -44,6 +50,9 @@ from clipsearch.index.vectors.segments import segments_of
 from clipsearch.index.vectors.vector_files import FileStamp, write_file
 from clipsearch.index.vectors.vector_index import VectorIndex
 
+BATCHES = (16, 256, 4096)
+BLAS_ROWS = 16_384
+
 COLD = """
 import sys
 import numpy as np
@@ -71,6 +80,7 @@ def main() -> None:
         metavar="KIND",
         help="compare with FAISS's factory kinds, each with its metric: these, or three",
     )
+    parser.add_argument("--batches", action="store_true", help="search for many at once, too")
     parser.add_argument("--file", type=Path, help="where an index file is, or is to be made")
     parser.add_argument("--embeddings", type=Path, help="of photos, float32 (n, width), to widen")
     parser.add_argument("--texts", type=Path, help="of texts by the same model, to search for")
@@ -81,6 +91,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or Path(place) / "library"
         measure(folder, options.photos, options.queries)
+        if options.batches:
+            measure_batches(folder, options.photos)
         if options.faiss is not None:
             compare_kinds(folder, options.photos, options.queries, options.faiss or KINDS)
 
@@ -118,6 +130,54 @@ def measure(folder: Path, photos: int, count: int) -> None:
         seconds = timed(lambda: store.search(1, queries, 10))
         show(f"{count} searches at once", seconds * 1000 / count, "ms each")
     cold(folder, queries[0])
+
+
+def measure_batches(folder: Path, photos: int) -> None:
+    """Print what questions cost that are asked together."""
+    with Store.open(folder) as store, store.reading():
+        index = max(store._vectors_now(1, WIDTH).parts, key=len)
+        stored = np.concatenate(
+            [
+                index.vectors(at, min(BLAS_ROWS, len(index) - at))
+                for at in range(0, len(index), BLAS_ROWS)
+            ]
+        )
+        whole = stored.astype(np.float32)
+        store.search(1, next(vectors(16, 97, library=photos)), 10, exact=True)  # maps the file
+        print("  questions  exactly, s   of BLAS, float32   of BLAS, float16, partial sort")
+        for count in BATCHES:
+            queries = next(vectors(count, 97, library=photos))
+            ours = used(lambda q=queries: store.search(1, q, 10, exact=True))
+            plain = used(lambda q=queries: multiply(q, whole, best=0))
+            sorting = used(lambda q=queries: multiply(q, stored, best=10))
+            ratios = f"{ours / plain:18.2f} {ours / sorting:32.2f}"
+            print(f"  {count:9,} {ours:12.2f} {ratios}", flush=True)
+        print("  questions  by lists, ms each   of one by one   of exactly")
+        for kind in ("photos", "texts"):
+            for count in BATCHES[:2]:
+                queries = next(vectors(count, 97, library=photos))
+                queries = queries if kind == "photos" else like_texts(queries, 0)
+                store.search(1, queries, 10)
+                ours = used(lambda q=queries: store.search(1, q, 10))
+                alone = used(lambda q=queries: [store.search(1, one[None], 10) for one in q])
+                exact = used(lambda q=queries: store.search(1, q, 10, exact=True))
+                each = f"{ours / count * 1e3:18.2f}"
+                print(f"  {count:9,} {each} {ours / alone:15.2f} {ours / exact:12.2f}   {kind}")
+
+
+def multiply(queries: NDArray[np.float32], stored: NDArray[np.floating], *, best: int) -> None:
+    """Multiply queries with all vectors in blocks, and let a partial sort find the best."""
+    for at in range(0, len(stored), BLAS_ROWS):
+        products = queries @ stored[at : at + BLAS_ROWS].astype(np.float32, copy=False).T
+        if best:
+            np.argpartition(products, -best, axis=1)[:, -best:]
+
+
+def used(do: Callable[[], object]) -> float:
+    """Return how many seconds of processor time it takes."""
+    started = time.process_time()
+    do()
+    return time.process_time() - started
 
 
 def compare_kinds(folder: Path, photos: int, count: int, kinds: Iterable[str]) -> None:

@@ -350,6 +350,21 @@ def test_a_batch_of_queries_answers_like_single_ones(indexed, photos, sample_pho
         )
 
 
+@pytest.mark.parametrize("at_once", [7, 4096])
+def test_many_texts_find_what_each_finds_alone(indexed, at_once, monkeypatch):
+    """To the last bit of each score, whatever stands beside it."""
+    monkeypatch.setattr("clipsearch.searching.search.BATCH", at_once)
+    words = ("dog", "a", "red", "people on the beach", "snow", "at night", "two")
+    texts = [" ".join(words[: 1 + i % 7]) + " x" * (i % 5) for i in range(30)]
+    for options in ({"k": 3}, {"k": 100, "min_score": 0.0}):
+        assert indexed.query_batch(texts, **options) == [indexed.query(t, **options) for t in texts]
+    vectors = indexed.encode_text(texts)
+    scores, ids = indexed.search_vectors(vectors, k=4)
+    alone = [indexed.search_vectors(vector[None], k=4) for vector in vectors]
+    np.testing.assert_array_equal(scores, np.concatenate([one for one, _ in alone]))
+    np.testing.assert_array_equal(ids, np.concatenate([one for _, one in alone]))
+
+
 def test_embeddings_have_unit_length(indexed, sample_photos):
     for vectors in (
         indexed.encode_text(["a", "b c"]),

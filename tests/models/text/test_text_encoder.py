@@ -192,8 +192,11 @@ def test_the_exported_tower_gives_the_vectors_of_the_model(exported, tiny_model_
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-6)
 
 
-def test_a_text_gets_the_same_vector_alone_and_among_others(exported):
+@pytest.mark.parametrize("at_once", [50, 4096])
+def test_a_text_gets_the_same_vector_alone_and_among_others(exported, at_once, monkeypatch):
+    monkeypatch.setattr("clipsearch.models.text.encoder.TEXTS_AT_ONCE", at_once)
     encoder = TextEncoder.open(exported)
+    assert encoder.settings.shortens  # so that texts are sorted by length
     texts = [*QUERIES, *random_texts(150)]
     alone = np.concatenate([encoder.encode_text([text]) for text in texts])
     np.testing.assert_allclose(encoder.encode_text(texts), alone, atol=1e-5)
