@@ -5,6 +5,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.backup_command import backup, restore
 from clipsearch.cli.check_command import check
 from clipsearch.cli.eval_group import Evaluations
@@ -75,7 +76,10 @@ def clipsearch(
 
 
 def _show_help(
-    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="A command.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", autocompletion=completing.commands, help="A command."),
+    ] = None,
 ) -> None:
     """Show the help of a command, or of the program."""
     app([*(words or []), "--help"], prog_name="clipsearch", standalone_mode=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.evaluating import (
     ClassesOption,
     EqualCaptionsOption,
@@ -42,13 +43,20 @@ FirstArgument = Annotated[
     str,
     typer.Argument(
         metavar="A",
+        autocompletion=completing.models,
         show_default=False,
         help="A model, named as for `clipsearch index`; or a .json that `clipsearch eval` "
         "wrote before.",
     ),
 ]
 SecondArgument = Annotated[
-    str, typer.Argument(metavar="B", show_default=False, help="Another, as A.")
+    str,
+    typer.Argument(
+        metavar="B",
+        autocompletion=completing.models,
+        show_default=False,
+        help="Another, as A.",
+    ),
 ]
 DataOption = Annotated[
     list[str] | None,
@@ -64,6 +72,7 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         metavar="|".join(Task),
+        autocompletion=completing.words(Task),
         parser=one_of("--task", Task, {"classes": "zeroshot", "captions": "retrieval"}),
         help="What models are measured in.",
     ),

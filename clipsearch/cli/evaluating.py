@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.given_values import whole_number
 from clipsearch.cli.options import Device
 
@@ -29,7 +30,12 @@ CaptionedOption = Annotated[
 ]
 ModelOption = Annotated[
     str,
-    typer.Option("--model", metavar="NAME", help="The model, named as for `clipsearch index`."),
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        autocompletion=completing.models,
+        help="The model, named as for `clipsearch index`.",
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
@@ -71,6 +77,7 @@ ClassesOption = Annotated[
     typer.Option(
         "--classes",
         metavar="FILE|imagenet",
+        autocompletion=completing.words(["imagenet"]),
         show_default=False,
         help="The names to choose from: a file with one a line (or label, tab, name), or "
         "`imagenet` for its 1,000.  [default: the photos' labels]",

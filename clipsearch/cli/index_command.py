@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.ending import say
 from clipsearch.cli.given_values import number
 from clipsearch.cli.options import (
@@ -28,6 +29,7 @@ PathsArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="PATH",
+        autocompletion=completing.known_folders,
         show_default=False,
         help="Folders (with all below them) and photos.  [default: every folder known]",
     ),
@@ -37,6 +39,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
+        autocompletion=completing.models,
         show_default=False,
         help="The model to index with; `clipsearch models` lists them. "
         " [default: the library's own; for a new library base if it can be had, else builtin]",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.help_pages import Command
 from clipsearch.cli.options import JsonOption, VerboseOption
 
@@ -45,7 +46,12 @@ def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption 
 def pull(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", show_default=False, help="A model, named as for --model."),
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=completing.models,
+            show_default=False,
+            help="A model, named as for --model.",
+        ),
     ],
     verbose: VerboseOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.given_values import one_of
 
 
@@ -65,6 +66,7 @@ DeviceOption = Annotated[
         "--device",
         metavar=DEVICES,
         parser=read_device,
+        autocompletion=completing.words(Device),
         help="Where the model runs; auto takes a GPU if there is one.",
     ),
 ]

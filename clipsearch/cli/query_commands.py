@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.given_values import number, some_of, whole_number
 from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.options import (
@@ -44,6 +45,12 @@ _READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 }
 
 
+_OFFERED: dict[str, Callable[..., Any]] = {
+    "model": completing.models,
+    "fields": completing.listed(FIELDS),
+}
+
+
 def _with_flags(argument: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let Typer see a command's argument and all flags of a search in its signature."""
 
@@ -76,7 +83,13 @@ def _flag_parameter(flag: SearchFlag) -> Any:
         option = typer.Option(*flag.names, show_default=False, help=flag.help)
         return _parameter(flag.field, Annotated[bool, option], default=False)
     taken, parser = _READ[flag.kind]
-    option = typer.Option(*flag.names, metavar=flag.metavar, help=flag.help, parser=parser)
+    option = typer.Option(
+        *flag.names,
+        metavar=flag.metavar,
+        help=flag.help,
+        parser=parser,
+        autocompletion=_OFFERED.get(flag.field),
+    )
     return _parameter(flag.field, Annotated[taken | None, option], default)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
 from clipsearch.cli.printable import shown_count
 
@@ -12,7 +13,12 @@ from clipsearch.cli.printable import shown_count
 def remove(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", show_default=False, help="Photos or folders to forget."),
+        typer.Argument(
+            metavar="PATH",
+            autocompletion=completing.known_folders,
+            show_default=False,
+            help="Photos or folders to forget.",
+        ),
     ],
     library: LibraryOption = None,
     json: JsonOption = False,

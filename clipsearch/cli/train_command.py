@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.ending import say
 from clipsearch.cli.given_values import number, whole_number
 from clipsearch.cli.options import DEVICES, Device, VerboseOption, read_device
@@ -24,6 +25,7 @@ ConfigArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="CONFIG.toml",
+        autocompletion=completing.recipes,
         show_default=False,
         help="The settings of the run: a file, or the name of a recipe that comes with clipsearch "
         f"(fine-tune, new-words, lit, small-vit, small-resnet, clip-paper).  "
@@ -56,6 +58,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
+        autocompletion=completing.models,
         show_default=False,
         help="The model to start from, named as for index; with model.scratch an architecture.  "
         "[default: what CONFIG.toml says, else builtin]",
@@ -143,6 +146,7 @@ DeviceOption = Annotated[
         "--device",
         metavar=DEVICES,
         parser=read_device,
+        autocompletion=completing.words(Device),
         show_default=False,
         help="Where to train; auto takes a GPU if there is one.  [default: auto]",
     ),
