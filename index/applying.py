@@ -19,11 +19,13 @@ from clipsearch.index.changes import (
     Change,
     Copied,
     Embedded,
+    Exclude,
     Failed,
     ForgetFailure,
     ForgetFolder,
     ForgetMount,
     Gone,
+    Include,
     KeepFolder,
     Moved,
     Scanned,
@@ -81,6 +83,15 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
             _forget_failure(db, change.path)
         case UseModel():
             db.write("UPDATE library SET current_model = ?", (change.model_id,))
+        case Exclude():
+            sql = (
+                "INSERT INTO exclusions (kind, what, added_at) VALUES (?, ?, ?) "
+                "ON CONFLICT (kind, what) DO NOTHING"
+            )
+            db.write(sql, (change.exclusion.kind, escape(change.exclusion.what), utc_now()))
+        case Include():
+            sql = "DELETE FROM exclusions WHERE kind = ? AND what = ?"
+            db.write(sql, (change.exclusion.kind, escape(change.exclusion.what)))
         case _:
             _apply_to_places(db, change)
 

@@ -18,6 +18,7 @@ from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, text_range_below, to_path, to_text, unescape
 from clipsearch.index.records import (
     Counts,
+    Exclusion,
     Failure,
     FileState,
     Folder,
@@ -83,6 +84,15 @@ class Catalog:
     def mounts(self) -> list[Path]:
         """Return the mount points below the folders that scans have seen, by path."""
         return self._values(lambda row: to_path(row[0]), "SELECT path FROM mounts ORDER BY path")
+
+    # What runs leave out
+
+    def exclusions(self) -> list[Exclusion]:
+        """Return what runs leave out, in the order in which it was said."""
+        if self._db.schema < 3:  # read only, and not brought up to date yet
+            return []
+        sql = "SELECT kind, what FROM exclusions ORDER BY id"
+        return self._values(lambda row: Exclusion(row[0], unescape(row[1])), sql)
 
     # Photos
 

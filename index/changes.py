@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from clipsearch.index.paths import to_path
-from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
+from clipsearch.index.records import Exclusion, FileState, PhotoMetadata, PhotoRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,6 +104,20 @@ class ForgetMount(_OfPath):
 
 
 @dataclass(frozen=True)
+class Exclude:
+    """Runs leave this out from now on; what is known of it stays until it is forgotten."""
+
+    exclusion: Exclusion
+
+
+@dataclass(frozen=True)
+class Include:
+    """Runs no longer leave this out."""
+
+    exclusion: Exclusion
+
+
+@dataclass(frozen=True)
 class UseModel:
     """Queries use this model from now on."""
 
@@ -123,6 +137,8 @@ Change: TypeAlias = (
     | ForgetFolder
     | SeenMount
     | ForgetMount
+    | Exclude
+    | Include
     | UseModel
 )
 

@@ -36,6 +36,7 @@ from clipsearch.index.schema import (
 
 BUSY_SECONDS = 10.0  # to wait for another program's transaction, such as an edit in Datasette
 PAGE_SIZE = 8192  # bytes; few vectors fit the default of 4096 without waste
+OLDEST_READABLE = 2  # schema: what came since is nothing that a search needs
 HOW_TO_MEND = "`clipsearch check --repair` mends what can be mended"
 HELD_BY_ANOTHER = "another program holds the catalog; try again when it is done"
 # A mode for media that can't be written, on which SQLite makes no files of its own.
@@ -91,6 +92,7 @@ class Database:
         self.path = path
         self._mode = mode
         self._process = os.getpid()
+        self.schema = SCHEMA_VERSION  # when it was opened
         self.closed = False
         self._free = [connection]
         self._mine = threading.local()  # .connection: the one of this thread's transaction
@@ -133,7 +135,8 @@ class Database:
     def open(cls, path: Path, *, read_only: bool) -> Database:
         """Open a catalog that exists; a file that is not ours to touch is not touched.
 
-        One of an older schema is opened for writing only, and has to be upgraded at once.
+        One of an older schema has to be upgraded at once if it is opened for writing; for reading,
+        one of OLDEST_READABLE is as good as a new one.
         Raises LibraryNotFound, LibraryIncompatible, LibraryReadOnly or LibraryDamaged.
         """
         _check_header(path)
@@ -187,6 +190,7 @@ class Database:
         """Bring the schema up to date, in one transaction, or leave it as it was."""
         with self._connected() as connection:
             _migrate(connection)
+        self.schema = SCHEMA_VERSION
 
     def copy_to(self, path: Path) -> None:
         """Write what is committed to a new file, safely on disk when this returns."""
@@ -322,9 +326,9 @@ class Database:
         return LibraryDamaged(f"{self.path.parent}: the catalog is damaged ({what}); {HOW_TO_MEND}")
 
     def _check_schema(self, *, read_only: bool) -> None:
-        version = self.schema_version()
+        self.schema = version = self.schema_version()
         check_version(self.path.parent, version)
-        if version < SCHEMA_VERSION and read_only:
+        if version < OLDEST_READABLE and read_only:
             raise LibraryIncompatible(
                 f"{self.path.parent}: made by an older clipsearch; "
                 "run `clipsearch index` once to bring it up to date"

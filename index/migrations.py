@@ -144,6 +144,17 @@ CREATE TABLE vector_indexes (
 ) STRICT
 """
 
+# What runs leave out; of patterns, the last that matches decides.
+_EXCLUSIONS = """
+CREATE TABLE exclusions (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('path', 'pattern', 'ignore file')),
+    what TEXT NOT NULL,
+    added_at TEXT NOT NULL,
+    UNIQUE (kind, what)
+) STRICT
+"""
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
@@ -185,3 +196,10 @@ def m002_mounts_and_segments(db: Database) -> None:
     db.execute(f"INSERT INTO vector_indexes ({columns}) SELECT {columns} FROM one_file_each")
     db.execute("DROP TABLE one_file_each")
     db.execute("PRAGMA user_version = 2")
+
+
+@_steps()
+def m003_exclusions(db: Database) -> None:
+    """Remember what runs leave out."""
+    db.execute(_EXCLUSIONS)
+    db.execute("PRAGMA user_version = 3")

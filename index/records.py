@@ -21,7 +21,7 @@ class FileState:
     mtime_ns: int
 
 
-SCHEMA_VERSION = 2  # of the catalog: the number of the last step in migrations
+SCHEMA_VERSION = 3  # of the catalog: the number of the last step in migrations
 
 
 RAW = "RAW"  # the format of what a camera's sensor saw, whatever kind of file holds it
@@ -97,11 +97,21 @@ class Folder:
     scanned_at: str | None = None
 
 
+class Exclusion(NamedTuple):
+    """What a store's runs leave out."""
+
+    kind: Literal["path", "pattern", "ignore file"]
+    # A path with all below it; a pattern in gitignore's form, counted from each folder; a file of
+    # such patterns that a scan has met. It may hold bytes that are no text.
+    what: str
+
+
 class Places(NamedTuple):
     """Where a store's photos come from, and what must be there for them to be there."""
 
     folders: tuple[Folder, ...] = ()  # kept up to date, single files too, by path
     mounts: tuple[Path, ...] = ()  # mount points below the folders that scans have seen, by path
+    exclusions: tuple[Exclusion, ...] = ()  # in the order in which they were made
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from clipsearch.index.records import SCHEMA_VERSION
 APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
 TABLES = {
     *("photos", "failures", "folders", "mounts", "models", "library"),
-    *("embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
+    *("exclusions", "embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
 }
 
 # For a catalog from elsewhere: nothing planted in its schema calls what reaches beyond the file,

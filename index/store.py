@@ -307,9 +307,13 @@ class Store:
         return self.catalog.models(count_to=count_to)
 
     def places(self) -> Places:
-        """Return the folders and single files that are kept up to date, and the mount points."""
+        """Return where the photos are kept up to date from, and what is left out there."""
         with self._db.reading():
-            return Places(tuple(self.catalog.folders()), tuple(self.catalog.mounts()))
+            return Places(
+                tuple(self.catalog.folders()),
+                tuple(self.catalog.mounts()),
+                tuple(self.catalog.exclusions()),
+            )
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that can't be indexed, by path."""

@@ -20,11 +20,13 @@ from clipsearch.index.changes import (
     Change,
     Copied,
     Embedded,
+    Exclude,
     Failed,
     ForgetFailure,
     ForgetFolder,
     ForgetMount,
     Gone,
+    Include,
     KeepFolder,
     KnownFile,
     KnownState,
@@ -37,6 +39,7 @@ from clipsearch.index.changes import (
 from clipsearch.index.filters import Filters
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import (
+    Exclusion,
     Failure,
     FileState,
     Folder,
@@ -61,6 +64,7 @@ class State:
     models: dict[int, ModelIdentity] = field(default_factory=dict)
     folders: dict[Path, Folder] = field(default_factory=dict)
     mounts: frozenset[Path] = frozenset()
+    exclusions: dict[Exclusion, None] = field(default_factory=dict)
     failures: dict[Path, Failure] = field(default_factory=dict)
     current: int | None = None
     last_id: int = 0
@@ -170,7 +174,8 @@ class FilledElsewhere:
     def places(self) -> Places:
         state = self._now()
         folders = sorted(state.folders.values(), key=lambda folder: to_text(folder.path))
-        return Places(tuple(folders), tuple(sorted(state.mounts, key=to_text)))
+        mounts = sorted(state.mounts, key=to_text)
+        return Places(tuple(folders), tuple(mounts), tuple(state.exclusions))
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         failures = self._now().failures
@@ -286,6 +291,7 @@ class _Batch:
         self.vectors = {model: dict(rows) for model, rows in before.vectors.items()}
         self.folders = dict(before.folders)
         self.mounts = set(before.mounts)
+        self.exclusions = dict(before.exclusions)
         self.failures = dict(before.failures)
         self.current = before.current
         self.last_id = before.last_id
@@ -348,11 +354,15 @@ class _Batch:
                 self.mounts.add(change.path)
             case ForgetMount():
                 self.mounts.discard(change.path)
+            case Exclude():
+                self.exclusions.setdefault(change.exclusion)
+            case Include():
+                self.exclusions.pop(change.exclusion, None)
 
     def committed(self) -> State:
         return State(
             *(self.photos, self.vectors, self.before.models, self.folders, frozenset(self.mounts)),
-            *(self.failures, self.current, self.last_id),
+            *(self.exclusions, self.failures, self.current, self.last_id),
         )
 
     def _put(

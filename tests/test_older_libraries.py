@@ -168,6 +168,16 @@ def test_it_answers_without_its_photos_and_its_model(made: Made, away: Path) -> 
         assert sum(left.photos for left in none.left_out) >= made.said["photos"]
 
 
+def test_it_is_searched_as_it_is_where_it_can_only_be_read(made: Made, away: Path) -> None:
+    before = (away / "catalog.sqlite").read_bytes()
+    (text, *_) = made.said["texts"]
+    with Library(away, read_only=True) as library:
+        found = library.query(text, k=10, include_away=True)
+        assert_as_then(found, made.said["everywhere"], made.place, TEXTS_WITHIN)
+        assert library.info().photos == made.said["photos"]
+    assert (away / "catalog.sqlite").read_bytes() == before
+
+
 def test_a_check_finds_nothing_wrong(away: Path) -> None:
     Library(away).close()
     report = check_library(away)

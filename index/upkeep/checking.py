@@ -110,7 +110,7 @@ def _check_state(state: Reading, folder: Path, found: CatalogFindings, *, photos
         found.parts.append(_check_schema(state, version, problems, notes))
     with _reported(found, "rows"):
         found.models = models_of(state)
-        found.parts.append(_check_rows(state, found.models))
+        found.parts.append(_check_rows(state, version, found.models))
     with _reported(found, "embeddings"):
         found.parts.extend(check_vectors(state, found.models, files))
     if photos:
@@ -190,7 +190,7 @@ def _check_schema(
 
 _PHOTO_FILES = "SELECT path, size, mtime_ns, content_hash FROM photos ORDER BY path"
 _FOLDERS = "SELECT path, kind, added_at, scanned_at FROM folders ORDER BY path"
-_TEXT_TABLES = ("photos", "failures", "folders", "models", "library")
+_TEXT_TABLES = ("photos", "failures", "folders", "models", "library", "exclusions")
 
 
 def _photo(row: tuple[Any, ...]) -> CheckedPhoto:
@@ -198,9 +198,10 @@ def _photo(row: tuple[Any, ...]) -> CheckedPhoto:
     return CheckedPhoto(FileState(to_path(text), size, mtime_ns), content_hash)
 
 
-def _check_rows(state: Reading, models: Sequence[CheckedModel]) -> Checked:
-    count = sum(state.value(f"SELECT count(*) FROM {table}") for table in _TEXT_TABLES)
-    problems = [*_orphans(state), *_not_text(state), *_library_row(state)]
+def _check_rows(state: Reading, version: int, models: Sequence[CheckedModel]) -> Checked:
+    tables = _TEXT_TABLES if version >= 3 else _TEXT_TABLES[:-1]
+    count = sum(state.value(f"SELECT count(*) FROM {table}") for table in tables)
+    problems = [*_orphans(state), *_not_text(state, tables), *_library_row(state)]
     problems += Problem.of(
         list(lagging_sequences(state)), "tables would give an id for the second time", REPAIR
     )
@@ -233,8 +234,8 @@ def _orphans(state: Reading) -> tuple[Problem, ...]:
     return Problem.of(found, "rows belong to rows that are not there", REPAIR)
 
 
-def _not_text(state: Reading) -> tuple[Problem, ...]:
-    found = [f"{table} row {id_}" for table in _TEXT_TABLES for id_ in undecodable(state, table)]
+def _not_text(state: Reading, tables: Sequence[str]) -> tuple[Problem, ...]:
+    found = [f"{table} row {id_}" for table in tables for id_ in undecodable(state, table)]
     return Problem.of(found, "rows hold bytes that are not text", REMADE_BY_INDEX)
 
 

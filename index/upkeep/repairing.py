@@ -240,7 +240,8 @@ def _mend_text(state: Reading, repairs: Repairs) -> None:
                 sql = f"UPDATE photos SET {column} = NULL WHERE id = ?"
                 state.connection.execute(sql, (rowid,))
                 repairs.lost.append(f"the {column.replace('_', ' ')} of photo {rowid}")
-    for table in ("photos", "failures"):
+    newer = ("exclusions",) if state.value("PRAGMA user_version") >= 3 else ()
+    for table in ("photos", "failures", *newer):
         dropped = undecodable(state, table)
         for rowid in dropped:
             state.connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))

@@ -37,7 +37,10 @@ _TRIES = 300_000  # failing reads in one table before the rest of it is given up
 _LAST_ID = 1 << 40
 
 # In an order in which each names only rows of those before it.
-_TABLES = ("models", "library", "folders", "mounts", "failures", "photos", "embeddings")
+_TABLES = (
+    *("models", "library", "folders", "mounts", "exclusions"),
+    *("failures", "photos", "embeddings"),
+)
 # Of use only if nothing of them is lost: what they do not name would be taken as never removed.
 _WHOLE_OR_NOT = ("removed_embeddings", "vector_indexes")
 # Indexes that say once more what stands in the rows: index, its columns.

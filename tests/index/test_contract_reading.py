@@ -29,6 +29,7 @@ from clipsearch.errors import InvalidInput, LibraryClosed, LibraryError
 from clipsearch.index.changes import (
     Change,
     Copied,
+    Exclude,
     Failed,
     Gone,
     KeepFolder,
@@ -39,6 +40,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.filters import Filters
 from clipsearch.index.interface import SearchableStore, WritableStore
+from clipsearch.index.records import Exclusion
 from clipsearch.index.selection import Selection
 
 QUERIES = unit_vectors(3, seed=1000)
@@ -224,12 +226,16 @@ def test_places_failures_and_the_current_model_are_told(opened: Opened) -> None:
     changes: list[Change] = [UseModel(2), UseModel(1), Scanned(PHOTOS / "none")]
     changes += [KeepFolder(PHOTOS / name, "file") for name in STRANGE]
     changes += [SeenMount(PHOTOS / name) for name in STRANGE]
+    changes += [Exclude(Exclusion("path", str(PHOTOS / name))) for name in STRANGE]
+    changes += [Exclude(Exclusion("pattern", name)) for name in STRANGE]
     changes += [Failed(state(name), f"{name} is broken") for name in STRANGE]
     opened.fill(changes, [Scanned(PHOTOS / STRANGE[0])])
     reader = opened.reader()
     places = reader.places()
     assert sorted(folder.path for folder in places.folders) == sorted(PHOTOS / n for n in STRANGE)
     assert sorted(places.mounts) == sorted(PHOTOS / name for name in STRANGE)
+    whats = [str(PHOTOS / name) for name in STRANGE] + STRANGE
+    assert [one.what for one in places.exclusions] == whats
     (scanned,) = (folder for folder in places.folders if folder.scanned_at is not None)
     assert scanned.path == PHOTOS / STRANGE[0]
     assert {failure.reason for failure in reader.failures()} == {f"{n} is broken" for n in STRANGE}

@@ -28,11 +28,13 @@ from clipsearch.errors import LibraryClosed, LibraryError, LibraryLocked, Librar
 from clipsearch.index.changes import (
     Change,
     Copied,
+    Exclude,
     Failed,
     ForgetFailure,
     ForgetFolder,
     ForgetMount,
     Gone,
+    Include,
     KeepFolder,
     Moved,
     Scanned,
@@ -42,6 +44,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.interface import SearchableStore, WritableStore, writable
 from clipsearch.index.paths import to_text
+from clipsearch.index.records import Exclusion
 from clipsearch.index.store import Store
 
 AXES = unit_vectors(9, seed=4)
@@ -73,6 +76,7 @@ def everything(store: SearchableStore) -> dict[str, object]:
         "failures": {one.file.path: (one.file, one.reason) for one in store.failures()},
         "folders": [(f.path, f.kind, f.scanned_at is not None) for f in places.folders],
         "mounts": list(places.mounts),
+        "exclusions": list(places.exclusions),
         "models": [(row.id, row.photos, row.is_current) for row in store.models()],
     }
 
@@ -147,6 +151,17 @@ def test_places_are_kept_and_forgotten(store: WritableStore) -> None:
     assert store.places().mounts == (PHOTOS,)
     store.apply([ForgetMount(PHOTOS), ForgetMount(PHOTOS / "none")])
     assert store.places().mounts == ()
+
+
+@every_kind
+def test_exclusions_are_kept_in_their_order_until_they_are_taken_back(store: WritableStore) -> None:
+    made = [Exclusion("pattern", "*.png"), Exclusion("path", "/photos/a"), Exclusion("path", "*")]
+    made += [Exclusion("pattern", "!b.png"), Exclusion("ignore file", "/photos/a")]
+    store.apply([Exclude(one) for one in made])
+    store.apply([Exclude(made[1]), Include(Exclusion("pattern", "/photos/a"))])
+    assert store.places().exclusions == tuple(made)
+    store.apply([Include(made[0]), Include(made[0]), Exclude(made[0]), Include(made[4])])
+    assert store.places().exclusions == (*made[1:4], made[0])
 
 
 @every_kind

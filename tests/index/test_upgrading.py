@@ -13,12 +13,13 @@ from places import DATA
 
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
 from clipsearch.index import lock
-from clipsearch.index.changes import SeenMount
+from clipsearch.index.changes import Exclude, KeepFolder, SeenMount
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.migrations import SCHEMA_VERSION
-from clipsearch.index.records import ModelIdentity
+from clipsearch.index.records import Exclusion, ModelIdentity
 from clipsearch.index.store import Store
 from clipsearch.library import Library
+from clipsearch.upkeep import check_library
 
 DATA = DATA / "schema-1"
 OLD_PLACE = "/home/someone"
@@ -91,6 +92,27 @@ def test_opening_for_reading_says_what_to_do_and_changes_nothing(old: Path) -> N
         Store.open(old, read_only=True)
     assert (old / "catalog.sqlite").read_bytes() == before
     assert version(old) == 1
+
+
+def test_the_last_schema_is_read_as_it_is_until_something_is_written(tmp_path: Path) -> None:
+    with Store.open(tmp_path, create=True) as store, store.writing():
+        store.apply([KeepFolder(Path("/photos"), "folder")])
+    connection = sqlite3.connect(tmp_path / "catalog.sqlite")
+    connection.executescript(
+        "DROP TABLE exclusions; PRAGMA user_version = 2;"
+        "DELETE FROM _sqlite_migrations WHERE name LIKE 'm003%'"
+    )
+    connection.close()
+    with Store.open(tmp_path, read_only=True) as store:
+        (folder,), _, exclusions = store.places()
+        assert (folder.path, exclusions) == (Path("/photos"), ())
+    assert version(tmp_path) == 2
+    assert check_library(tmp_path).ok
+    exclusion = Exclusion("pattern", "*.png")
+    with Store.open(tmp_path) as store, store.writing():
+        store.apply([Exclude(exclusion)])
+        assert store.places().exclusions == (exclusion,)
+    assert version(tmp_path) == SCHEMA_VERSION
 
 
 # Nothing is embedded again
@@ -226,7 +248,7 @@ def test_a_crash_at_any_step_of_an_upgrade_leaves_the_old_or_the_new(
     steps = die_at_each_step(old, place, "upgrade")
     for expected in ("connect catalog.sqlite.schema-1.new", "fsync", "CREATE TABLE mounts"):
         assert any(step.startswith(expected) for step in steps)
-    upgraded = [number for number, _ in enumerate(steps, 1) if version(place / str(number)) == 2]
+    upgraded = [number for number, _ in enumerate(steps, 1) if version(place / str(number)) > 1]
     committed = steps.index("COMMIT") + 1
     assert upgraded == list(range(committed + 1, len(steps) + 1))
     for number, _ in enumerate(steps, 1):
@@ -308,7 +330,9 @@ def test_many_processes_that_open_it_at_once_all_get_it(
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60)[0] for process in processes] == ["2 0\n"] * 6
+    assert [process.communicate(timeout=60)[0] for process in processes] == [
+        f"{SCHEMA_VERSION} 0\n"
+    ] * 6
 
 
 # Faults
@@ -335,7 +359,7 @@ def test_a_catalog_that_only_calls_itself_old_is_not_believed(tmp_path: Path) ->
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(LibraryDamaged, match="calls itself schema 1 after the step to 2"):
+    with pytest.raises(LibraryDamaged, match="calls itself schema 1 after the step to 3"):
         Store.open(tmp_path)
 
 
