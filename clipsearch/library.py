@@ -172,13 +172,14 @@ class Library:
     ) -> IndexReport:
         """Add folders and files, or bring them up to date; None updates every folder known.
 
-        Takes several paths, or one. A `model` other than the library's embeds every known photo
+        Takes several paths, or one; what is named is taken in though something leaves it out, and
+        what was removed stays out else. A `model` other than the library's embeds every known photo
         again, beside the old embeddings; queries change over when that is complete. `stop` is
         asked between photos: once it is true, what was begun is saved and the report says that it
         was interrupted. With `wait`, another process or thread that is indexing is waited for.
 
         Raises:
-            InvalidInput: a path is not there.
+            InvalidInput: a path is not there, or is a file but no picture.
             ModelError: the model can't be loaded; what was indexed stays.
             LibraryLocked: another process or thread is indexing into this library.
         """
@@ -219,17 +220,19 @@ class Library:
             wait=yes_or_no(wait, "wait"),
         )
 
-    def remove(self, paths: str | Path | Iterable[str | Path]) -> int:
-        """Forget photos and folders (the files stay); returns the number of photos forgotten.
+    def remove(self, paths: str | Path | Iterable[str | Path], *, forget: bool = False) -> int:
+        """Take photos and folders out (the files stay); returns the number of photos forgotten.
 
-        Takes several paths, or one. All are forgotten, or none is.
+        Takes several paths, or one. All are taken out, or none is, and stay out until `index`
+        names them. With `forget` nothing more is remembered of them: the next run takes in again
+        what it finds there.
 
         Raises:
             InvalidInput: nothing in the library has one of these paths.
         """
         self._check_open()
         places = absolute_paths(paths)
-        return self._for_writing().remove(places)
+        return self._for_writing().remove(places, forget=yes_or_no(forget, "forget"))
 
     # searching
 

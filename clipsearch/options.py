@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from clipsearch.arguments import above_zero, cosine, model_name, shown, whole, yes_or_no
+from clipsearch.arguments import above_zero, as_list, cosine, model_name, shown, whole, yes_or_no
 from clipsearch.errors import InvalidInput
 from clipsearch.index.filters import Filters
 
@@ -95,6 +95,10 @@ class IndexOptions:
     max_megapixels: float | None = None  # refuse larger pictures; None: by this machine's memory
     batch_size: int | None = None  # photos an encoder pass; None: by device
     postpone: Callable[[Path], bool] | None = None  # leave this new or changed file for later
+    # Patterns in gitignore's form, or one: what the library leaves out from now on, in later runs
+    # too, until a run takes the pattern back.
+    exclude: Sequence[str] = ()
+    no_exclude: Sequence[str] = ()  # patterns to take back
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what can't be meant."""
@@ -104,6 +108,9 @@ class IndexOptions:
             _set(self, max_megapixels=above_zero(self.max_megapixels, "max_megapixels"))
         if self.batch_size is not None:
             _set(self, batch_size=whole(self.batch_size, "batch_size", least=1))
+        for name in ("exclude", "no_exclude"):
+            given = as_list(getattr(self, name))
+            _set(self, **{name: tuple(map(_pattern, given))})
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,12 @@ class IndexProgress:
     done: int  # files
     total: int  # files; 0 while unknown
     message: str = ""
+
+
+def _pattern(given: object) -> str:
+    from clipsearch.photos.exclusions import pattern_given  # what it needs takes long to load
+
+    return pattern_given(given)
 
 
 def _set(frozen: object, **values: object) -> None:

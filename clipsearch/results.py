@@ -9,10 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from clipsearch.index.paths import to_path, to_text
+from clipsearch.index.paths import escape, to_path, to_text
 
 if TYPE_CHECKING:
-    from clipsearch.index.records import Failure, Folder, IndexInfo, ModelRow, PhotoRecord
+    from clipsearch.index.records import (
+        Exclusion,
+        Failure,
+        Folder,
+        IndexInfo,
+        ModelRow,
+        PhotoRecord,
+    )
     from clipsearch.photos.scanning import ScanProblem
 
 _MOST_SHOWN = 20  # hits in a notebook
@@ -158,7 +165,8 @@ class IndexReport:
     changed: int = 0  # edited, or embedded anew for another model
     moved: int = 0
     copied: int = 0  # of those added, the ones that took over an embedding
-    removed: int = 0
+    removed: int = 0  # forgotten, for their files are gone
+    left_out: int = 0  # forgotten, for something leaves them out now
     unchanged: int = 0
     embedded: int = 0  # photos that went through the encoder
     failures: tuple[FailedFile, ...] = ()
@@ -174,15 +182,21 @@ class IndexReport:
         return len(self.failures)
 
     @property
+    def unread(self) -> int:
+        """Return the number of files and folders that could not be read, now or before."""
+        return self.failed + self.known_failures + len(self.problems)
+
+    @property
     def photos_per_second(self) -> float:
         """Return photos encoded a second, scanning and saving included."""
         return self.embedded / self.seconds if self.seconds > 0 else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; of the failures, how many there are."""
-        names = ("added", "changed", "moved", "copied", "removed", "unchanged", "failed")
+        names = ("added", "changed", "moved", "copied", "removed", "left_out", "unchanged")
         return {
             **{name: getattr(self, name) for name in names},
+            "failed": self.failed,
             "known_failures": self.known_failures,
             "seconds": round(self.seconds, 3),
             "photos_per_second": round(self.photos_per_second, 2),
@@ -204,6 +218,11 @@ class LibraryInfo:
     models: tuple[ModelRow, ...]
     index: IndexInfo | None
     disk_bytes: dict[str, int] = field(default_factory=dict)  # part -> bytes
+    exclusions: tuple[Exclusion, ...] = ()  # what runs leave out
+
+    def excluded(self, kind: str) -> list[str]:
+        """Return the exclusions of a kind: "path", "pattern" or "ignore file"."""
+        return [one.what for one in self.exclusions if one.kind == kind]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; of the failures, how many there are."""
@@ -222,4 +241,9 @@ class LibraryInfo:
             "models": [asdict(model) for model in self.models],
             "index": index,
             "disk_bytes": self.disk_bytes,
+            "left_out": {
+                "paths": [escape(what) for what in self.excluded("path")],
+                "patterns": [escape(what) for what in self.excluded("pattern")],
+                "ignore_files": [escape(what) for what in self.excluded("ignore file")],
+            },
         }

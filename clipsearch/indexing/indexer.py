@@ -11,25 +11,29 @@ from pathlib import Path
 from clipsearch.errors import InvalidInput
 from clipsearch.index.changes import (
     Change,
+    Exclude,
     ForgetFailure,
     ForgetFolder,
     ForgetMount,
     Gone,
+    Include,
     KeepFolder,
     Scanned,
 )
 from clipsearch.index.interface import WritableStore
-from clipsearch.index.records import Folder, utc_now
+from clipsearch.index.records import Exclusion, Folder, utc_now
 from clipsearch.indexing.model_choice import ModelChoice
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.away import away_folders, lies_below
 from clipsearch.photos.decoders import Decoders
-from clipsearch.photos.scanning import finds
+from clipsearch.photos.exclusions import Exclusions
+from clipsearch.photos.scanning import finds, is_picture
 from clipsearch.results import IndexReport
 
 Progress = Callable[[IndexProgress], None]
+Note = Callable[[str], None]  # takes a line for the user
 
 
 class Indexer:
@@ -70,9 +74,14 @@ class Indexer:
         if paths is not None:
             known = [folder.path for folder in self._store.places().folders]
             given = [check_root(path, self._folder, known) for path in paths]
+        self._check_taken_back(options)
 
-        def roots(choice: ModelChoice) -> list[Path]:
-            return self._roots(given or [], everything=choice.is_another or given is None)
+        def roots(choice: ModelChoice, note: Note) -> list[Path]:
+            self._let_go_of_no_pictures(note)
+            everything = self._change_exclusions(given or [], options)
+            return self._roots(
+                given or [], everything=everything or choice.is_another or given is None
+            )
 
         return self._run(roots, model, options, progress, stop, wait=wait, keep_decoders=False)
 
@@ -87,7 +96,7 @@ class Indexer:
     ) -> IndexReport:
         """Bring single files and folders below the known folders up to date."""
         return self._run(
-            lambda _: self._known(paths),
+            lambda *_: self._known(paths),
             None,
             options,
             progress,
@@ -96,15 +105,21 @@ class Indexer:
             keep_decoders=True,
         )
 
-    def remove(self, places: Sequence[Path]) -> int:
+    def remove(self, places: Sequence[Path], *, forget: bool = False) -> int:
         """Forget all that is at or below some paths, or nothing; return how many photos that was.
 
-        Raises InvalidInput if nothing in the library has one of these paths.
+        Runs leave the paths out from then on, unless they are only to `forget` them, with all that
+        was said of them. Raises InvalidInput if nothing in the library has one of these paths.
         """
         with self._store.writing():
             changes = dict.fromkeys(
                 change for place in places for change in self._forgetting(place)
             )
+            if not forget:
+                outer = (place for place in places if set(places).isdisjoint(place.parents))
+                changes |= dict.fromkeys(
+                    change for place in outer for change in self._leaving_out(place)
+                )
             self._store.apply(list(changes))
             for row in self._store.models(count_to=0):
                 self._store.refresh_vectors(row.id)
@@ -112,7 +127,7 @@ class Indexer:
 
     def _run(
         self,
-        roots_for: Callable[[ModelChoice], list[Path]],
+        roots_for: Callable[[ModelChoice, Note], list[Path]],
         model: str | Path | None,
         options: IndexOptions,
         progress: Progress,
@@ -139,7 +154,7 @@ class Indexer:
             self._decoding(keep=keep_decoders) as decoders,
         ):
             choice = ModelChoice(self._store, self._models, model, note)
-            roots = roots_for(choice)
+            roots = roots_for(choice, note)
             run = IndexRun(
                 self._store,
                 choice,
@@ -172,23 +187,62 @@ class Indexer:
             if self._closed:  # meanwhile, by another thread
                 self.close()
 
+    def _check_taken_back(self, options: IndexOptions) -> None:
+        made = self._store.places().exclusions
+        for pattern in options.no_exclude:
+            if Exclusion("pattern", pattern) not in made:
+                raise InvalidInput(
+                    f"no pattern {pattern} is in force: `clipsearch info` shows those that are"
+                )
+
+    def _change_exclusions(self, given: Sequence[Path], options: IndexOptions) -> bool:
+        """Do what the options say, and no longer leave out what is named.
+
+        Tells whether anything was said for all folders.
+        """
+        made = self._store.places().exclusions
+        back = [Exclusion("pattern", pattern) for pattern in options.no_exclude]
+        new = [Exclusion("pattern", pattern) for pattern in options.exclude]
+        named = [one for path in given if (one := Exclusion("path", str(path))) in made]
+        self._store.apply([*map(Include, [*back, *named]), *map(Exclude, new)])
+        return bool(back) or not set(new) <= set(made)
+
+    def _let_go_of_no_pictures(self, note: Note) -> None:
+        """No longer look at files that an earlier version took in though they are no pictures."""
+        files = [one.path for one in self._store.places().folders if one.kind == "file"]
+        for path in files:
+            if not is_picture(path) and not len(self._store.photos_below([path])):
+                self._store.apply([ForgetFolder(path), ForgetFailure(path)])
+                note(f"{path} is no picture: it is no longer looked at")
+
     def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
         """Record the folders given; return the folders to scan."""
-        known = {folder.path: folder for folder in self._store.places().folders}
+        places = self._store.places()
+        known = {folder.path: folder for folder in places.folders}
+
+        def found_from(folder: Path, path: Path) -> bool:
+            excluded = Exclusions(places.exclusions, [folder])
+            return finds(folder, path) and not excluded.leaves_out(path)
+
         changes: list[Change] = []
         for root in given:
             folders = [path for path, folder in known.items() if folder.kind == "folder"]
-            if any(root == path or finds(path, root) for path in folders):
-                continue
-            below = [folder for folder in known.values() if finds(root, folder.path)]
+            from_above = (path for path in folders if root == path or found_from(path, root))
+            top = next(from_above, root)
+            below = [
+                folder
+                for folder in known.values()
+                if lies_below(folder.path, [root]) and found_from(top, folder.path)
+            ]
             away = away_folders(below, [])  # kept, or their photos would look deleted
             for folder in below:
                 if folder.path not in away:
                     changes.append(ForgetFolder(folder.path))
                     del known[folder.path]
-            kept = KeepFolder(root, "folder" if root.is_dir() else "file")
-            changes.append(kept)
-            known[root] = Folder(root, kept.kind, utc_now())
+            if top == root and root not in folders:
+                kept = KeepFolder(root, "folder" if root.is_dir() else "file")
+                changes.append(kept)
+                known[root] = Folder(root, kept.kind, utc_now())
         self._store.apply(changes)
         if everything:
             return [folder.path for folder in self._store.places().folders]
@@ -221,9 +275,21 @@ class Indexer:
             *(ForgetFolder(folder) for folder in folders if lies_below(folder, [path])),
             *(ForgetMount(mount) for mount in places.mounts if lies_below(mount, [path])),
         ]
+        made = places.exclusions
+        changes += map(Include, (one for one in made if _is_path_below(one, path)))
         if not changes:
             raise InvalidInput(f"{path} is not in the library; nothing was forgotten")
         return changes
+
+    def _leaving_out(self, path: Path) -> Iterator[Change]:
+        """Yield what leaves out a path, unless it lies in what is left out already."""
+        made = self._store.places().exclusions
+        if not any(Exclusion("path", str(folder)) in made for folder in path.parents):
+            yield Exclude(Exclusion("path", str(path)))
+
+
+def _is_path_below(exclusion: Exclusion, path: Path) -> bool:
+    return exclusion.kind == "path" and lies_below(Path(exclusion.what), [path])
 
 
 def check_new_library(
@@ -246,7 +312,8 @@ def check_new_library(
 def check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
     """Return an absolute path that can be indexed; raises InvalidInput for any other.
 
-    What is `known` may be away.
+    What is `known` may be away. A file must be a picture, as far as its name and its first bytes
+    tell.
     """
     if root == library or library in root.parents:
         raise InvalidInput(f"{root} lies inside the library itself")
@@ -261,4 +328,6 @@ def check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
     else:
         if not (root in known or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             raise InvalidInput(f"{root} is neither a folder nor a regular file")
+        if stat.S_ISREG(mode) and not is_picture(root):
+            raise InvalidInput(f"{root} is no picture: name photos, or folders of photos")
     return root

@@ -9,10 +9,12 @@ from pathlib import Path
 from clipsearch.index.changes import (
     Change,
     Comparison,
+    Exclude,
     ForgetFailure,
     ForgetFolder,
     ForgetMount,
     Gone,
+    Include,
     SeenFile,
     SeenMount,
     ToOpen,
@@ -21,6 +23,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.paths import to_text
+from clipsearch.index.records import Exclusion
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.away import (
     A_FOLDER,
@@ -30,7 +33,8 @@ from clipsearch.photos.away import (
     lies_below,
     replaced_folders,
 )
-from clipsearch.photos.scanning import MountPoint, ScanProblem, scan_photos
+from clipsearch.photos.exclusions import Exclusions
+from clipsearch.photos.scanning import IgnoreFile, MountPoint, ScanProblem, scan_photos
 
 _FILES_A_LOOK = 500  # between looks at whether to stop
 
@@ -55,6 +59,7 @@ class Plan:
         self.problems: list[ScanProblem] = []  # what can't be seen now
         self.gone: dict[int, Path] = {}  # photos whose files are no longer there
         self.replaced: set[Path] = set()  # folders whose photos are gone, yet not forgotten
+        self.left_out = 0  # photos to be forgotten for an exclusion, of those that `photos_gone`
         self.unchanged = 0
         self.known_failures = 0
         self.changes: list[Change] = []  # for which no file must be opened
@@ -83,7 +88,10 @@ class Plan:
         if not self.gone:
             return []
         away = self.replaced | self._note_away()
-        return [Gone(id_) for id_, path in sorted(self.gone.items()) if not lies_below(path, away)]
+        gone = {id_: path for id_, path in self.gone.items() if not lies_below(path, away)}
+        exclusions = self._exclusions()
+        self.left_out = sum(map(exclusions.leaves_out, gone.values()))
+        return [Gone(id_) for id_ in sorted(gone)]
 
     def places_gone(self) -> list[Change]:
         """Return what forgets folders and mount points that are not there and hold no photos."""
@@ -115,20 +123,43 @@ class Plan:
         away = self._note_away()
         kinds = {folder.path: folder.kind for folder in self._store.places().folders}
         seen: list[SeenFile] = []
+        ignore_files: set[Path] = set()
+        hidden, exclusions = self._options.include_hidden, self._exclusions()
         for root in self._roots:
             if lies_below(root, away) or self._became_another(root, kinds.get(root)):
                 continue
-            for entry in scan_photos(root, include_hidden=self._options.include_hidden):
+            for entry in scan_photos(root, include_hidden=hidden, exclusions=exclusions):
                 if isinstance(entry, SeenFile):
                     seen.append(entry)
                 elif isinstance(entry, MountPoint):
                     self.changes.append(SeenMount(entry.path))
+                elif isinstance(entry, IgnoreFile):
+                    ignore_files.add(entry.file.path)
                 elif entry.path != root or not _is_deleted(root):
                     self.problems.append(entry)
                 if not len(seen) % _FILES_A_LOOK:
                     self._check_stop()
                     self._progress(IndexProgress("scanning", len(seen), 0))
+        self._note_ignore_files(ignore_files, away)
         return seen
+
+    def _exclusions(self) -> Exclusions:
+        places = self._store.places()
+        return Exclusions(places.exclusions, (folder.path for folder in places.folders))
+
+    def _note_ignore_files(self, met: set[Path], away: set[Path]) -> None:
+        """Record those that are in force below the roots now; those that can't be seen stay."""
+        made = self._store.places().exclusions
+        known = {Path(one.what) for one in made if one.kind == "ignore file"}
+        unseen = {*away, *(problem.path for problem in self.problems)}
+        gone = {
+            path
+            for path in known - met
+            if lies_below(path, self._roots) and not lies_below(path, unseen)
+        }
+        for change, paths in ((Exclude, met - known), (Include, gone)):
+            found = (Exclusion("ignore file", str(path)) for path in sorted(paths))
+            self.changes += map(change, found)
 
     def _became_another(self, root: Path, kind: str | None) -> bool:
         """Tell whether a folder is a file now, or a file a folder: then its photo is kept."""

@@ -128,6 +128,7 @@ class IndexRun:
             moved=counts["moved"],
             copied=counts["copied"],
             removed=counts["removed"],
+            left_out=counts["left out"],
             unchanged=counts["unchanged"],
             embedded=counts["embedded"],
             failures=tuple(self.failures),
@@ -261,7 +262,8 @@ class IndexRun:
 
     def _remove_gone(self) -> None:
         gone = self.plan.photos_gone()
-        self.counts["removed"] = len(gone)
+        self.counts["left out"] = self.plan.left_out
+        self.counts["removed"] = len(gone) - self.plan.left_out
         self._changes += gone
         self._commit()
         if self._options.prune:

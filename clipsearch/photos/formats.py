@@ -122,6 +122,13 @@ def decoders() -> dict[str, tuple[Callable[[bytes], object], Callable[..., Image
     return {name: decoders[name] for name in _SUFFIXES if name in decoders}
 
 
+def begins_like_a_picture(start: bytes) -> bool:
+    """Tell whether a file that begins so is for one of the decoders, or a raw camera file."""
+    return raw_kind(start) is not None or any(
+        accept(start[:16]) is True for accept, _ in decoders().values()
+    )
+
+
 def _is_heif(prefix: bytes) -> bool:
     return prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS
 

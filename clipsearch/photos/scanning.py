@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +16,8 @@ from clipsearch.errors import InvalidInput
 from clipsearch.index.changes import SeenFile
 from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState
-from clipsearch.photos.formats import is_image_name
+from clipsearch.photos.exclusions import IGNORE_FILE, Exclusions, IgnoreFileUnreadable, Rules
+from clipsearch.photos.formats import begins_like_a_picture, is_image_name
 from clipsearch.settings import absolute
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
@@ -60,8 +62,17 @@ class MountPoint:
     path: Path
 
 
-Found: TypeAlias = FileState | ScanProblem | MountPoint
-Seen: TypeAlias = SeenFile | ScanProblem | MountPoint
+@dataclass(frozen=True)
+class IgnoreFile:
+    """A file that says what of its folder is left out."""
+
+    file: FileState
+
+
+Found: TypeAlias = FileState | ScanProblem | MountPoint | IgnoreFile
+Seen: TypeAlias = SeenFile | ScanProblem | MountPoint | IgnoreFile
+
+_NO_RULES = Rules(frozenset())
 
 
 def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Found]:
@@ -70,73 +81,121 @@ def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Found]:
         yield entry.state() if isinstance(entry, SeenFile) else entry
 
 
-def scan_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Seen]:
+def scan_photos(
+    root: Path, *, include_hidden: bool = False, exclusions: Exclusions | None = None
+) -> Iterator[Seen]:
     """Yield each photo at or below `root`, each entry that can't be looked at, and mount points.
 
     A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash
-    and thumbnail folders are left out unless `include_hidden`. Links are followed, but each folder
-    is seen once, under its real path if that lies below `root`. Paths are absolute, with links in
-    `root` kept as named; the order depends on the names alone.
+    and thumbnail folders are left out unless `include_hidden`, always what `exclusions` and ignore
+    files (which are yielded, too) leave out. Links are followed, but each folder is seen once,
+    under its real path if that lies below `root`, and not if that is left out. Paths are absolute,
+    with links in `root` kept as named; the order depends on the names alone.
     """
     place = root
     try:
         place = absolute(root)
+        rules = _NO_RULES if exclusions is None else exclusions.at(place)
+        if rules is None:
+            return
         state = place.stat()
+    except IgnoreFileUnreadable as error:
+        yield ScanProblem(error.folder, str(error))
+        return
     except (OSError, ValueError, InvalidInput) as error:
         yield ScanProblem(place, _reason(error))
         return
     if stat.S_ISDIR(state.st_mode):
-        yield from _walk(str(place), include_hidden)
+        yield from _walk(str(place), include_hidden, rules)
     elif stat.S_ISREG(state.st_mode):
         yield SeenFile(escape(str(place)), state.st_size, state.st_mtime_ns)
     else:
         yield ScanProblem(place, _special(state.st_mode))
 
 
-def _walk(root: str, include_hidden: bool) -> Iterator[Seen]:
+def _walk(root: str, include_hidden: bool, rules: Rules) -> Iterator[Seen]:
     """Walk with an own stack, since folders can be nested deeper than Python calls."""
     above = os.stat(os.path.dirname(root)).st_dev  # noqa: PTH116, PTH120
-    folders = [(root, above)]  # with the file system of the folder that each lies in
+    folders = [(root, above, rules)]  # with the file system of the folder that each lies in
     # Links come after all real folders, so that a real path wins over a link.
-    linked: deque[tuple[str, int]] = deque()
+    linked: deque[tuple[str, int, Rules]] = deque()
     seen: set[tuple[int, int]] = set()
+    left_out: set[Path] = set()  # real paths
     while folders or linked:
-        folder, above = folders.pop() if folders else linked.popleft()
+        folder, above, rules = folders.pop() if folders else linked.popleft()
         try:
             state = os.stat(folder)  # noqa: PTH116
-            if (state.st_dev, state.st_ino) in seen:
+            if (state.st_dev, state.st_ino) in seen or _leads_to(left_out, folder):
                 continue
             seen.add((state.st_dev, state.st_ino))
-            found, below, links = _look_through(folder, include_hidden)
+            here = _look_through(folder, include_hidden, rules)
+        except IgnoreFileUnreadable as error:
+            yield ScanProblem(error.folder, str(error))
+            continue
         except OSError as error:
             yield ScanProblem(Path(folder), _reason(error))
             continue
         if state.st_dev != above:
             yield MountPoint(Path(folder))
-        yield from found
-        linked.extend((path, state.st_dev) for path in links)
-        folders.extend((path, state.st_dev) for path in reversed(below))
+        yield from here.found
+        left_out.update(Path(os.path.realpath(path)) for path in here.left_out)
+        linked.extend((path, state.st_dev, here.rules) for path in here.links)
+        folders.extend((path, state.st_dev, here.rules) for path in reversed(here.below))
 
 
-def _look_through(folder: str, include_hidden: bool) -> tuple[list[Seen], list[str], list[str]]:
-    """Return the photos and problems in a folder, the folders in it, and the links to folders."""
-    found: list[Seen] = []
-    below: list[str] = []
-    links: list[str] = []
+def _leads_to(left_out: set[Path], folder: str) -> bool:
+    """Tell whether a link leads to or into a folder that is left out."""
+    if not left_out or not os.path.islink(folder):  # noqa: PTH114
+        return False
+    real = Path(os.path.realpath(folder))
+    return not left_out.isdisjoint((real, *real.parents))
+
+
+class _Look:
+    """What lies in one folder."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules  # for what lies in it
+        self.found: list[Seen] = []
+        self.below: list[str] = []  # folders
+        self.links: list[str] = []  # to folders
+        self.left_out: list[str] = []  # folders
+
+
+def _look_through(folder: str, include_hidden: bool, rules: Rules) -> _Look:
+    """Look through one folder; raises OSError or IgnoreFileUnreadable."""
     in_library = _is_mac_library(folder)
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=_name)
+    look = _Look(rules)
+    place = bisect_left(entries, IGNORE_FILE, key=_name)
+    if place < len(entries) and entries[place].name == IGNORE_FILE:
+        look.rules = rules.with_ignore_file(folder)
+        look.found += _ignore_file(entries[place], look.rules.bad_lines)
+    check = bool(look.rules)
     for entry in entries:
         name = entry.name
         if not include_hidden and not _is_wanted(name, in_library):
             continue
         if _is_folder(entry):
-            (links if entry.is_symlink() else below).append(entry.path)
+            if check and look.rules.leaves_out(entry.path, is_folder=True):
+                look.left_out.append(entry.path)
+            else:
+                (look.links if entry.is_symlink() else look.below).append(entry.path)
+        elif check and look.rules.leaves_out(entry.path, is_folder=False):
+            continue
         elif is_image_name(name):
-            found.append(_look_at(entry))
+            look.found.append(_look_at(entry))
         elif "." not in name and _is_broken_link(entry):
-            found.append(ScanProblem(Path(entry.path), "broken link"))
-    return found, below, links
+            look.found.append(ScanProblem(Path(entry.path), "broken link"))
+    return look
+
+
+def _ignore_file(entry: os.DirEntry[str], bad_lines: Iterable[int]) -> Iterator[Seen]:
+    state = entry.stat()
+    yield IgnoreFile(FileState(Path(entry.path), state.st_size, state.st_mtime_ns))
+    for number in bad_lines:
+        yield ScanProblem(Path(entry.path), f"line {number} is no pattern: passed over")
 
 
 def _is_mac_library(folder: str) -> bool:
@@ -160,6 +219,20 @@ def is_skipped(root: Path, path: Path) -> bool:
             return True
         folder = os.path.join(folder, name)  # noqa: PTH118
     return False
+
+
+def is_picture(path: Path) -> bool:
+    """Tell whether a file that was named is one by its name or its first bytes, or can't be told.
+
+    A folder is looked through by names alone; a photo without a suffix has to be named.
+    """
+    if is_image_name(path.name):
+        return True
+    try:
+        with path.open("rb") as file:
+            return begins_like_a_picture(file.read(4096))
+    except OSError:
+        return True
 
 
 def finds(root: Path, path: Path) -> bool:

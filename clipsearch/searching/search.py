@@ -153,9 +153,11 @@ class StoreSearcher:
         models = self._store.models()
         current = next((row for row in models if row.is_current), None)
         state = self._store.describe(current.id if current else None)
+        places = self._store.places()
         return LibraryInfo(
             folder=self._folder,
-            folders=self._store.places().folders,
+            folders=places.folders,
+            exclusions=places.exclusions,
             away=tuple(self.away()),
             photos=state.photos,
             failures=tuple(self._store.failures()),
