@@ -44,7 +44,7 @@ def main(count: int) -> None:
         make_library(place / "library", place / "photos", files)
         run = [sys.executable, "-m", "clipsearch", "index", "--library", str(place / "library")]
         said = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-        if f" {count} unchanged" not in said.replace(",", ""):
+        if f"up to date: {count} photos" not in said.replace(",", ""):
             sys.exit(f"something had changed: {said}")
         listing = [sys.executable, "-c", LISTING, str(place / "photos")]
         bare = [timed(listing) for _ in range(ROUNDS)]

@@ -115,7 +115,7 @@ def test_with_wait_a_second_run_goes_on_when_the_first_is_done(
     assert writer.wait().code == 0
     ended = second.wait()
     assert ended.code == 0, ended.err
-    assert f"{len(album.hashes)} unchanged" in ended.text
+    assert f"up to date: {len(album.hashes)} photos" in ended.text
     assert not_in_step(snapshot(Path(str(arguments[3]))), album.hashes) == []
 
 

@@ -24,7 +24,8 @@ EXIT_CODES = (
     "`clipsearch COMMAND --help`, or `clipsearch help COMMAND`, has the options and three examples "
     "of each.\n\n"
     "Exit codes: 0 found or done, 1 nothing found (check: problems found), 2 bad usage or "
-    "input, 3 the library can't be used, 70 a fault of clipsearch, 130 or 143 interrupted."
+    "input, 3 the library can't be used, 4 done but for files that could not be read (index "
+    "--strict), 70 a fault of clipsearch, 130 or 143 interrupted."
 )
 
 # Help without Rich: it would take longer than all the rest of `clipsearch --help`.

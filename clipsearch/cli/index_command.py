@@ -1,12 +1,14 @@
 """`clipsearch index`: add photos to the library, or bring it up to date."""
 
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli import completing
-from clipsearch.cli.ending import say
+from clipsearch.cli.ending import SOME_UNREAD, say
 from clipsearch.cli.given_values import number
 from clipsearch.cli.options import (
     Device,
@@ -15,7 +17,7 @@ from clipsearch.cli.options import (
     LibraryOption,
     VerboseOption,
 )
-from clipsearch.cli.printable import shown_count
+from clipsearch.cli.printable import shown_count, time_in_words
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
 from clipsearch.settings import expanded
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from clipsearch.results import IndexReport
 
 REASONS_SHOWN = 5
+_WIDTH = 80  # columns, of the summary
 
 PathsArgument = Annotated[
     list[Path] | None,
@@ -90,6 +93,34 @@ WaitOption = Annotated[
     ),
 ]
 
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        show_default=False,
+        help="Leave out what matches, now and in later runs; in gitignore's form, like the lines "
+        "of .clipsearchignore files. May be given several times.",
+    ),
+]
+NoExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--no-exclude",
+        metavar="GLOB",
+        show_default=False,
+        help="Take back an --exclude; `clipsearch info` lists them. May be given several times.",
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        show_default=False,
+        help="End with 4 if some files could not be read.  [default: end with 0 and say how many]",
+    ),
+]
+
 
 def index(
     paths: PathsArgument = None,
@@ -99,15 +130,19 @@ def index(
     retry_failed: RetryFailedOption = False,
     include_hidden: IncludeHiddenOption = False,
     max_megapixels: MaxMegapixelsOption = None,
+    exclude: ExcludeOption = None,
+    no_exclude: NoExcludeOption = None,
     prune: PruneOption = False,
     wait: WaitOption = False,
+    strict: StrictOption = False,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Add folders and photos to the library, or bring them up to date.
 
     Unchanged photos are not opened again; moved and copied ones keep their embedding; deleted
-    ones are forgotten. The library is made if it is missing. Ctrl-C saves what was begun.
+    ones are forgotten. What was left out or removed stays out until it is named here. The library
+    is made if it is missing. Ctrl-C saves what was begun.
     """
     from clipsearch.cli.progress import showing_progress
     from clipsearch.cli.stopping import end_if_stopped, stopping
@@ -118,6 +153,8 @@ def index(
         include_hidden=include_hidden,
         prune=prune,
         max_megapixels=max_megapixels,
+        exclude=exclude or (),
+        no_exclude=no_exclude or (),
     )
     with stopping() as stop:
         try:
@@ -135,6 +172,8 @@ def index(
             raise
         _show(report, json=json)
         end_if_stopped(stop)
+    if strict and report.unread:
+        sys.exit(SOME_UNREAD)
 
 
 def _open(folder: Path | None, paths: list[Path], model: str | None, device: Device) -> "Library":
@@ -187,10 +226,33 @@ def say_what_went_wrong(report: "IndexReport") -> None:
 
 
 def summary_in_words(report: "IndexReport") -> str:
-    """Return what a run did in one line."""
-    copied = f" ({report.copied} of them copied)" if report.copied else ""
-    return (
-        f"{report.added} added{copied}, {report.changed} changed, {report.moved} moved, "
-        f"{report.removed} removed, {report.unchanged} unchanged, {report.failed} failed: "
-        f"{report.seconds:.1f} s, {report.photos_per_second:.1f} photos/s, model {report.model}"
-    )
+    """Return what happened in a run, and only that: one line, if that is not too much for one."""
+    took = f"in {time_in_words(report.seconds)}"
+    if happened := what_happened(report):
+        speed = f" ({report.photos_per_second:.1f} photos/s)" if _has_speed(report) else ""
+        line = f"{happened} {took}{speed}"
+    elif report.unchanged:
+        line = f"up to date: {shown_count(report.unchanged, 'photo')} {took}"
+    else:
+        line = f"no photos added {took}"
+    if report.unread:
+        line += f", {shown_count(report.unread, 'file')} could not be read"
+    return "\n".join(textwrap.wrap(line, _WIDTH))
+
+
+def what_happened(report: "IndexReport") -> str:
+    """Return how many photos came, changed and went; nothing if none did."""
+    copied = f" ({report.copied:,} copied)" if report.copied else ""
+    counts = {
+        f"added{copied}": report.added,
+        "changed": report.changed,
+        "moved": report.moved,
+        "removed": report.removed,
+        "left out": report.left_out,
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+
+
+def _has_speed(report: "IndexReport") -> bool:
+    """Tell whether a rate says something: loading the model takes as long as several photos."""
+    return report.embedded > 1 and report.seconds >= 1

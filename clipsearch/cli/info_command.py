@@ -26,4 +26,4 @@ def info(
     """
     from clipsearch.cli.library_info import show_info
 
-    show_info(library, failures=failures, json=json)
+    show_info(library, failures=failures, json=json, verbose=verbose)

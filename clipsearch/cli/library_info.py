@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.output import json_line, write_json, write_out, write_rows, write_text
-from clipsearch.cli.printable import printable, shown_count, size_in_words
+from clipsearch.cli.printable import ago, printable, shown_count, size_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clipsearch.index.records import IndexInfo, ModelRow
+    from clipsearch.index.records import Folder, IndexInfo, ModelRow
     from clipsearch.results import LibraryInfo
 
+_LEFT_OUT_SHOWN = 5  # of each kind, unless all is asked for
 
-def show_info(library: Path | None, *, failures: bool = False, json: bool = False) -> None:
+
+def show_info(
+    library: Path | None, *, failures: bool = False, json: bool = False, verbose: bool = False
+) -> None:
     """Show the library, or the files that could not be indexed."""
     from clipsearch.library import Library
+    from clipsearch.serving.client import server_process
 
     with Library(library, read_only=True) as lib:
         about = lib.info()
@@ -27,37 +34,86 @@ def show_info(library: Path | None, *, failures: bool = False, json: bool = Fals
     elif failures:
         write_rows((failure.file.path, failure.reason) for failure in about.failures)
     elif json:
-        write_json(about.to_dict())
+        write_json({**about.to_dict(), "served_by": server_process(about.folder)})
     else:
-        _show(about)
+        _show(about, server_process(about.folder), verbose=verbose)
 
 
-def _show(about: LibraryInfo) -> None:
+def _show(about: LibraryInfo, server: int | None, *, verbose: bool) -> None:
+    lines = _lines(about, server, verbose=verbose)
     if not sys.stdout.isatty():
-        write_rows(_lines(about))
+        write_rows(lines)
         return
-    lines = (f"{name + ':' if name else '':<10} {value}" for name, value in _lines(about))
-    write_text("\n".join(printable(line) for line in lines))
+    text = "\n".join(
+        printable(f"{name + ':' if name else '':<10} {value}") for name, value in lines
+    )
+    write_text(text)
 
 
-def _lines(about: LibraryInfo) -> Iterator[tuple[str, str]]:
+def _lines(about: LibraryInfo, server: int | None, *, verbose: bool) -> Iterator[tuple[str, str]]:
     yield "library", str(about.folder)
     yield "photos", f"{about.photos:,}"
     for number, folder in enumerate(about.folders):
-        scanned = f", scanned {folder.scanned_at}" if folder.scanned_at else ""
-        yield "" if number else "folders", f"{folder.path}{scanned}"
+        yield "" if number else "folders", f"{folder.path}, {_scanned(folder, verbose=verbose)}"
     for number, away in enumerate(about.away):
         photos = shown_count(away.photos, "photo")
         yield "" if number else "away", f"{away.path} {away.reason}: {photos} kept"
+    for number, line in enumerate(_left_out(about, verbose=verbose)):
+        yield "" if number else "left out", line
     more = " (listed by --failures)" if about.failures else ""
     yield "failures", f"{shown_count(len(about.failures), 'file')}{more}"
     for model in sorted(about.models, key=lambda row: not row.is_current):
         yield "model" if model.is_current else "", _model_line(model)
-        yield "", f"weights SHA-256 {model.identity.weights_sha256}"
+        if verbose:
+            yield "", f"weights SHA-256 {model.identity.weights_sha256}"
+    if verbose:
+        yield "device", _device_line()
     if about.index:
         yield "index", _index_line(about.index)
     disk = ", ".join(f"{part} {size_in_words(size)}" for part, size in about.disk_bytes.items())
     yield "disk", f"{size_in_words(sum(about.disk_bytes.values()))}: {disk}"
+    if server is not None:
+        yield "server", f"process {server} answers searches; `clipsearch serve --stop` ends it"
+
+
+def _scanned(folder: Folder, *, verbose: bool) -> str:
+    if not folder.scanned_at:
+        return "not yet scanned to its end"
+    try:
+        since = ago(datetime.fromisoformat(folder.scanned_at), datetime.now(UTC))
+    except (TypeError, ValueError):  # edited by hand
+        verbose = True
+    return f"scanned {folder.scanned_at if verbose else since}"
+
+
+def _left_out(about: LibraryInfo, *, verbose: bool) -> Iterator[str]:
+    """Yield what runs leave out; behind the first of a kind, what takes it in again."""
+    kinds = (
+        ("path", "{}", "`clipsearch index PATH` takes it in again"),
+        ("pattern", "--exclude {}", "`clipsearch index --no-exclude GLOB` takes it back"),
+        ("ignore file", "what {} says", "edit it"),
+    )
+    for kind, form, remedy in kinds:
+        there = about.excluded(kind)
+        shown = there if verbose else there[:_LEFT_OUT_SHOWN]
+        for number, what in enumerate(shown):
+            said = shlex.quote(what) if kind == "pattern" else what
+            yield form.format(said) + ("" if number else f" ({remedy})")
+        if len(there) > len(shown):
+            yield f"and {len(there) - len(shown):,} more (--verbose lists all)"
+
+
+def _device_line() -> str:
+    """Return where, and how precisely, photos would be encoded now."""
+    from clipsearch.errors import ClipsearchError
+    from clipsearch.models.devices import choose_device, fast_precisions
+
+    try:
+        device = choose_device()
+        precisions = " or ".join((*fast_precisions(device), "float32"))
+    except ClipsearchError as error:
+        return str(error)
+    return f"photos are encoded on {device.type}, in {precisions}"
 
 
 def _model_line(model: ModelRow) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from clipsearch.results import Hit
 
 # Control characters, direction overrides, line separators, and bytes that are not UTF-8.
@@ -52,6 +54,28 @@ def size_in_words(count: int) -> str:
     size = count / 1000**thousands
     digits = 1 if thousands and size < 10 else 0
     return f"{size:.{digits}f} {units[thousands]}"
+
+
+def time_in_words(seconds: float) -> str:
+    """Return a length of time for people: 0.1 s, 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def ago(since: datetime, now: datetime) -> str:
+    """Return how long ago something was, for people; the day for what is two weeks past."""
+    seconds = int((now - since).total_seconds())
+    for length, unit in ((86400, "day"), (3600, "h"), (60, "min"), (1, "s")):
+        count = seconds // length
+        if count >= 14 and unit == "day":
+            return f"on {since.date()}"
+        if count >= 1:
+            return f"{shown_count(count, unit) if unit == 'day' else f'{count} {unit}'} ago"
+    return "just now"
 
 
 def shown_count(count: int, thing: str) -> str:

@@ -19,6 +19,7 @@ INDEX_FLAGS = {
     "--include-hidden": "include_hidden",
     "--prune": "prune",
     "--wait": "wait",
+    "--strict": "strict",
     "--json": "json",
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps")

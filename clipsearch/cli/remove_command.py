@@ -1,4 +1,4 @@
-"""`clipsearch remove`: forget photos."""
+"""`clipsearch remove`: take photos out."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,20 +17,34 @@ def remove(
             metavar="PATH",
             autocompletion=completing.known_folders,
             show_default=False,
-            help="Photos or folders to forget.",
+            help="Photos or folders to take out.",
         ),
     ],
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            show_default=False,
+            help="Only forget them: the next index takes in again what it finds there.",
+        ),
+    ] = False,
     library: LibraryOption = None,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Forget photos or folders; the files themselves are never touched."""
+    """Take photos or folders out of the library; the files themselves are never touched.
+
+    They stay out until `clipsearch index` names them; `clipsearch info` lists them.
+    """
     from clipsearch.cli.output import write_json, write_text
     from clipsearch.library import Library
 
     with Library(library, create=False) as lib:
-        forgotten = lib.remove(paths)
+        forgotten = lib.remove(paths, forget=forget)
     if json:
         write_json({"removed": forgotten})
     else:
-        write_text(f"{shown_count(forgotten, 'photo')} forgotten; the files are untouched")
+        after = "the next `clipsearch index` takes in again what it finds there"
+        if not forget:
+            after = f"`clipsearch index PATH` takes {'it' if len(paths) == 1 else 'them'} in again"
+        write_text(f"{shown_count(forgotten, 'photo')} forgotten; {after}")

@@ -13,6 +13,7 @@ from clipsearch.cli.index_command import (
     ModelOption,
     PathsArgument,
     say_what_went_wrong,
+    what_happened,
 )
 from clipsearch.cli.options import (
     Device,
@@ -24,8 +25,6 @@ from clipsearch.cli.options import (
 
 if TYPE_CHECKING:
     from clipsearch.results import IndexReport
-
-_COUNTS = ("added", "changed", "moved", "removed", "failed")
 
 PollOption = Annotated[
     bool,
@@ -100,14 +99,14 @@ class Updates:
         from clipsearch.cli.output import write_json, write_text
 
         say_what_went_wrong(report)
-        happened = {name: getattr(report, name) for name in _COUNTS if getattr(report, name)}
+        failed = f"{report.failed:,} failed" if report.failed else ""
+        happened = ", ".join(filter(None, (what_happened(report), failed)))
         if self._shown and not happened:
             return
         self._shown += 1
         if self._json:
             write_json({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **report.to_dict()})
         else:
-            counts = ", ".join(f"{count} {name}" for name, count in happened.items())
-            unchanged = f"nothing new, {report.unchanged} unchanged"
+            unchanged = f"nothing new, {report.unchanged:,} unchanged"
             now = time.strftime("%Y-%m-%d %H:%M:%S")
-            write_text(f"{now}  {counts or unchanged}: {report.seconds:.1f} s")
+            write_text(f"{now}  {happened or unchanged}: {report.seconds:.1f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,7 +72,8 @@ class Indexer:
         """
         given = None
         if paths is not None:
-            known = [folder.path for folder in self._store.places().folders]
+            known = {folder.path for folder in self._store.places().folders}
+            known -= set(self._no_pictures())
             given = [check_root(path, self._folder, known) for path in paths]
         self._check_taken_back(options)
 
@@ -113,7 +114,7 @@ class Indexer:
         """
         with self._store.writing():
             changes = dict.fromkeys(
-                change for place in places for change in self._forgetting(place)
+                change for place in places for change in self._forgetting(place, forget=forget)
             )
             if not forget:
                 outer = (place for place in places if set(places).isdisjoint(place.parents))
@@ -209,11 +210,17 @@ class Indexer:
 
     def _let_go_of_no_pictures(self, note: Note) -> None:
         """No longer look at files that an earlier version took in though they are no pictures."""
+        for path in self._no_pictures():
+            self._store.apply([ForgetFolder(path), ForgetFailure(path)])
+            note(f"{path} is no picture: it is no longer looked at")
+
+    def _no_pictures(self) -> list[Path]:
         files = [one.path for one in self._store.places().folders if one.kind == "file"]
-        for path in files:
-            if not is_picture(path) and not len(self._store.photos_below([path])):
-                self._store.apply([ForgetFolder(path), ForgetFailure(path)])
-                note(f"{path} is no picture: it is no longer looked at")
+        return [
+            path
+            for path in files
+            if not is_picture(path) and not len(self._store.photos_below([path]))
+        ]
 
     def _roots(self, given: Sequence[Path], *, everything: bool) -> list[Path]:
         """Record the folders given; return the folders to scan."""
@@ -265,8 +272,11 @@ class Indexer:
         inner = {path for path in known if not outer.isdisjoint(path.parents)}
         return sorted({path for path in outer if outer.isdisjoint(path.parents)} | inner)
 
-    def _forgetting(self, path: Path) -> list[Change]:
-        """Return what forgets all that is known at or below a path."""
+    def _forgetting(self, path: Path, *, forget: bool) -> list[Change]:
+        """Return what forgets all that is known at or below a path; to be left out is known, too.
+
+        Where runs are to leave it out from now on, that alone is nothing that could be taken out.
+        """
         places = self._store.places()
         folders = [folder.path for folder in places.folders]
         changes: list[Change] = [
@@ -275,11 +285,10 @@ class Indexer:
             *(ForgetFolder(folder) for folder in folders if lies_below(folder, [path])),
             *(ForgetMount(mount) for mount in places.mounts if lies_below(mount, [path])),
         ]
-        made = places.exclusions
-        changes += map(Include, (one for one in made if _is_path_below(one, path)))
-        if not changes:
+        left_out = [Include(one) for one in places.exclusions if _is_path_below(one, path)]
+        if not changes and not (forget and left_out):
             raise InvalidInput(f"{path} is not in the library; nothing was forgotten")
-        return changes
+        return [*changes, *left_out]
 
     def _leaving_out(self, path: Path) -> Iterator[Change]:
         """Yield what leaves out a path, unless it lies in what is left out already."""
@@ -309,11 +318,11 @@ def check_new_library(
         choose_device(models.device)
 
 
-def check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
+def check_root(root: Path, library: Path, known: Collection[Path] = ()) -> Path:
     """Return an absolute path that can be indexed; raises InvalidInput for any other.
 
-    What is `known` may be away. A file must be a picture, as far as its name and its first bytes
-    tell.
+    What is `known` may be away, or be something else now. A file must be a picture, as far as its
+    name and its first bytes tell.
     """
     if root == library or library in root.parents:
         raise InvalidInput(f"{root} lies inside the library itself")
@@ -326,8 +335,10 @@ def check_root(root: Path, library: Path, known: Sequence[Path] = ()) -> Path:
         if root not in known:
             raise InvalidInput(f"can't use {root}: {error}") from error
     else:
-        if not (root in known or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        if root in known or stat.S_ISDIR(mode):
+            return root
+        if not stat.S_ISREG(mode):
             raise InvalidInput(f"{root} is neither a folder nor a regular file")
-        if stat.S_ISREG(mode) and not is_picture(root):
+        if not is_picture(root):
             raise InvalidInput(f"{root} is no picture: name photos, or folders of photos")
     return root

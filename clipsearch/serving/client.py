@@ -20,6 +20,7 @@ from clipsearch.serving.protocol import (
     OtherProtocol,
     ProtocolError,
     is_same_user,
+    lock_holder,
     receive,
     send,
     socket_path,
@@ -66,6 +67,15 @@ def _connect(folder: Path) -> socket | None:
         pass
     connection.close()
     return None
+
+
+def server_process(folder: Path) -> int | None:
+    """Return the number of the process that serves a library, or will once it has loaded it."""
+    connection = _connect(folder)
+    if connection is None:
+        return None
+    with connection:
+        return lock_holder(f"{socket_path(folder)}.lock")
 
 
 class Server:

@@ -66,6 +66,15 @@ def _places() -> Iterator[str]:
     yield f"{os.environ.get('TMPDIR') or '/tmp'}/clipsearch-{user}"
 
 
+def lock_holder(path: str) -> int | None:
+    """Return the process that the lock beside a socket was last taken by."""
+    try:
+        with open(path, encoding="ascii") as lock:  # noqa: PTH123
+            return int(lock.read(20))
+    except (OSError, ValueError):
+        return None
+
+
 def is_same_user(connection: socket) -> bool:
     """Tell whether the other side runs as this user, where the system says so."""
     import socket

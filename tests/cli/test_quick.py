@@ -99,8 +99,8 @@ def test_what_is_asked_may_be_empty_or_hold_anything():
 def test_info_is_read_quickly_as_typer_reads_it(line, monkeypatch):
     shown: list[dict] = []
 
-    def show(library, *, failures=False, json=False):
-        shown.append({"library": library, "failures": failures, "json": json})
+    def show(library, *, failures=False, json=False, verbose=False):
+        shown.append({"library": library, "failures": failures, "json": json, "verbose": verbose})
 
     monkeypatch.setattr(library_info, "show_info", show)
     with pytest.raises(SystemExit):
