@@ -10,9 +10,10 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, UnreadableImage
@@ -20,11 +21,12 @@ from clipsearch.index.records import Exclusion
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.settings import absolute
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+# The last first: what it matches is left out, or taken in.
+_Patterns: TypeAlias = tuple[tuple[bool, re.Pattern[str]], ...]
 
 IGNORE_FILE = ".clipsearchignore"
 _LARGEST = 1 << 20  # bytes of an ignore file
+_FOLDER_ENDS = "ps_d"  # the group of pathspec's patterns that takes the slash behind a folder
 _FROM_HERE = ("~", "./", "../")  # how patterns begin that mean a path, as people write one
 
 
@@ -40,14 +42,16 @@ class Rules:
     """What is left out in a folder and below it, as far as is known there."""
 
     def __init__(
-        self, paths: frozenset[str], patterns: GitIgnoreSpec | None = None, root: str = ""
+        self, paths: frozenset[str], patterns: _Patterns | None = None, root: str = ""
     ) -> None:
         """Take what holds for the whole library; patterns are counted from the root."""
         self._paths = paths
         # The first that says something decides; with how many letters the folder takes from which
         # it counts.
-        self._patterns = ((_inside(root), patterns),) if patterns is not None else ()
-        self._files: tuple[tuple[int, GitIgnoreSpec], ...] = ()
+        self._patterns: tuple[tuple[int, _Patterns], ...] = ()
+        if patterns:
+            self._patterns = ((_inside(root), patterns),)
+        self._files: tuple[tuple[int, _Patterns], ...] = ()
         self.bad_lines: tuple[int, ...] = ()  # of the last ignore file, from 1
 
     def __bool__(self) -> bool:
@@ -58,11 +62,11 @@ class Rules:
         """Tell whether an entry of a folder for which these rules are is left out."""
         if path in self._paths:
             return True
-        entry = path + os.sep if is_folder else path
         for start, patterns in (*self._patterns, *self._files):
-            found: bool | None = patterns.check_file(entry[start:]).include
-            if found is not None:
-                return found
+            name = path[start:]
+            for exclude, regex in patterns:
+                if _matches(regex, name, is_folder=is_folder):
+                    return exclude
         return False
 
     def with_ignore_file(self, folder: str) -> Rules:
@@ -149,12 +153,12 @@ def pattern_given(text: object) -> str:
         end = "/" if pattern.endswith("/") else ""
         pattern = f"{absolute(pattern)}{end}"
     found, bad_lines = _compiled([pattern])
-    if bad_lines or all(one.include is None for one in found.patterns):
+    if bad_lines or not found:
         raise InvalidInput(f"{shown(text)} is no pattern that could match anything")
     return negation + pattern
 
 
-def _read(folder: str) -> tuple[GitIgnoreSpec, tuple[int, ...]]:
+def _read(folder: str) -> tuple[_Patterns, tuple[int, ...]]:
     """Return the patterns of a folder's ignore file, and the numbers of the lines that are none."""
     try:
         data, _ = read_whole(Path(folder, IGNORE_FILE), _LARGEST)
@@ -166,24 +170,42 @@ def _read(folder: str) -> tuple[GitIgnoreSpec, tuple[int, ...]]:
     return _compiled([line.removesuffix("\r") for line in lines])
 
 
-def _compiled(lines: Sequence[str]) -> tuple[GitIgnoreSpec, tuple[int, ...]]:
+def _compiled(lines: Sequence[str]) -> tuple[_Patterns, tuple[int, ...]]:
     """Return the patterns, and the numbers, from 1, of the lines that are none."""
     from pathspec import GitIgnoreSpec  # takes as long as a tenth of a search
 
-    def compiled(some: Sequence[str]) -> GitIgnoreSpec:
-        return GitIgnoreSpec.from_lines(some, backend="simple")
+    patterns: list[tuple[bool, re.Pattern[str]]] = []
+    bad: list[int] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of re, for [[]
+                found = GitIgnoreSpec.from_lines([line], backend="simple").patterns
+        except (ValueError, re.error):
+            bad.append(number)
+            continue
+        patterns += [
+            (one.include, one.regex)
+            for one in found
+            if one.include is not None and one.regex is not None
+        ]
+    return tuple(reversed(patterns)), tuple(bad)
 
-    try:
-        return compiled(lines), ()
-    except (ValueError, re.error):
-        good, bad = [], []
-        for number, line in enumerate(lines, 1):
-            try:
-                compiled([line])
-                good.append(line)
-            except (ValueError, re.error):
-                bad.append(number)
-        return compiled(good), tuple(bad)
+
+def _matches(regex: re.Pattern[str], name: str, *, is_folder: bool) -> bool:
+    """Tell whether a pattern is of an entry itself, not only of a folder above it.
+
+    pathspec's patterns match what lies below, too, and mark where the folder ends that they are of.
+    That folder is not left out, or nobody would ask: some pattern with more say took it in.
+    """
+    found = regex.search(name)
+    if found is not None and not found.groupdict().get(_FOLDER_ENDS):
+        return True
+    ends = len(name) + 1
+    return is_folder and any(
+        bool(found.groupdict().get(_FOLDER_ENDS)) and found.end(_FOLDER_ENDS) == ends
+        for found in regex.finditer(f"{name}/")
+    )
 
 
 def _inside(folder: str) -> int:
