@@ -235,9 +235,9 @@ def summary_in_words(report: "IndexReport") -> str:
         line = f"up to date: {shown_count(report.unchanged, 'photo')} {took}"
     else:
         line = f"no photos added {took}"
-    if report.unread:
-        line += f", {shown_count(report.unread, 'file')} could not be read"
-    return "\n".join(textwrap.wrap(line, _WIDTH))
+    unread = f"{shown_count(report.unread, 'file')} could not be read" if report.unread else ""
+    whole = ", ".join(filter(None, (line, unread)))
+    return whole if len(whole) <= _WIDTH else "\n".join([*textwrap.wrap(line, _WIDTH), unread])
 
 
 def what_happened(report: "IndexReport") -> str:

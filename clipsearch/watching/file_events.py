@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.index.records import FileState
+from clipsearch.photos.exclusions import IGNORE_FILE
 from clipsearch.photos.formats import is_image_name
-from clipsearch.photos.scanning import ScanProblem, find_photos, is_skipped
+from clipsearch.photos.scanning import IgnoreFile, ScanProblem, find_photos, is_skipped
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -188,6 +189,10 @@ class KnownFolders:
         root = next((r for r in self._real if r == path or r in path.parents), None)
         if root is None or root == path or self._skips(root, path):
             return []
+        if path.name == IGNORE_FILE:  # it says anew what of its folder is wanted
+            path, event = path.parent, str(path.parent)
+            if path == root:
+                return [root]
         is_folder = os.path.isdir(event)  # noqa: PTH112
         if (event in self._links) != (is_folder and path.is_symlink()):
             self.links_changed = True
@@ -220,6 +225,7 @@ class KnownFolders:
         return names or [path]
 
     def _skips(self, root: Path, path: Path) -> bool:
+        path = path.parent if path.name == IGNORE_FILE else path
         return not self._include_hidden and is_skipped(root, path)
 
     def _forget(self, folder: str) -> None:
@@ -282,8 +288,10 @@ class Polling:
             now = self._photos(root, before, stop)
             if now is None:  # asked to stop
                 break
-            changed |= {file.path for file in now.values() if before.get(file.path) != file}
-            changed |= before.keys() - now.keys()
+            paths = {file.path for file in now.values() if before.get(file.path) != file}
+            paths |= before.keys() - now.keys()
+            # Of an ignore file, all that lies in its folder is to be looked at.
+            changed |= {path.parent if path.name == IGNORE_FILE else path for path in paths}
             self._seen[root] = now
         ended = time.monotonic()
         self._next = ended + max(POLL_PAUSE, 4 * (ended - started))
@@ -292,11 +300,13 @@ class Polling:
     def _photos(
         self, root: Path, before: dict[Path, FileState], stop: Callable[[], bool]
     ) -> dict[Path, FileState] | None:
-        """Return the photos below a root; those in a folder that can't be read as before."""
+        """Return photos and ignore files below a root; in what can't be read, those of before."""
         now: dict[Path, FileState] = {}
         unseen: list[Path] = []
         for found in find_photos(root, include_hidden=self._include_hidden):
-            if isinstance(found, FileState):
+            if isinstance(found, IgnoreFile):
+                now[found.file.path] = found.file
+            elif isinstance(found, FileState):
                 now[found.path] = found
             elif isinstance(found, ScanProblem) and os.path.lexists(found.path):
                 unseen.append(found.path)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +19,11 @@ import pytest
 from cli_process import PROGRAM, clean_environment, clipsearch
 from places import EXAMPLES
 
+from clipsearch import IndexReport
 from clipsearch.cli.hits import FIELDS
+from clipsearch.cli.index_command import summary_in_words
 from clipsearch.cli.library_info import _index_line
+from clipsearch.cli.printable import ago
 from clipsearch.index.records import IndexInfo
 from clipsearch.index.store import Store
 
@@ -348,7 +352,11 @@ def test_info_says_what_the_library_holds(library, photos, tiny_model_folder):
 
 def test_info_as_json_holds_the_hash_of_the_weights(library):
     about = json.loads(clipsearch("info", "--json", "--library", library).out)
-    assert (about["photos"], about["failures"]) == (7, 1)
+    assert (about["photos"], about["failures"], about["served_by"]) == (7, 1, None)
+    verbose = clipsearch("info", "--verbose", "--library", library)
+    assert f"\tweights SHA-256 {about['model']['identity']['weights_sha256']}\n" in verbose.text
+    assert f", scanned {about['folders'][0]['scanned_at']}\n" in verbose.text
+    assert "device\tphotos are encoded on " in verbose.text
     assert len(about["model"]["identity"]["weights_sha256"]) == 64
     assert sum(about["disk_bytes"].values()) > 0
     assert (about["index"]["exact"], about["index"]["recall"], about["index"]["files"]) == (
@@ -381,6 +389,97 @@ def test_remove_forgets_a_photo_and_leaves_the_file(own_library, photos):
     assert (photos / "kitten.jpg").exists()
     found = clipsearch("query", "x", "-0", "--library", own_library).out.split(b"\0")
     assert os.fsencode(photos / "kitten.jpg") not in found
+
+
+def test_what_is_left_out_is_listed_with_what_takes_it_in_again(own_library, photos):
+    library = ("--library", own_library)
+    globs = ("--exclude", "two*", "--exclude", "*red.jpg")
+    ended = clipsearch("index", photos, *globs, *library)
+    assert re.match(r"2 left out in \d\.\d s, 1 file could not be read$", ended.text.strip())
+    assert clipsearch("remove", photos / "trip", *library).text == (
+        "2 photos forgotten; `clipsearch index PATH` takes it in again\n"
+    )
+    shown = clipsearch("info", *library).text
+    assert f"left out\t{photos}/trip (`clipsearch index PATH` takes it in again)\n" in shown
+    assert "\t--exclude 'two*' (`clipsearch index --no-exclude GLOB` takes it back)\n" in shown
+    assert "\t--exclude '*red.jpg'\n" in shown
+    about = json.loads(clipsearch("info", "--json", *library).out)
+    patterns = ["two*", "*red.jpg"]
+    expected = {"paths": [f"{photos}/trip"], "patterns": patterns, "ignore_files": []}
+    assert (about["left_out"], about["photos"]) == (expected, 3)
+    back = clipsearch("index", photos / "trip", "--no-exclude", "two*", "--json", *library)
+    assert json.loads(back.out)["added"] == 3
+    assert clipsearch("index", "--no-exclude", "two*", *library).code == 2
+    forgotten = clipsearch("remove", "--forget", photos / "trip", *library).text
+    assert forgotten == (
+        "2 photos forgotten; the next `clipsearch index` takes in again what it finds there\n"
+    )
+    assert json.loads(clipsearch("index", "--json", *library).out)["added"] == 2
+
+
+def test_strict_ends_with_4_where_files_could_not_be_read(own_library, photos, tmp_path):
+    library = ("--library", own_library)
+    for more in ((), ("--retry-failed",), (photos,)):
+        assert clipsearch("index", *more, *library).code == 0
+        assert clipsearch("index", "--strict", *more, *library).code == 4
+    clean = shutil.copytree(photos / "trip", tmp_path / "clean")
+    assert clipsearch("index", "--strict", clean, *library).code == 0
+    refused = clipsearch("index", photos / "kitten.jpg", __file__, *library)
+    assert (refused.code, refused.out) == (2, b"")
+    assert (
+        refused.err == f"clipsearch: {__file__} is no picture: name photos, or folders of photos\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("report", "line"),
+    [
+        (IndexReport("m", unchanged=1058, seconds=0.06), "up to date: 1,058 photos in 0.1 s"),
+        (
+            IndexReport("m", added=12, moved=3, embedded=12, unchanged=4, seconds=4.21),
+            "12 added, 3 moved in 4.2 s (2.9 photos/s)",
+        ),
+        (
+            IndexReport("m", added=3, copied=2, embedded=1, seconds=1.5, known_failures=2),
+            "3 added (2 copied) in 1.5 s, 2 files could not be read",
+        ),
+        (IndexReport("m", known_failures=1), "no photos added in 0.0 s, 1 file could not be read"),
+        (
+            IndexReport("m", changed=1, removed=2, left_out=3, embedded=5000, seconds=8000.4),
+            "1 changed, 2 removed, 3 left out in 2 h 13 min (0.6 photos/s)",
+        ),
+    ],
+)
+def test_the_end_line_says_only_what_happened(report, line):
+    assert summary_in_words(report) == line
+
+
+def test_the_end_lines_fit_in_80_columns():
+    many = dict.fromkeys(("added", "copied", "changed", "moved", "removed"), 1234567)
+    report = IndexReport(
+        "m", **many, left_out=7_654_321, embedded=9, seconds=250.0, known_failures=1_000
+    )
+    lines = summary_in_words(report).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[-1] == "1,000 files could not be read"
+
+
+def test_times_are_said_as_how_long_ago(own_library):
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    said = {
+        timedelta(seconds=-5): "just now",
+        timedelta(seconds=59): "59 s ago",
+        timedelta(minutes=2, seconds=30): "2 min ago",
+        timedelta(hours=23, minutes=59): "23 h ago",
+        timedelta(days=1): "1 day ago",
+        timedelta(days=13, hours=23): "13 days ago",
+        timedelta(days=14): "on 2026-02-16",
+    }
+    assert {since: ago(now - since, now) for since in said} == said
+    with sqlite3.connect(own_library / "catalog.sqlite") as catalog:
+        catalog.execute("UPDATE folders SET scanned_at = 'once'")
+    catalog.close()
+    assert "scanned once" in clipsearch("info", "--library", own_library).text
 
 
 def test_removing_what_the_library_does_not_hold_ends_with_2(own_library, tmp_path):

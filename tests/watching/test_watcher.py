@@ -24,6 +24,7 @@ from places import ROOT
 
 from clipsearch import Library
 from clipsearch.index.store import Store
+from clipsearch.photos.exclusions import IGNORE_FILE
 from clipsearch.watching.being_written import is_held_open
 from clipsearch.watching.file_events import Events, KnownFolders, NoEvents, Polling
 from clipsearch.watching.pending_paths import (
@@ -280,6 +281,25 @@ def test_what_a_scan_skips_makes_no_update(watch, photos, sample_photos):
     assert watch.names() == {"a.jpg", "b.jpg", "last.jpg"}
     eventually(lambda: len(watch.updates) >= 2)
     assert len(watch.updates) == 2
+
+
+def test_what_is_left_out_stays_out_and_a_changed_ignore_file_is_followed(
+    watch, photos, library, sample_photos
+):
+    (photos / "trip").mkdir()
+    shutil.copyfile(sample_photos[2], photos / "trip" / "new.jpg")
+    eventually(lambda: "new.jpg" in watch.names())
+    ignore = photos / "trip" / IGNORE_FILE
+    ignore.write_text("*")
+    eventually(lambda: watch.names() == {"a.jpg", "b.jpg"})
+    assert watch.total("left_out") == 1
+    assert clipsearch("remove", photos / "a.jpg", "--library", library).code == 0
+    shutil.copyfile(sample_photos[3], photos / "a.jpg")
+    shutil.copyfile(sample_photos[4], photos / "trip" / "late.jpg")
+    shutil.copyfile(sample_photos[5], photos / "last.jpg")
+    eventually(lambda: watch.names() == {"b.jpg", "last.jpg"})
+    ignore.unlink()
+    eventually(lambda: watch.names() == {"b.jpg", "last.jpg", "new.jpg", "late.jpg"})
 
 
 def test_a_folder_that_vanishes_is_away_and_back_without_embedding_again(
@@ -633,6 +653,9 @@ def test_a_folder_removed_is_told_from_another_file(tmp_path):
     assert known.names_of(str(tmp_path / "a.c")) == []
     assert known.names_of(str(tmp_path / "gone.jpg")) == [tmp_path / "gone.jpg"]
     assert known.names_of(str(tmp_path / ".x" / "gone.jpg")) == []
+    assert known.names_of(str(tmp_path / IGNORE_FILE)) == [tmp_path]
+    assert known.names_of(str(tmp_path / "a" / IGNORE_FILE)) == []  # there is no such folder
+    assert known.names_of(str(tmp_path / ".x" / IGNORE_FILE)) == []
 
 
 def test_polling_sees_what_came_went_and_changed(photos):
@@ -642,6 +665,10 @@ def test_polling_sees_what_came_went_and_changed(photos):
     (photos / "b.jpg").write_bytes(b"shorter")
     seen = source.last_changes(lambda: False)
     assert {path.name for path in seen} == {"a.jpg", "b.jpg", "c.jpg"}
+    (photos / IGNORE_FILE).write_text("# nothing yet")
+    assert source.last_changes(lambda: False) == {photos}
+    (photos / IGNORE_FILE).write_text("b.jpg")
+    assert source.last_changes(lambda: False) == {photos, photos / "b.jpg"}
 
 
 def test_watchfiles_of_another_version_is_no_events(photos, monkeypatch):
