@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.photos.raw_files import RAW_SUFFIXES
+from clipsearch.photos.raw_files import RAW_SUFFIXES, raw_kind
 
 if TYPE_CHECKING:
     from PIL import ImageFile
