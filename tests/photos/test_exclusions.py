@@ -175,7 +175,7 @@ def test_lines_that_are_no_patterns_are_said_and_passed_over(tree: Path) -> None
 def test_what_could_match_nothing_is_refused_as_a_pattern(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for text in ("", " ", "# a", "/", "!", "[z-a]", "a\nb", "a\0b", "a\\", "[a", 5, None, b"a"):
+    for text in ("", " ", "# a", "/", "!", "[z-a]", "a\nb", "a\0b", "a\\", 5, None, b"a"):
         with pytest.raises(InvalidInput, match="pattern"):
             pattern_given(text)
     monkeypatch.chdir(tmp_path)
