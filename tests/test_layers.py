@@ -16,6 +16,7 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 FLOORS = (
     "errors",
     "near_names",
+    "consent",
     "arguments",
     "settings",
     "privacy",

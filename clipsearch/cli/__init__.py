@@ -27,9 +27,17 @@ def main() -> None:
         end_with_fault(error)
 
 
+def _ask(what: str, size: int) -> bool:
+    from clipsearch.cli.fetching import ask_a_person
+
+    return ask_a_person(what, size)
+
+
 def _run(arguments: list[str]) -> None:
+    from clipsearch import consent
     from clipsearch.cli.quick import quick_index, quick_info, quick_search
 
+    consent.ask = _ask
     if (search := quick_search(arguments)) is not None:
         from clipsearch.cli.searching import run
 

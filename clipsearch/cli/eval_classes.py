@@ -24,7 +24,7 @@ from clipsearch.cli.evaluating import (
     shift_names,
 )
 from clipsearch.cli.given_values import number, whole_number
-from clipsearch.cli.options import Device, DeviceOption, VerboseOption
+from clipsearch.cli.options import Device, DeviceOption, VerboseOption, YesOption
 
 if TYPE_CHECKING:
     from clipsearch.models.encoder import Encoder
@@ -72,6 +72,7 @@ def zeroshot(
     json: JsonToOption = None,
     plot: PlotOption = None,
     device: DeviceOption = Device.auto,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Classify photos by the names of the classes alone.
@@ -108,6 +109,7 @@ def linear_probe(
     json: JsonToOption = None,
     plot: PlotOption = None,
     device: DeviceOption = Device.auto,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Classify photos by a logistic regression on their vectors.
@@ -133,6 +135,7 @@ def few_shot(
     json: JsonToOption = None,
     plot: PlotOption = None,
     device: DeviceOption = Device.auto,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """See how many photos a class it takes to beat the class names alone.
@@ -160,6 +163,7 @@ def fine_tune(
     json: JsonToOption = None,
     plot: PlotOption = None,
     device: DeviceOption = Device.auto,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Teach the whole image tower classes, and measure it beside probe and zero-shot.

@@ -25,7 +25,7 @@ from clipsearch.cli.evaluating import (
     progress,
 )
 from clipsearch.cli.given_values import one_of
-from clipsearch.cli.options import Device, DeviceOption, VerboseOption
+from clipsearch.cli.options import Device, DeviceOption, VerboseOption, YesOption
 
 if TYPE_CHECKING:
     from clipsearch.training.evaluation import Comparison, Evaluation
@@ -141,6 +141,7 @@ def compare(
     json: JsonToOption = None,
     plot: PlotOption = None,
     device: DeviceOption = Device.auto,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Say whether model B is better than A, on the same photos.

@@ -16,7 +16,7 @@ from clipsearch.cli.evaluating import (
     captioned,
     shift_names,
 )
-from clipsearch.cli.options import Device, DeviceOption, VerboseOption
+from clipsearch.cli.options import Device, DeviceOption, VerboseOption, YesOption
 
 
 def retrieval(
@@ -30,6 +30,7 @@ def retrieval(
     json: JsonToOption = None,
     plot: PlotOption = None,
     device: DeviceOption = Device.auto,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Find photos by their captions, and captions by their photos.

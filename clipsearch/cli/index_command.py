@@ -16,6 +16,7 @@ from clipsearch.cli.options import (
     JsonOption,
     LibraryOption,
     VerboseOption,
+    YesOption,
 )
 from clipsearch.cli.printable import shown_count, time_in_words
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
@@ -136,6 +137,7 @@ def index(
     wait: WaitOption = False,
     strict: StrictOption = False,
     json: JsonOption = False,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Add folders and photos to the library, or bring them up to date.

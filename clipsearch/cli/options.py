@@ -37,6 +37,24 @@ def _be_verbose(verbose: bool) -> bool:
     return verbose
 
 
+def _ask_nobody(yes: bool) -> bool:
+    if yes:
+        from clipsearch import consent
+
+        consent.ask = None
+    return yes
+
+
+YesOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        "-y",
+        callback=_ask_nobody,
+        show_default=False,
+        help="Fetch a model's weights without asking.",
+    ),
+]
 LibraryOption = Annotated[
     Path | None,
     typer.Option(

@@ -9,7 +9,7 @@ import typer
 from clipsearch.cli import completing
 from clipsearch.cli.ending import say
 from clipsearch.cli.given_values import number, whole_number
-from clipsearch.cli.options import DEVICES, Device, VerboseOption, read_device
+from clipsearch.cli.options import DEVICES, Device, VerboseOption, YesOption, read_device
 from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.settings import from_here
 
@@ -167,6 +167,7 @@ def train(
     resume: ResumeOption = False,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Train a model on photos with captions, or teach one that is there what your photos show.

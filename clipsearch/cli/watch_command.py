@@ -21,6 +21,7 @@ from clipsearch.cli.options import (
     JsonOption,
     LibraryOption,
     VerboseOption,
+    YesOption,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def watch(
     poll: PollOption = False,
     rescan: RescanOption = 60.0,
     json: JsonOption = False,
+    yes: YesOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Keep the library current: index the folders, then follow what changes in them.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from clipsearch import consent
 from clipsearch.errors import ModelError, WeightsUnavailable, one_line
 from clipsearch.privacy import hub
 from clipsearch.settings import cache_folder
@@ -159,6 +160,7 @@ def _download(repository: str, names: tuple[str, ...]) -> Path:
     transfer_errors += (ValueError, RuntimeError)
     for name in names:
         try:
+            _ask_for(repository, name)
             return Path(hub().hf_hub_download(repository, name))
         except LocalEntryNotFoundError as error:  # no answer; also a kind of EntryNotFoundError
             raise WeightsUnavailable(f"{name} of {repository} can't be reached") from error
@@ -175,6 +177,16 @@ def _download(repository: str, names: tuple[str, ...]) -> Path:
                 f"{name} of {repository} can't be fetched: {one_line(error)}"
             ) from error
     raise WeightsUnavailable(f"{repository} has none of {', '.join(names)}")
+
+
+def _ask_for(repository: str, name: str) -> None:
+    """Ask before weights are fetched, where somebody can be asked; WeightsUnavailable for a no."""
+    if consent.ask is None or Path(name).suffix not in WEIGHTS_SUFFIXES:
+        return
+    client = hub()
+    size = client.get_hf_file_metadata(client.hf_hub_url(repository, name)).size or 0
+    if size >= consent.MUCH and not consent.ask(repository, size):
+        raise WeightsUnavailable(f"{repository} was not fetched; --model builtin needs nothing")
 
 
 def is_offline() -> bool:

@@ -15,6 +15,7 @@ from typing import ClassVar
 import open_clip
 import pytest
 
+from clipsearch import consent
 from clipsearch.errors import UnknownModel, WeightsUnavailable
 from clipsearch.models.encoder import load_encoder
 from clipsearch.models.loading import pull
@@ -365,6 +366,26 @@ def test_a_model_is_fetched_once_and_then_needs_no_network(hub, tiny_model_folde
     assert weights.read_bytes() == (tiny_model_folder / "open_clip_model.safetensors").read_bytes()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_encoder(source, device="cpu").identity.name == "hf-hub:someone/tiny"
+
+
+def test_somebody_is_asked_before_much_is_fetched_and_may_say_no(hub, monkeypatch):
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(consent, "ask", lambda what, size: asked.append((what, size)))
+    assert pull(resolve_model("hf-hub:someone/tiny")).is_file()  # it is small
+    assert asked == []
+
+
+def test_what_nobody_agrees_to_is_not_fetched(hub, monkeypatch):
+    size = len(hub.files["open_clip_model.safetensors"])
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(consent, "ask", lambda what, size: asked.append((what, size)))
+    monkeypatch.setattr(consent, "MUCH", size)
+    with pytest.raises(WeightsUnavailable) as error:
+        pull(resolve_model("hf-hub:someone/tiny"))
+    assert "was not fetched" in said_in_one_line(error)
+    assert asked == [("someone/tiny", size)]
+    monkeypatch.setattr(consent, "ask", lambda what, size: True)
+    assert pull(resolve_model("hf-hub:someone/tiny")).stat().st_size == size
 
 
 def test_a_repository_without_safetensors_gives_its_other_weights(hub):
