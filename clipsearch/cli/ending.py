@@ -11,6 +11,7 @@ from clipsearch.cli.printable import printable
 from clipsearch.errors import ClipsearchError, one_line
 
 NOTHING_FOUND = 1
+BAD_INPUT = 2
 SOME_UNREAD = 4  # done, but some files could not be read
 FAULT = 70  # as sysexits.h has it for a fault in the program
 INTERRUPTED = 130

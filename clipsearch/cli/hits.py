@@ -34,7 +34,7 @@ FIELDS = (
 def show_hits(hits: Sequence[Hit], shape: Shape, fields: Sequence[str] = ()) -> None:
     """Write the photos found; if fields are named, those alone."""
     if shape is Shape.JSON:
-        write_out(b"".join(json_line(_named(hit, fields)) for hit in hits))
+        write_out(b"".join(json_line(named(hit, fields)) for hit in hits))
     elif fields:
         write_rows(_cells(hit, fields) for hit in hits)
     elif shape is Shape.PATHS:
@@ -52,7 +52,8 @@ def show_hits(hits: Sequence[Hit], shape: Shape, fields: Sequence[str] = ()) -> 
         )
 
 
-def _named(hit: Hit, fields: Sequence[str]) -> dict[str, Any]:
+def named(hit: Hit, fields: Sequence[str]) -> dict[str, Any]:
+    """Return a hit as JSON has it; if fields are named, those alone."""
     found = hit.to_dict()
     if not fields:
         return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsearch.cli import completing
+from clipsearch.cli.examples import EXAMPLES
 from clipsearch.cli.given_values import number, some_of, whole_number
 from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.options import (
@@ -19,7 +20,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.options import SearchOptions
 
 _ASKED = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="QUERY",
         show_default=False,
@@ -58,7 +59,9 @@ def _with_flags(argument: object) -> Callable[[Callable[..., None]], Callable[..
         only_similar = command.__name__ != "query"
         flags = [flag for flag in SEARCH_FLAGS if not (only_similar and flag.only_query)]
         parameters = [
-            _parameter("asked", argument),
+            # Nothing may stand beside --batch.
+            *([_parameter("asked", argument)] if only_similar else []),
+            *([] if only_similar else [_parameter("asked", argument, default=None)]),
             *(_flag_parameter(flag) for flag in flags),
             _parameter("verbose", VerboseOption, default=False),
         ]
@@ -99,9 +102,18 @@ def query(**given: Any) -> None:
 
     A `clipsearch serve` that runs for the library answers at once; --model, --device or
     CLIPSEARCH_NO_SERVER=1 in the environment go without it.
+
+    With --batch many are asked in one go, without a server; blank lines are passed over, and one
+    that can't be asked gets an object that says why.
     """
     if given["text"] and given["image"]:
         raise InvalidInput("--text and --image can't be used together")
+    if given["batch"] is not None and given["asked"]:
+        raise InvalidInput("--batch takes its questions from the file: leave QUERY away")
+    if given["batch"] is None and not given["asked"]:
+        raise InvalidInput(
+            f"query needs QUERY: for example `clipsearch {EXAMPLES['query'][0].line}`"
+        )
     _search("query", given)
 
 
@@ -120,6 +132,12 @@ def _search(command: str, given: dict[str, Any]) -> None:
     if wrong := two_shapes(given):
         raise InvalidInput(wrong)
     given["device"] = str(given["device"])
-    from clipsearch.cli.searching import run  # with what a search loads, which help does not need
+    # With what a search loads, which help does not need.
+    if (source := given.pop("batch", None)) is not None:
+        from clipsearch.cli.batch import run_batch
+
+        run_batch(Search.of(command, [], given), source)
+        return
+    from clipsearch.cli.searching import run
 
     run(Search.of(command, given.pop("asked"), given))

@@ -74,7 +74,7 @@ def _read(
 
 
 def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
-    if len(words) < 2 or words[0] not in SEARCHES:
+    if len(words) < 2 or words[0] not in SEARCHES or "batch" in given:
         return None
     command, *asked = words
     if len(asked) > 1 and not all(map(str.strip, asked)):

@@ -34,6 +34,15 @@ SEARCH_FLAGS = (
         "text", "flag", ("--text",), "QUERY is words, whatever it looks like.", only_query=True
     ),
     SearchFlag("image", "flag", ("--image",), "QUERY is a picture, not words.", only_query=True),
+    SearchFlag(
+        "batch",
+        "text",
+        ("--batch",),
+        "Ask what stands in FILE (- for standard input), a QUERY a line; write a JSON object for "
+        "each, with the number of its line.",
+        "FILE",
+        only_query=True,
+    ),
     SearchFlag("k", "count", ("--top", "-k"), "How many photos to show at most.", "N"),
     SearchFlag(
         "min_score",
@@ -112,10 +121,10 @@ class Search(NamedTuple):
 def two_shapes(given: Mapping[str, Any]) -> str | None:
     """Return what is wrong where results are asked for in two shapes at once; None if nothing is.
 
-    Fields may be written as JSON; paths are alone.
+    Fields may be written as JSON, and a batch is; paths are alone.
     """
     paths = next((option for field, option in _PATHS.items() if given.get(field)), None)
-    others = [f"--{field}" for field in ("json", "fields") if given.get(field)]
+    others = [f"--{field}" for field in ("json", "fields", "batch") if given.get(field)]
     return f"{others[0]} can't be used together with {paths}" if paths and others else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +19,26 @@ from clipsearch.serving.client import Server, connected
 from clipsearch.serving.protocol import OtherProtocol
 
 if TYPE_CHECKING:
-    from clipsearch.results import Hits
+    from clipsearch.results import AwayFolder, Hits
 
 
 def run(search: Search) -> None:
     """Search and show what was found; ends the process if nothing was."""
     found = _found(search)
-    for folder in found.left_out:
-        photos = shown_count(folder.photos, "photo")
-        say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
+    say_what_was_left_out(found.left_out, set())
     show_hits(found, search.shape, search.fields)
     if not found:
         say("nothing found")
         sys.exit(NOTHING_FOUND)
+
+
+def say_what_was_left_out(folders: Iterable[AwayFolder], said: set[Path]) -> None:
+    """Say of folders that are away what was left out; once of each, by what was said already."""
+    for folder in folders:
+        if folder.path not in said:
+            said.add(folder.path)
+            photos = shown_count(folder.photos, "photo")
+            say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
 
 
 def _found(search: Search) -> Hits:

@@ -35,6 +35,7 @@ Picture: TypeAlias = Union[Path, bytes, "PIL.Image.Image", NDArray[np.uint8]]
 Query: TypeAlias = str | Picture
 
 _FILES_IN_FLIGHT = 8  # query pictures that are decoded ahead
+PICTURES_AT_ONCE = 256  # whose pixels are held together: some 40 MB
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class QueryEncoder:
     def encode(
         self, queries: Sequence[Query | QueryPicture], model: ModelRow
     ) -> NDArray[np.float32]:
-        """Return unit vectors, float32 (n, width): one pass for all texts, one for all pictures.
+        """Return unit vectors, float32 (n, width), of texts and pictures.
 
         Raises InvalidInput or UnreadableImage for a query, ModelError for the model.
         """
@@ -105,9 +106,10 @@ class QueryEncoder:
         if texts:
             found = self._models.text_encoder_of(model).encode_text(list(texts.values()))
             vectors[list(texts)] = found
-        pictures = {i: one for i, one in enumerate(queries) if not isinstance(one, str)}
-        if pictures:
-            self._encode_pictures(pictures, model, vectors)
+        pictures = [(i, one) for i, one in enumerate(queries) if not isinstance(one, str)]
+        for start in range(0, len(pictures), PICTURES_AT_ONCE):
+            some = dict(pictures[start : start + PICTURES_AT_ONCE])
+            self._encode_pictures(some, model, vectors)
         return vectors
 
     def prepare_for_pictures(self, model: ModelRow) -> bool:

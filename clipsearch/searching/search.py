@@ -41,7 +41,7 @@ class Searcher(Protocol):
         """Return the photos nearest to a text or picture, best first."""
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
-        """Return the hits of each query: one encoder pass a kind, one search for all."""
+        """Return the hits of each query, as `query` finds them; BATCH at a time go together."""
 
     def similar(self, picture: Picture, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""
@@ -82,7 +82,7 @@ class StoreSearcher:
         return self.query_batch([query], options)[0]
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
-        """Return the hits of each query: one encoder pass a kind, one search for all."""
+        """Return the hits of each query, as `query` finds them; BATCH at a time go together."""
         model = self._searchable_model(options)
         found: list[Hits] = []
         for start in range(0, len(queries), BATCH):
