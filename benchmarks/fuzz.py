@@ -242,7 +242,7 @@ def _count(run: Run, name: str, number: int, line: str, tally: Tally) -> None:
 
 
 def _count_death(run: Run, name: str, number: int, cause: str, tally: Tally) -> None:
-    if name in ("image", "exif") and cause.startswith("crash"):
+    if name in ("image", "raw", "exif") and cause.startswith("crash"):
         tally.decoder_crashes += 1
         _keep(run, name, number, f"decoder {cause}", tally)
         tally.findings[f"decoder {cause}"] -= 1

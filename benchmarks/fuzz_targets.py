@@ -11,6 +11,7 @@ import json
 import shutil
 import sqlite3
 import struct
+import sys
 import tarfile
 import warnings
 import zlib
@@ -58,6 +59,8 @@ def prepare_seeds(seeds: Path, targets: Iterable[str], corpus: Path | None) -> N
     targets = set(targets)
     if targets & {"image", "exif"}:
         _collect_pictures(seeds / "pictures", corpus)
+    if "raw" in targets:
+        _make_raws(seeds / "raws", corpus)
     if targets & {"config", "weights", "text-tower"}:
         _make_model(seeds, export="text-tower" in targets)
     if targets & {"index", "catalog"}:
@@ -83,6 +86,30 @@ def _files_in(source: Path) -> Iterator[bytes]:
                         yield stream.read()
         elif path.stat().st_size <= LARGEST_SEED and path.suffix not in (".md", ".txt"):
             yield path.read_bytes()
+
+
+def _make_raws(folder: Path, corpus: Path | None) -> None:
+    """Make small raw camera files, packed and not, with and without a preview."""
+    import numpy as np
+
+    from benchmarks.raw_speed import lossless_jpeg, scene
+    from clipsearch.photos.raw_files import raw_kind
+
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    from made_raws import dng, preview_of
+
+    photo = next(_files_in(REPOSITORY / "examples" / "photos"))
+    seen = np.ascontiguousarray(scene(photo, (160, 120)))
+    contents = [
+        dng(seen, orientation=orientation, preview=preview, packed=packed, order=order)
+        for orientation, order in ((1, "<"), (6, ">"))
+        for preview in (None, preview_of(seen, orientation), preview_of(seen, exif=1))
+        for packed in (None, lossless_jpeg)
+    ]
+    contents += [data for data in _files_in(corpus) if raw_kind(data)] if corpus else []
+    folder.mkdir(parents=True)
+    for number, data in enumerate(contents):
+        (folder / f"{number:05}").write_bytes(data)
 
 
 def _make_model(seeds: Path, *, export: bool) -> None:
@@ -134,8 +161,10 @@ def _make_library(folder: Path) -> None:
 class Image:
     """Damaged pictures of every format."""
 
+    folder = "pictures"  # below the seeds
+
     def __init__(self, seeds: Path, place: Path) -> None:
-        self._pictures = [path.read_bytes() for path in sorted((seeds / "pictures").iterdir())]
+        self._pictures = [path.read_bytes() for path in sorted((seeds / self.folder).iterdir())]
         warnings.simplefilter("ignore")  # Pillow warns of much that is damaged
 
     def make(self, dice: Random) -> Input:
@@ -149,6 +178,12 @@ class Image:
         if opened.image.mode != "RGB" or min(opened.image.size) < 1:
             raise BrokenPromise(f"not RGB with pixels: {opened.image}")
         _check_metadata(opened.metadata)
+
+
+class Raw(Image):
+    """Damaged raw camera files."""
+
+    folder = "raws"
 
 
 class Exif:
@@ -398,6 +433,7 @@ class CatalogFile:
 
 TARGETS: dict[str, type[Target]] = {
     "image": Image,
+    "raw": Raw,
     "exif": Exif,
     "config": Config,
     "weights": Weights,
@@ -407,7 +443,8 @@ TARGETS: dict[str, type[Target]] = {
 }
 # The share of each in a run over all targets: pictures come from strangers, libraries seldom do.
 SHARES = {
-    "image": 60,
+    "image": 50,
+    "raw": 10,
     "exif": 14,
     "config": 3,
     "weights": 3,

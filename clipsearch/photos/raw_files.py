@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 # The names by which a scan finds them.
 RAW_SUFFIXES = (
@@ -31,9 +32,12 @@ _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHASE_ONE = (b"IIII\1\0\0\0", b"MMMM\0\0\0\1")
 _MOST_DIRECTORIES, _MOST_TAGS, _MOST_VALUES = 32, 4096, 16384
 
-_PHOTOMETRIC, _BELOW, _DNG_VERSION = 262, 330, 50706
+_PHOTOMETRIC = 262
+_OF_DNG = frozenset({50706, 50707, 50708, 50721, 50728, 50778})  # version, model, colours, light
+_BELOW = (330, 34665, 34853)  # where other directories lie: smaller or larger pictures, EXIF, place
 _STRIPS = ((273, 279), (324, 325))  # where they lie and their bytes; of tiles
-_TAGS = frozenset({_PHOTOMETRIC, _BELOW, _DNG_VERSION}.union(*_STRIPS))
+_TAGS = _OF_DNG.union({_PHOTOMETRIC}, _BELOW, *_STRIPS)
+_MOST = -1  # in the place of a tag: how many values the tag with the most has
 _CODES = {3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}  # of the types of numbers
 _OF_SENSORS = frozenset({32803, 34892})  # colour filter array, linear raw
 
@@ -52,11 +56,18 @@ def raw_kind(data: bytes) -> str | None:
     if data[8:16] in _PHASE_ONE:
         return "IIQ"
     for tags in _directories(data):
-        if _DNG_VERSION in tags:
+        if not _OF_DNG.isdisjoint(tags):
             return "DNG"
         if not _OF_SENSORS.isdisjoint(tags.get(_PHOTOMETRIC, ())):
             return "NEF, ARW or the like"
     return None
+
+
+def claims_too_much(data: bytes) -> bool:
+    """Say whether a tag should have more values than the file has bytes: LibRaw reads them all."""
+    if not data.startswith(_TIFFS):
+        return False
+    return any(tags[_MOST][0] > len(data) for tags in _directories(data))
 
 
 def lacks_sensor_data(data: bytes) -> bool:
@@ -101,7 +112,9 @@ def _directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
         except struct.error:  # cut short, or pointing beyond the end
             continue
         yield tags
-        waiting += [*tags.get(_BELOW, ())[:_MOST_DIRECTORIES], following]
+        for tag in _BELOW:
+            waiting += tags.get(tag, ())[:_MOST_DIRECTORIES]
+        waiting.append(following)
 
 
 class _Tiff:
@@ -122,11 +135,14 @@ class _Tiff:
         """Return the tags of a directory, and where the next one is; raises struct.error."""
         (count,) = self._numbers(self._count, at)
         start = at + struct.calcsize("=" + self._count)
-        tags: dict[int, tuple[int, ...]] = {}
+        tags: dict[int, tuple[int, ...]] = {_MOST: (0,)}
         for entry in range(start, start + self._entry * min(count, _MOST_TAGS), self._entry):
             tag, kind, size = self._numbers("HH" + self._place, entry)
+            tags[_MOST] = (max(size, *tags[_MOST]),)
             if tag in _TAGS and tag not in tags:
-                tags[tag] = self._values(kind, min(size, _MOST_VALUES), entry + 4 + self._width)
+                tags[tag] = ()
+                with suppress(struct.error):  # values beyond the end
+                    tags[tag] = self._values(kind, min(size, _MOST_VALUES), entry + 4 + self._width)
         return tags, self._numbers(self._place, start + self._entry * count)[0]
 
     def _values(self, kind: int, count: int, at: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from clipsearch.photos.formats import (
 )
 from clipsearch.photos.mending import lacks_last_marker
 from clipsearch.photos.raw_facts import facts_in_header, first_said
-from clipsearch.photos.raw_files import lacks_sensor_data
+from clipsearch.photos.raw_files import claims_too_much, lacks_sensor_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +59,8 @@ class RawFile:
         self._developed = False
         if ends_early(data) or lacks_sensor_data(data):
             raise UnreadableImage(cut_short(self.name))
+        if claims_too_much(data):
+            raise UnreadableImage(f"damaged {self.name}: its parts don't fit together")
         try:
             import rawpy
         except ImportError as error:
@@ -81,13 +83,15 @@ class RawFile:
         self._raw.close()
 
     def preview(self) -> Image.Image | None:
-        """Return the largest picture that the camera put into the file, not decoded yet."""
-        from PIL import Image
+        """Return the largest JPEG that the camera put into the file, not decoded yet.
 
+        None where there is none, or a larger bitmap: those are thumbnails, and what is said of
+        their size may be wrong, so that nobody can read them safely.
+        """
         with suppress(UnreadableImage), self._errors():
             data = self._raw.extract_thumb().data
             if not isinstance(data, bytes):
-                return Image.fromarray(data)
+                return None
             data = _with_its_own_exif(data)
             return None if lacks_last_marker(data) else identified(data, self._max_megapixels)
         return None

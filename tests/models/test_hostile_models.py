@@ -51,7 +51,7 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="its limits are those of Linux")
 @pytest.mark.parametrize(
     ("target", "inputs"),
-    [("image", 400), ("exif", 300), ("index", 200), ("catalog", 150)],
+    [("image", 400), ("raw", 300), ("exif", 300), ("index", 200), ("catalog", 150)],
 )
 def test_damaged_files_are_opened_or_refused(repository, tmp_path, target, inputs):
     run = subprocess.run(

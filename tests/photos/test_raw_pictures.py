@@ -265,6 +265,34 @@ def test_the_limit_of_megapixels_holds_for_what_the_sensor_saw(scene: Pixels) ->
     )
 
 
+def test_a_count_of_values_that_no_file_can_hold_is_not_followed(scene: Pixels) -> None:
+    """The fuzzer found it: LibRaw reads four billion values of a tag, for minutes."""
+    data = dng(scene[:64, :96])
+    bits = struct.pack("<HHL", 258, 3, 3)
+    assert data.count(bits) == 1
+    endless = data.replace(bits, struct.pack("<HHL", 258, 3, 2**32 - 1))
+    assert why(endless) == "damaged raw camera file (DNG): its parts don't fit together"
+
+
+def test_a_dng_without_its_version_is_none_that_shows_its_thumbnail(scene: Pixels) -> None:
+    """The fuzzer found it: what else a DNG says gives it away."""
+    version, below = struct.pack("<HHL", 50706, 1, 4), struct.pack("<HHL", 330, 4, 1)
+    data = dng(scene[:64, :96])
+    assert data.count(version) == data.count(below) == 1
+    data = data.replace(version, struct.pack("<HHL", 50705, 1, 4))
+    data = data.replace(below, struct.pack("<HHL", 329, 4, 1))
+    assert "raw camera file (DNG)" in why(data)
+
+
+def test_a_bitmap_is_not_read_for_its_size_may_be_wrong(scene: Pixels) -> None:
+    """The fuzzer found it: rawpy reads beyond what LibRaw has, which ended the process."""
+    data = dng(scene[:64, :96])
+    length = struct.pack("<HHLL", 278, 4, 1, 64) + struct.pack("<HHLL", 279, 4, 1, 3 * 64 * 96)
+    assert data.count(length) == 1
+    shorter = data.replace(length, length[:-4] + struct.pack("<L", 16))
+    assert open_image(shorter, shrink_to=SIDE).image.size == (96, 64)
+
+
 def test_damaged_files_are_opened_or_refused_in_one_line(scene: Pixels) -> None:
     """Many more are tried by `python -m benchmarks.fuzz --target raw`."""
     tile = scene[:96, :128]
