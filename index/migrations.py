@@ -203,3 +203,17 @@ def m003_exclusions(db: Database) -> None:
     """Remember what runs leave out."""
     db.execute(_EXCLUSIONS)
     db.execute("PRAGMA user_version = 3")
+
+
+@_steps()
+def m004_raw_photos(db: Database) -> None:
+    """Let the next run open raw camera files: they were refused, or taken for their thumbnails.
+
+    A thumbnail was taken for a TIFF; the file has more bytes than any has for so few pixels.
+    """
+    db.execute("DELETE FROM failures WHERE reason LIKE 'unsupported format: raw camera file (%'")
+    db.execute(
+        "DELETE FROM embeddings WHERE photo_id IN (SELECT id FROM photos WHERE format = 'TIFF' "
+        "AND size > 8 * width * height AND path NOT LIKE '%.tif' AND path NOT LIKE '%.tiff')"
+    )
+    db.execute("PRAGMA user_version = 4")

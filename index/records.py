@@ -21,7 +21,7 @@ class FileState:
     mtime_ns: int
 
 
-SCHEMA_VERSION = 3  # of the catalog: the number of the last step in migrations
+SCHEMA_VERSION = 4  # of the catalog: the number of the last step in migrations
 
 
 RAW = "RAW"  # the format of what a camera's sensor saw, whatever kind of file holds it

@@ -78,7 +78,7 @@ def test_a_step_that_fails_leaves_nothing_behind(
     assert not db["half_done"].exists()
     assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     names = [row["name"][:4] for row in db["_sqlite_migrations"].rows]
-    assert names == ["m001", "m002", "m003"]
+    assert names == ["m001", "m002", "m003", "m004"]
 
 
 def test_a_catalog_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from made_raws import dng
+from PIL import Image
 from places import DATA
 
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
@@ -100,7 +103,7 @@ def test_the_last_schema_is_read_as_it_is_until_something_is_written(tmp_path: P
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     connection.executescript(
         "DROP TABLE exclusions; PRAGMA user_version = 2;"
-        "DELETE FROM _sqlite_migrations WHERE name LIKE 'm003%'"
+        "DELETE FROM _sqlite_migrations WHERE name > 'm003'"
     )
     connection.close()
     with Store.open(tmp_path, read_only=True) as store:
@@ -113,6 +116,50 @@ def test_the_last_schema_is_read_as_it_is_until_something_is_written(tmp_path: P
         store.apply([Exclude(exclusion)])
         assert store.places().exclusions == (exclusion,)
     assert version(tmp_path) == SCHEMA_VERSION
+
+
+def test_raw_files_that_were_refused_or_taken_for_their_thumbnails_are_opened_again(
+    small_library: Path,
+) -> None:
+    """By the next run, and once; a TIFF of many small pages stays what it is."""
+    scene = np.random.default_rng(0).integers(0, 255, (320, 480, 3)).astype(np.uint8)
+    photos, place = small_library / "photos", small_library / "library"
+    (photos / "b.dng").write_bytes(dng(scene, orientation=3))
+    small = [Image.fromarray(scene[:20, left : left + 20]) for left in range(0, 400, 20)]
+    small[0].save(photos / "c.tif", save_all=True, append_images=small[1:])
+    with Library(place, device="cpu") as library:
+        report = library.index([photos])
+        assert (report.embedded, report.failures) == (2, ())
+    (photos / "a.NEF").write_bytes(dng(scene))
+    _as_recorded_in_schema_3(place / "catalog.sqlite", photos / "b.dng", photos / "a.NEF")
+    with Library(place, device="cpu") as library:
+        assert library.failures() == []
+        report = library.index()
+        assert (report.added, report.changed, report.embedded) == (1, 1, 2)
+        found = {hit.path.name: hit.format for hit in library.query("anything", k=9)}
+        assert {name: found.pop(name) for name in ("a.NEF", "b.dng", "c.tif")} == {
+            **dict.fromkeys(("a.NEF", "b.dng"), "RAW"),
+            "c.tif": "TIFF",
+        }
+        assert library.index().embedded == 0
+    assert check_library(place).ok
+
+
+def _as_recorded_in_schema_3(catalog: Path, thumbnail: Path, refused: Path) -> None:
+    connection = sqlite3.connect(catalog, isolation_level=None)
+    connection.execute(
+        "UPDATE photos SET format = 'TIFF', width = 160, height = 107 WHERE path = ?",
+        (str(thumbnail),),
+    )
+    state = refused.stat()
+    reason = "unsupported format: raw camera file (NEF, ARW or the like)"
+    connection.execute(
+        "INSERT INTO failures VALUES (?, ?, ?, ?, '')",
+        (str(refused), state.st_size, state.st_mtime_ns, reason),
+    )
+    connection.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm004%'")
+    connection.execute("PRAGMA user_version = 3")
+    connection.close()
 
 
 # Nothing is embedded again
@@ -359,7 +406,7 @@ def test_a_catalog_that_only_calls_itself_old_is_not_believed(tmp_path: Path) ->
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(LibraryDamaged, match="calls itself schema 1 after the step to 3"):
+    with pytest.raises(LibraryDamaged, match="calls itself schema 1 after the step to 4"):
         Store.open(tmp_path)
 
 
