@@ -110,17 +110,25 @@ class Library:
         *,
         model: str | None = None,
         device: str = "auto",
+        progress: Callable[[IndexProgress], None] | None = None,
     ) -> Library:
         """Open a library to index paths into; a new one is made when all of them can be.
 
-        So a run that is refused leaves nothing behind. Raises as the constructor and `index` do.
+        So a run that is refused leaves nothing behind; `progress` is told of a model that has to
+        be loaded to know that. Raises as the constructor and `index` do.
         """
         from clipsearch.indexing.indexer import check_new_library
 
         place = library_folder(folder)
         models = LoadedModels(Layout(place).models, device)
         if paths and not Layout(place).catalog.exists():
-            check_new_library(place, models, absolute_paths(paths), model=model_name(model))
+            check_new_library(
+                place,
+                models,
+                absolute_paths(paths),
+                model=model_name(model),
+                progress=progress or _tell_nobody,
+            )
         library = cls(place, create=bool(paths), device=device)
         library._compose(models)
         return library

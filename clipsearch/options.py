@@ -117,7 +117,7 @@ class IndexOptions:
 class IndexProgress:
     """How far an index run is."""
 
-    phase: str  # "waiting", "scanning", "loading model", "encoding", "saving"
+    phase: str  # "waiting", "scanning", "loading model", "fetching model", "encoding", "saving"
     done: int  # files
     total: int  # files; 0 while unknown
     message: str = ""

@@ -23,7 +23,10 @@ from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
 from clipsearch.settings import expanded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clipsearch.library import Library
+    from clipsearch.options import IndexProgress
     from clipsearch.results import IndexReport
 
 REASONS_SHOWN = 5
@@ -160,7 +163,10 @@ def index(
     )
     with stopping() as stop:
         try:
-            with _open(library, paths or [], model, device) as lib, showing_progress() as progress:
+            with (
+                showing_progress() as progress,
+                _open(library, paths or [], model, device, progress) as lib,
+            ):
                 report = lib.index(
                     paths or None,
                     model=model,
@@ -178,14 +184,22 @@ def index(
         sys.exit(SOME_UNREAD)
 
 
-def _open(folder: Path | None, paths: list[Path], model: str | None, device: Device) -> "Library":
+def _open(
+    folder: Path | None,
+    paths: list[Path],
+    model: str | None,
+    device: Device,
+    progress: "Callable[[IndexProgress], None]",
+) -> "Library":
     """Open the library, making it only if there is something to put into it."""
     from clipsearch.library import Library
 
     missing = next((path for path in paths if not _is_there(path)), None)
     try:
         here = [] if missing else paths
-        lib = Library.for_indexing(folder, here, model=model, device=device.value)
+        lib = Library.for_indexing(
+            folder, here, model=model, device=device.value, progress=progress
+        )
     except LibraryNotFound:
         if missing is None:
             raise

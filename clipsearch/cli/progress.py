@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from clipsearch.cli.ending import say
+from clipsearch.cli.pace import Pace
 from clipsearch.options import IndexProgress
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -37,27 +38,27 @@ class ProgressLines:
         self._say = say
         self._clock = clock
         self._last = clock()
-        self._began: tuple[float, int] | None = None  # when encoding began, and at which file
+        self._phase = ""
+        self._pace = Pace()
 
     def update(self, progress: IndexProgress) -> None:
         """Take note, and say it if it is time."""
         now = self._clock()
         if progress.message:
             self._say(progress.message)
-        if progress.phase == "encoding" and self._began is None:
-            self._began = (now, progress.done)
+        if progress.phase != self._phase:
+            self._phase, self._pace = progress.phase, Pace()
+        if progress.phase == "encoding":
+            self._pace.note(progress.done, now)
         if now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            self._say(self._line(progress, now))
+            self._say(self._line(progress))
 
-    def _line(self, progress: IndexProgress, now: float) -> str:
-        if not progress.total or self._began is None:
+    def _line(self, progress: IndexProgress) -> str:
+        if progress.phase != "encoding" or not progress.total:
             return f"{progress.phase}: {progress.done}" if progress.done else progress.phase
-        since, at = self._began
-        speed = (progress.done - at) / max(now - since, 1e-9)
         files = f"{progress.done} of {progress.total} files"
-        if not speed:
+        if self._pace.speed is None:
             return files
-        return (
-            f"{files}, {speed:.1f} a second, {(progress.total - progress.done) / speed:.0f} s left"
-        )
+        left = self._pace.left(progress.done, progress.total)
+        return f"{files}, {self._pace.speed:.1f} a second, {left}"

@@ -22,7 +22,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import Exclusion, Folder, utc_now
-from clipsearch.indexing.model_choice import ModelChoice
+from clipsearch.indexing.model_choice import ModelChoice, loading
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import IndexOptions, IndexProgress
@@ -154,6 +154,8 @@ class Indexer:
             self._store.writing(wait=wait, stop=stop, waiting=waiting),
             self._decoding(keep=keep_decoders) as decoders,
         ):
+            if model is not None:
+                progress(loading(resolve_model(model)))
             choice = ModelChoice(self._store, self._models, model, note)
             roots = roots_for(choice, note)
             run = IndexRun(
@@ -302,7 +304,12 @@ def _is_path_below(exclusion: Exclusion, path: Path) -> bool:
 
 
 def check_new_library(
-    folder: Path, models: LoadedModels, paths: Sequence[Path], *, model: str | Path | None
+    folder: Path,
+    models: LoadedModels,
+    paths: Sequence[Path],
+    *,
+    model: str | Path | None,
+    progress: Progress,
 ) -> None:
     """Raise what `Indexer.index` would for the first paths of a library that is not made yet.
 
@@ -311,7 +318,9 @@ def check_new_library(
     for path in paths:
         check_root(path, folder)
     if model is not None:
-        models.load_ahead(resolve_model(model))
+        source = resolve_model(model)
+        progress(loading(source))
+        models.load_ahead(source)
     elif models.device != "auto":
         from clipsearch.models.devices import choose_device
 

@@ -10,7 +10,8 @@ from clipsearch.index.changes import Change, UseModel
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import ModelIdentity
 from clipsearch.models.loaded import LoadedModels
-from clipsearch.models.names import ModelSource, default_model, resolve_model
+from clipsearch.models.names import ModelSource, default_model, resolve_model, weights_here
+from clipsearch.options import IndexProgress
 from clipsearch.photos.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -88,6 +89,12 @@ class ModelChoice:
         if self.id is None or not (complete or self.former is None):
             return []
         return [UseModel(self.id)]
+
+
+def loading(source: ModelSource, done: int = 0, total: int = 0) -> IndexProgress:
+    """Return how far a run is that loads a model now, or fetches it first."""
+    here = weights_here(source.name) is not None
+    return IndexProgress("loading model" if here else "fetching model", done, total)
 
 
 def _preprocessing(identity: ModelIdentity) -> Preprocessing:

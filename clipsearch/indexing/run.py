@@ -28,7 +28,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import FileState
-from clipsearch.indexing.model_choice import ModelChoice
+from clipsearch.indexing.model_choice import ModelChoice, loading
 from clipsearch.indexing.plan import Plan
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.decoder_pool import PreparedPhoto
@@ -290,7 +290,7 @@ class IndexRun:
 
     def _encoder(self) -> Encoder | ImageEncoder:
         if self._model.loaded is None:
-            self._progress(IndexProgress("loading model", self._done, self._total))
+            self._progress(loading(self._model.source, self._done, self._total))
         return self._model.encoder()
 
     def _batch_size(self) -> int:

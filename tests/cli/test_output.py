@@ -1,14 +1,19 @@
 """What is written is safe for terminals and exact for programs."""
 
+import io
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from clipsearch.cli.output import json_line
+from clipsearch.cli.pace import Pace
 from clipsearch.cli.printable import printable, short_path, shown_count, size_in_words
 from clipsearch.cli.progress import ProgressLines
+from clipsearch.cli.progress_bar import ProgressBar
 from clipsearch.options import IndexProgress
 
 
@@ -82,3 +87,37 @@ def test_without_a_terminal_progress_is_a_line_every_ten_seconds_with_rate_and_t
     now = 22.5
     lines.update(IndexProgress("encoding", 60, 300))
     assert said == ["scanning: 1000", "50 of 300 files, 5.0 a second, 50 s left"]
+
+
+def test_there_is_no_pace_before_the_second_batch_and_none_that_is_absurd():
+    pace = Pace()
+    for done in range(1, 33):  # a batch is reported all at once
+        pace.note(done, 10.0 + done / 1e6)
+        assert (pace.speed, pace.left(done, 96)) == (None, "")
+    pace.note(33, 14.0)
+    assert pace.speed == pytest.approx(8.0, abs=0.01)
+    assert pace.left(32, 96) == "8 s left"
+    assert pace.left(32, 10_000) == "20 min 46 s left"
+
+
+def test_a_bar_shows_a_spinner_while_a_model_loads_and_no_rate_before_it_is_known():
+    written = io.StringIO()
+    now = 0.0
+    console = Console(file=written, force_terminal=True, width=80, get_time=lambda: now)
+    bar = ProgressBar(console)
+    bar.update(IndexProgress("loading model", 0, 64))
+    deadline = time.monotonic() + 60
+    while "loading the model" not in written.getvalue():  # a thread of its own draws it
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert any(frame in written.getvalue() for frame in "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+    bar.update(IndexProgress("encoding", 1, 64))
+    bar._progress.refresh()
+    assert "/s" not in written.getvalue()
+    now = 4.0
+    bar.update(IndexProgress("encoding", 33, 64))
+    bar._progress.refresh()
+    assert "8.0/s, 4 s left" in written.getvalue()
+    bar.update(IndexProgress("fetching model", 33, 64, "a line"))
+    bar.stop()
+    assert "fetching the model" in written.getvalue()
