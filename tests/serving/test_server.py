@@ -214,11 +214,14 @@ def test_the_socket_is_closed_to_others_and_removed_at_the_end(library, serve):
     assert by_server(library) is None
 
 
-def test_ctrl_c_ends_it_with_0_and_one_line(library, serve):
+def test_ctrl_c_ends_it_with_0_and_it_says_how_it_ends(library, serve):
     process = serve(library)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 0
-    assert process.stderr.read() == ""
+    assert process.stderr.read().splitlines() == [
+        "`query` and `similar` ask it by themselves, and have their answers at once",
+        "ends 60 min after the last search, by Ctrl-C or by `clipsearch serve --stop`",
+    ]
 
 
 def test_it_ends_when_nobody_asks_for_long(library, serve):
@@ -378,7 +381,10 @@ def test_no_client_can_bring_it_down(library, serve):
     assert len(by_server(library)) == 3
     process.terminate()
     assert process.wait(timeout=30) == 0
-    assert process.stderr.read() == ""
+    assert process.stderr.read().splitlines() == [
+        "`query` and `similar` ask it by themselves, and have their answers at once",
+        "ends 60 min after the last search, by Ctrl-C or by `clipsearch serve --stop`",
+    ]
 
 
 @pytest.mark.parametrize(
