@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "index": (
         Example("index ~/Pictures", "add a folder, with all below it"),
         Example("index", "look again at every folder that the library knows"),
-        Example("index ~/Pictures --model base", "use another model"),
+        Example("index --exclude raw/ --exclude '*.png'", "leave these out from now on"),
     ),
     "watch": (
         Example("watch", "follow every folder that the library knows"),
@@ -36,8 +36,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "serve": (
         Example("serve", "stay, and answer query and similar at once"),
-        Example("serve --idle 0", "never end by itself"),
-        Example("serve --library ~/albums", "serve another library"),
+        Example("serve --background", "return once it serves, and let it go on"),
+        Example("serve --stop", "end the one that runs"),
     ),
     "info": (
         Example("info", "show the library"),
