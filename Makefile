@@ -72,6 +72,7 @@ constraints: $(STAMP)-dev
 
 api: $(STAMP)
 	$(BIN)/python docs/make_api.py
+	$(BIN)/python docs/make_commands.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 _LOOKED_AT = 5000  # names in a folder: more would take longer than an answer may
-_MUCH_ALIKE = 0.75  # of 1, as difflib measures; for files, whose names often differ in a digit
+_MUCH_ALIKE = 0.7  # of 1, as difflib measures; for files, whose names often differ in a digit
 
 
 def near_name(name: str, known: Iterable[str]) -> str | None:

@@ -95,9 +95,9 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("eval compare a.json b.json --plot change.png", "draw the difference"),
     ),
     "remove": (
-        Example("remove ~/Pictures/blurred.jpg", "forget a photo; its file stays"),
-        Example("remove ~/Pictures/screenshots", "forget a folder, with all below it"),
-        Example("query receipt -0 | xargs -0 clipsearch remove", "forget what is found"),
+        Example("remove ~/Pictures/blurred.jpg", "take out a photo; its file stays"),
+        Example("remove ~/Pictures/old --forget", "until the next index finds it again"),
+        Example("query receipt -0 | xargs -0 clipsearch remove", "take out what is found"),
     ),
     "check": (
         Example("check", "verify the library"),

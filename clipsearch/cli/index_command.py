@@ -193,6 +193,7 @@ def _open(
 ) -> "Library":
     """Open the library, making it only if there is something to put into it."""
     from clipsearch.library import Library
+    from clipsearch.near_names import did_you_mean, near_path
 
     missing = next((path for path in paths if not _is_there(path)), None)
     try:
@@ -203,7 +204,8 @@ def _open(
     except LibraryNotFound:
         if missing is None:
             raise
-        raise InvalidInput(f"{missing} does not exist") from None
+        near = did_you_mean(near_path(expanded(missing)))
+        raise InvalidInput(f"{missing} does not exist{near}") from None
     if not paths and not lib.folders():
         lib.close()
         raise InvalidInput("the library knows no folder yet: `clipsearch index FOLDER` adds one")

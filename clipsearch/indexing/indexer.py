@@ -339,7 +339,10 @@ def check_root(root: Path, library: Path, known: Collection[Path] = ()) -> Path:
         mode = root.stat().st_mode
     except FileNotFoundError:
         if root not in known:
-            raise InvalidInput(f"{root} does not exist") from None
+            from clipsearch.near_names import did_you_mean, near_path
+
+            near = did_you_mean(near_path(root))
+            raise InvalidInput(f"{root} does not exist{near}") from None
     except (OSError, ValueError) as error:
         if root not in known:
             raise InvalidInput(f"can't use {root}: {error}") from error

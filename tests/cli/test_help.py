@@ -94,7 +94,7 @@ def test_examples_do_what_they_say(tmp_path):
     pictures = tmp_path / "Pictures"
     shutil.copytree(PHOTOS / "landscape", pictures / "landscape")
     beach = PHOTOS / "landscape" / "mont-saint-michel.jpg"
-    for copy in ("Pictures/blurred.jpg", "Pictures/screenshots/one.jpg", "beach.jpg"):
+    for copy in ("Pictures/blurred.jpg", "Pictures/old/one.jpg", "beach.jpg"):
         (tmp_path / copy).parent.mkdir(exist_ok=True)
         shutil.copy(beach, tmp_path / copy)
     (tmp_path / "out").mkdir()

@@ -1,10 +1,12 @@
 """What the program says of a mistake: one line, with what was meant."""
 
+from pathlib import Path
+
 import pytest
 from cli_process import clipsearch
 from places import EXAMPLES, PHOTO
 
-from clipsearch import near_names
+from clipsearch import Library, near_names
 from clipsearch.cli import main
 from clipsearch.cli.asked import one_picture, understand
 from clipsearch.errors import InvalidInput
@@ -135,3 +137,16 @@ def test_a_folder_on_the_way_may_be_mistyped_too(tmp_path):
     assert near_names.near_path(tmp_path / "animls" / "cat.jpg") == tmp_path / "animals/cat.jpg"
     assert near_names.near_path(tmp_path / "animls" / "catt.jpg") == tmp_path / "animals/cat.jpg"
     assert near_names.near_path(tmp_path / "plants" / "cat.jpg") is None
+
+
+def test_what_is_to_be_indexed_or_like_is_named_by_its_nearest_name(tmp_path, small_library):
+    library = ("--library", small_library / "library")
+    ended = clipsearch("index", "fotos", *library, cwd=small_library)
+    assert (ended.code, ended.out) == (2, b"")
+    assert ended.err.endswith(f"does not exist; did you mean {small_library / 'photos'}?\n")
+    typed = Path("photos/photo-9.jpg")
+    ended = clipsearch("similar", typed, *library, cwd=small_library)
+    assert ended.err.startswith(f"clipsearch: there is no file {typed}; did you mean photos/photo-")
+    from_python = pytest.raises(InvalidInput, match=r"there is no file .*; did you mean .*photo-")
+    with Library(small_library / "library", read_only=True) as opened, from_python:
+        opened.similar(small_library / typed)
