@@ -3,6 +3,8 @@
 # Both may be run again at any time, and take CONSTRAINTS=.ci/constraints/python3.11.txt: the
 # versions of the last good run in place of the newest.
 #
+# make light  the light install in an environment of its own, its size, and what it can do
+#
 # make coverage   the tests, and which lines of the package they do not reach
 # make unit TESTS=tests/index/test_store.py   some tests alone; coverage takes TESTS too
 # make lowest   the tests with the lowest versions that pyproject.toml allows, in .ci-lowest
@@ -15,6 +17,8 @@ DEMO_LIBRARY ?= $(VENV)/demo-library
 CONSTRAINTS ?=
 TESTS ?=
 
+LIGHT ?= .ci-light
+LIGHT_MB := 450  # the whole environment, with pip
 LOWEST := .ci-lowest
 # Programs that are killed or forked write no data, and under coverage one of these never ended.
 UNCOUNTED := $(addprefix --ignore tests/,test_kills.py test_privacy.py test_two_at_once.py \
@@ -27,7 +31,7 @@ INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint
 STAMP := $(VENV)/installed$(if $(CONSTRAINTS),-by-$(notdir $(CONSTRAINTS)))
 CLIPSEARCH := $(BIN)/clipsearch --library $(DEMO_LIBRARY)
 
-.PHONY: demo test lint types unit coverage lowest format api constraints clean
+.PHONY: demo light test lint types unit coverage lowest format api constraints clean
 
 demo: $(STAMP)
 	$(CLIPSEARCH) index examples/photos --model builtin
@@ -35,6 +39,14 @@ demo: $(STAMP)
 	$(CLIPSEARCH) query "horses" --top 3
 	$(CLIPSEARCH) query "a bridge at night" --top 3
 	$(CLIPSEARCH) similar examples/photos/animals/tabby-cat-face.jpg --top 3
+
+# The two installs are those of docs/installing.md.
+light:
+	rm -rf $(LIGHT)
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet $$($(LIGHT)/bin/python -m clipsearch.light)
+	$(LIGHT)/bin/python -m pip install --quiet --no-deps .
+	$(LIGHT)/bin/python .ci/light.py $(LIGHT_MB)
 
 test: lint types unit
 
@@ -75,7 +87,7 @@ api: $(STAMP)
 	$(BIN)/python docs/make_commands.py
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) $(LOWEST) $(LIGHT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("clipsearch needs Python 3.11 or newer: make demo PYTHON=python3.x") if sys.version_info < (3, 11) else None'

@@ -1,9 +1,9 @@
 """The light install: all but training, measuring and the first use of another model, in 0.4 GB.
 
-    python -m pip install --no-deps .
     python -m pip install $(python -m clipsearch.light)
+    python -m pip install --no-deps .
 
-The second line installs what pyproject.toml lists, without torch and what only goes with it.
+The first line installs what pyproject.toml lists, without torch and what only goes with it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from clipsearch.errors import MissingPackages
 
@@ -42,13 +43,23 @@ def _missing() -> list[str]:
 
 
 def light_requirements() -> list[str]:
-    """Return what a light install installs, for pip."""
-    from importlib.metadata import requires
-
-    lines = [line.partition(";") for line in requires("clipsearch") or []]
-    plain = [line.strip() for line, _, marker in lines if "extra" not in marker]
-    kept = (line for line in plain if re.split("[<>=!~]", line)[0] not in LEFT_OUT)
+    """Return what a light install installs, for pip: from a checkout, or from what is installed."""
+    kept = [line for line in _all_requirements() if re.split("[<>=!~]", line)[0] not in LEFT_OUT]
     return list(dict.fromkeys(kept))
+
+
+def _all_requirements() -> list[str]:
+    """Return what a full install takes on any machine, without the conditions."""
+    project = Path(__file__).parent.parent / "pyproject.toml"
+    if project.is_file():
+        import tomllib
+
+        lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    else:
+        from importlib.metadata import requires
+
+        lines = [line for line in requires("clipsearch") or [] if "extra ==" not in line]
+    return [line.partition(";")[0].strip() for line in lines]
 
 
 if __name__ == "__main__":
