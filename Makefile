@@ -18,7 +18,7 @@ CONSTRAINTS ?=
 TESTS ?=
 
 LIGHT ?= .ci-light
-LIGHT_MB := 450  # the whole environment, with pip
+LIGHT_MB := 450# the whole environment, with pip
 LOWEST := .ci-lowest
 # Programs that are killed or forked write no data, and under coverage one of these never ended.
 UNCOUNTED := $(addprefix --ignore tests/,test_kills.py test_privacy.py test_two_at_once.py \

@@ -23,10 +23,10 @@ def main(most: float) -> None:
     for file in Path(sys.prefix).rglob("*"):
         if file.is_file() and not file.is_symlink():
             below = file.parts[file.parts.index("site-packages") + 1 :] if _installed(file) else ()
-            parts[below[0].partition(".")[0] if below else "python"] += file.stat().st_blocks * 512
+            parts[below[0].partition(".")[0] if below else "python"] += file.stat().st_size
     total = sum(parts.values()) / 1e6
     largest = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in parts.most_common(5))
-    print(f"light install: {total:.0f} MB; the largest parts: {largest}")
+    say(f"light install: {total:.0f} MB; the largest parts: {largest}")
     if total >= most:
         sys.exit(f"the light install is to be smaller than {most:.0f} MB")
     for name in ("torch", "open_clip", "onnx"):
@@ -34,7 +34,12 @@ def main(most: float) -> None:
             sys.exit(f"{name} is installed, so this is no light install")
     with tempfile.TemporaryDirectory() as folder:
         search(Path(folder))
-    print("light install: indexes, finds by words and by a picture, and refuses what needs torch")
+    say("light install: indexes, finds by words and by a picture, and refuses what needs torch")
+
+
+def say(line: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{line}\n")
 
 
 def _installed(file: Path) -> bool:
@@ -47,8 +52,8 @@ def search(folder: Path) -> None:
     said = run(0, "index", str(PHOTOS / "animals"), "--model", "builtin", *library)
     assert "added" in said, said
     assert "horses" in run(0, "query", "horses", "--top", "3", "--paths", *library)
-    cat = PHOTOS / "animals" / "tabby-cat-face.jpg"
-    assert "cat" in run(0, "similar", str(cat), "--top", "3", "--paths", *library)
+    new = next((PHOTOS / "food").glob("*.jpg"))
+    assert len(run(0, "similar", str(new), "--top", "3", "--paths", *library).splitlines()) == 3
     run(0, "check", *library)
     for refused in (
         ("index", "--model", "ViT-B-32/openai", *library),
