@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,14 @@ from clipsearch.models.judging import SAME_LEAST_COSINE, judges_pictures, least_
 from clipsearch.models.loading import LoadedModel, logit_bias, logit_scale
 from clipsearch.models.names import ModelSource
 from clipsearch.models.onnx_export import lay_weights_beside, write_graph
-from clipsearch.models.onnx_session import make_ready
 from clipsearch.photos.preprocessing import Preprocessing
 
 # A matrix of weights is read once for so many photos; a ninth gains nothing.
 BATCH = 8
-# Starting torch and building a ViT-B-32 takes 6 s of processor time; where the processor has bf16,
-# a photo then takes 24 ms instead of 90 (`python -m benchmarks.cold_query` prints both).
-TORCH_PAYS_FROM = 100
+# Starting torch, with a ViT-B-32 built and judged, takes 8 to 12 s of processor time; where the
+# processor has int8 or bf16, a photo then takes 26 to 33 ms instead of 82 to 105
+# (`python -m benchmarks.cold_query` prints both).
+TORCH_PAYS_FROM = 200
 
 
 def keep_image_tower(loaded: LoadedModel, source: ModelSource) -> None:
@@ -63,12 +62,8 @@ def export_image_tower(loaded: LoadedModel, folder: Path) -> None:
     preprocessing = Preprocessing.from_json(loaded.identity.preprocessing)
     tower = PixelTower(loaded.network, preprocessing).eval()
     folder.mkdir(parents=True)
-    raw = folder / "raw"  # a tower of over 2 GB becomes many files
-    raw.mkdir()
-    write_image_graph(tower, preprocessing, raw / TOWER_NAME)
-    lay_weights_beside(raw / TOWER_NAME, tower, WEIGHTS_NAME)
-    make_ready(raw / TOWER_NAME, folder / TOWER_NAME, "image tower", WEIGHTS_NAME)
-    shutil.rmtree(raw)
+    write_image_graph(tower, preprocessing, folder / TOWER_NAME)
+    lay_weights_beside(folder / TOWER_NAME, tower, WEIGHTS_NAME)
     settings = ImageEncoderSettings(
         FORMAT,
         loaded.identity,
