@@ -172,7 +172,7 @@ class Indexer:
             self._store.apply([*scanned, *choice.settled(complete=not run.interrupted)])
             if choice.id is not None:
                 self._store.refresh_vectors(choice.id)
-        return run.report(choice.source.name, notes, time.perf_counter() - started)
+        return run.report(choice.name, notes, time.perf_counter() - started)
 
     @contextmanager
     def _decoding(self, *, keep: bool) -> Iterator[Decoders]:

@@ -47,14 +47,22 @@ class ModelChoice:
         self._settled = False  # whether `loaded` was chosen for that number
         # How the model wants its pictures; None until the first model of a library is loaded.
         self.preprocessing = _preprocessing(self.former.identity) if self.former else None
-        self.source = self._source(asked, note)
-        if asked is not None:
-            self._take(models.load(self.source))
+        self._source = self._chosen(asked, note)  # None: the library's own
+        if asked is not None and self._source is not None:
+            self._take(models.load(self._source))
 
-    def _source(self, asked: str | Path | None, note: Callable[[str], None]) -> ModelSource:
+    def _chosen(self, asked: str | Path | None, note: Callable[[str], None]) -> ModelSource | None:
         if asked is not None:
             return resolve_model(asked)
-        return resolve_model(self.former.identity.name) if self.former else default_model(note)
+        return None if self.former else default_model(note)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model, as the user asked for it."""
+        if self._source is not None:
+            return self._source.name
+        assert self.former is not None
+        return self.former.identity.name
 
     @property
     def is_another(self) -> bool:
@@ -64,11 +72,11 @@ class ModelChoice:
     def encoder(self) -> Encoder | ImageEncoder:
         """Return the encoder, loaded if it is not; the model is then in the catalog."""
         if self.loaded is None:
-            if self.former:  # what was loaded for an earlier run serves again
+            if self._source is not None:
+                self._take(self._models.load(self._source))
+            elif self.former is not None:  # what was loaded for an earlier run serves again
                 self._models.refuse_other_weights(self.former)
                 self._take(self._models.encoder_of(self.former, self.photos))
-            else:
-                self._take(self._models.load(self.source))
             assert self.loaded is not None
         if not self._settled:  # one that was asked for by name was loaded before they were counted
             self._settled = True

@@ -57,9 +57,8 @@ class LoadedModels:
             if source in self._ahead:
                 return self._ahead.pop(source)
             identity = _known_identity(source)
-            if identity is not None and (tower := self._exported(identity, FEW)) is not None:
-                return tower
-            return self._load_whole(source)
+            tower = identity and self._images_go_without_torch(identity)
+            return tower or self._load_whole(source)
 
     def load_ahead(self, source: ModelSource) -> None:
         """Load a model that is asked for next, to know that it can be."""
@@ -71,15 +70,31 @@ class LoadedModels:
 
     def encoder_for(self, identity: ModelIdentity, photos: int) -> Encoder | ImageEncoder:
         """Return the encoder of a model that is quickest for so many photos."""
+        from clipsearch.models.devices import torch_pays
+
         if (encoder := self._encoders.get(identity.fingerprint)) is not None:
             return encoder
         with self._loading:
-            return self._exported(identity, photos) or self.whole_encoder_of(identity)
+            tower = self._exported(identity)
+            if tower is None:
+                return self.whole_encoder_of(identity)
+            if not torch_pays(photos, tower.settings.torch_pays_from, self.device):
+                return tower
+            try:
+                return self.whole_encoder_of(identity)
+            except ModelError:  # its files are gone: slower, but as good
+                return tower
 
     def goes_without_torch(self, row: ModelRow) -> bool:
         """Say whether few photos need no torch; the tower that they need is loaded then."""
+        return self._images_go_without_torch(row.identity) is not None
+
+    def _images_go_without_torch(self, identity: ModelIdentity) -> ImageEncoder | None:
+        from clipsearch.models.devices import torch_pays
+
         with self._loading:
-            return self._exported(row.identity, FEW) is not None
+            tower = self._exported(identity)
+            return None if torch_pays(FEW, FEW + 1, self.device) else tower
 
     def whole_encoder_of(self, identity: ModelIdentity) -> Encoder:
         """Return the encoder that this model's embeddings were made with, in torch."""
@@ -97,27 +112,23 @@ class LoadedModels:
         if weights is not None and file_sha256(weights) != row.identity.weights_sha256:
             raise other_weights(row.identity.name)
 
-    def _exported(self, identity: ModelIdentity, photos: int) -> ImageEncoder | None:
-        """Return a model's exported image tower; None where there is none, or torch is quicker."""
+    def _exported(self, identity: ModelIdentity) -> ImageEncoder | None:
+        """Return a model's exported image tower, if there is one."""
         from clipsearch.models import shipped, tower_cache
-        from clipsearch.models.devices import torch_pays
 
         fingerprint = identity.fingerprint
-        if torch_pays(0, 1, self.device):  # whatever the number
-            return None
         tower = self._image_encoders.get(fingerprint)
         if tower is None:
             tower = shipped.open_shipped_image_tower(fingerprint)
             tower = tower or tower_cache.open_image_tower(fingerprint)
-        if tower is None:
-            return None
-        tower.identity = identity  # with the name asked for: it was exported under any
-        self._image_encoders[fingerprint] = tower
-        return None if torch_pays(photos, tower.settings.torch_pays_from, self.device) else tower
+        if tower is not None:
+            tower.identity = identity  # with the name asked for: it was exported under any
+            self._image_encoders[fingerprint] = tower
+        return tower
 
     def _load_whole(self, source: ModelSource) -> Encoder:
         """Load a model with torch, and see to it that few photos need it no more."""
-        need_torch(f"the model {source.name}, which was never used before,")
+        need_torch(f"loading the model {source.name}")
         from clipsearch.models.devices import choose_device, fast_precisions
         from clipsearch.models.encoder import Encoder
         from clipsearch.models.image.export import keep_image_tower

@@ -71,9 +71,8 @@ def open_image_tower(fingerprint: str) -> ImageEncoder | None:
 
 
 def holds(fingerprint: str, kind: str) -> bool:
-    """Say whether the cache has the image or the text tower of a model, whole or not."""
-    folder = towers_folder()
-    return folder is not None and (folder / fingerprint / kind / DIGESTS_NAME).is_file()
+    """Say whether the cache has the image or the text tower of a model, whole."""
+    return _whole(fingerprint, kind) is not None
 
 
 def keep(fingerprint: str, kind: str, write: Callable[[Path], None]) -> None:
@@ -98,6 +97,8 @@ def keep(fingerprint: str, kind: str, write: Callable[[Path], None]) -> None:
         pass
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # it holds something, or was never made
+            entry.rmdir()
 
 
 def open_text_tower(fingerprint: str) -> TextEncoder | None:
@@ -166,7 +167,7 @@ def _sha256(path: Path) -> str:
 def remember_source(identity: ModelIdentity, source: ModelSource, read: Sequence[Path]) -> None:
     """Note from which files a model was loaded, so that it is known again without torch."""
     folder = towers_folder()
-    if folder is None or not (folder / identity.fingerprint).is_dir():
+    if folder is None or not (folder / identity.fingerprint / IMAGE).is_dir():
         return
     digests = {os.fspath(path): files.file_sha256(path) for path in read}
     content = {"name": source.name, "open_clip": _open_clip_version(), "files": digests}
