@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clipsearch.arguments import yes_or_no
-from clipsearch.errors import LibraryDamaged, ModelError
+from clipsearch.errors import LibraryDamaged, MissingPackages, ModelError
 from clipsearch.index.identities import keep_identity
 from clipsearch.index.layout import Layout
 from clipsearch.index.paths import escape, to_text
@@ -33,6 +33,7 @@ from clipsearch.index.upkeep.checking import (
 from clipsearch.index.upkeep.findings import EXAMPLES, Checked, Problem
 from clipsearch.index.upkeep.reading import CheckedModel
 from clipsearch.index.upkeep.repairing import Repairs, repair_catalog
+from clipsearch.light import need_torch
 from clipsearch.options import IndexProgress
 from clipsearch.photos.away import away_folders, lies_below
 from clipsearch.settings import absolute, library_folder
@@ -291,24 +292,34 @@ def _remade_text_models(folder: Path) -> Iterator[str]:
         with writer_lock(Layout(folder).lock):
             try:
                 _remake(folder, model)
-            except ModelError:
+            except (ModelError, MissingPackages):
                 continue  # the next index run makes it, or says why it can't; the check says so
         yield f"made the text model of {model.name} anew"
 
 
 def _remake(folder: Path, model: CheckedModel) -> None:
     """Export a model's text tower again; ModelError where its weights are not at hand."""
-    from clipsearch.models.encoder import load_encoder
+    from clipsearch.models import shipped, tower_cache
+    from clipsearch.models.loaded import exported_settings
     from clipsearch.models.names import named_models, resolve_model
 
+    place = Layout(folder).model(model.fingerprint)
+    for ready in (shipped.write_shipped_text_tower, tower_cache.copy_text_tower):
+        if ready(model.fingerprint, place):
+            exported = exported_settings(model.fingerprint)
+            if exported is not None:
+                keep_identity(place, replace(exported.identity, name=model.name))
+            return
     source = resolve_model(model.name)
     named = {known.name: known.on_machine for known in named_models()}
     if source.folder is None and not named.get(model.name, False):
         raise ModelError(f"{model.name} is not on this machine")
+    need_torch(f"loading the model {model.name}")
+    from clipsearch.models.encoder import load_encoder
+
     encoder = load_encoder(source, device="cpu", exact=True)
     if encoder.identity.fingerprint != model.fingerprint:
         raise ModelError(f"{model.name} has other weights now")
-    place = Layout(folder).model(model.fingerprint)
     encoder.export_text_encoder(place)
     keep_identity(place, encoder.identity)
 

@@ -49,6 +49,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("models --json", "the same for programs"),
         Example("models pull base", "fetch one ahead of use"),
     ),
+    "models exported": (
+        Example("models exported", "what lies in your cache, and how much it is"),
+        Example("models exported --json", "the same for programs"),
+        Example("models exported --remove", "free the space; only time is lost"),
+    ),
     "models pull": (
         Example("models pull base", "fetch a model that has a name"),
         Example("models pull ViT-B-16/openai", "any architecture and tag of open_clip"),

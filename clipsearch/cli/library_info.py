@@ -66,8 +66,8 @@ def _lines(about: LibraryInfo, server: int | None, *, verbose: bool) -> Iterator
         yield "model" if model.is_current else "", _model_line(model)
         if verbose:
             yield "", f"weights SHA-256 {model.identity.weights_sha256}"
-    if verbose:
-        yield "device", _device_line()
+    if verbose and about.model:
+        yield "encoding", _encoding_line(about.model)
     if about.index:
         yield "index", _index_line(about.index)
     disk = ", ".join(f"{part} {size_in_words(size)}" for part, size in about.disk_bytes.items())
@@ -103,17 +103,32 @@ def _left_out(about: LibraryInfo, *, verbose: bool) -> Iterator[str]:
             yield f"and {len(there) - len(shown):,} more (--verbose lists all)"
 
 
-def _device_line() -> str:
+def _encoding_line(model: ModelRow) -> str:
     """Return where, and how precisely, photos would be encoded now."""
     from clipsearch.errors import ClipsearchError
-    from clipsearch.models.devices import choose_device, fast_precisions
+    from clipsearch.light import need_torch
+    from clipsearch.models.devices import torch_pays
+    from clipsearch.models.loaded import exported_settings
 
+    exported = exported_settings(model.identity.fingerprint)
     try:
-        device = choose_device()
-        precisions = " or ".join((*fast_precisions(device), "float32"))
+        if exported is None:
+            need_torch("encoding photos with this model")
+            return f"photos go through torch, {_torch_line()}"
+        most = exported.torch_pays_from
+        if not torch_pays(most, most):
+            return "photos go without torch, on the processor in float32"
+        line = f"up to {most:,} photos go without torch, on the processor in float32; more"
+        return f"{line} through torch, {_torch_line()}"
     except ClipsearchError as error:
         return str(error)
-    return f"photos are encoded on {device.type}, in {precisions}"
+
+
+def _torch_line() -> str:
+    from clipsearch.models.devices import choose_device, fast_precisions
+
+    device = choose_device()
+    return f"on {device.type} in {' or '.join((*fast_precisions(device), 'float32'))}"
 
 
 def _model_line(model: ModelRow) -> str:

@@ -38,6 +38,7 @@ def models(ctx: typer.Context, json: JsonOption = False, verbose: VerboseOption 
 
         headings = ["", "model", "size", _RECALL, "licence", "what it is"]
         show_table(f"{_mark()} on this machine", headings, map(_row, named))
+        _show_what_was_exported()
     else:
         write_rows(_fields(model).values() for model in named)
 
@@ -64,6 +65,50 @@ def pull(
 
     consent.ask = None  # it was asked for
     write_text(printable(str(fetch(resolve_model(name)))))
+
+
+@models_app.command(cls=Command, short_help="Show or remove exported towers.")
+def exported(
+    remove: Annotated[
+        bool, typer.Option("--remove", show_default=False, help="Remove them all.")
+    ] = False,
+    json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show the towers that were exported of models, for quick starts without torch.
+
+    They lie in your cache, and are made again where a model is next loaded with torch: removing
+    them costs time and nothing else.
+    """
+    from clipsearch.cli.output import json_line, write_out, write_rows, write_text
+    from clipsearch.cli.printable import size_in_words
+    from clipsearch.index.paths import to_text
+    from clipsearch.models.tower_cache import cached_towers, empty
+
+    if remove:
+        write_text(f"{size_in_words(empty())} freed")
+        return
+    held = cached_towers()
+    if json:
+        write_out(
+            b"".join(
+                json_line({"model": one.model, "bytes": one.bytes, "path": to_text(one.folder)})
+                for one in held
+            )
+        )
+    else:
+        write_rows((one.model, size_in_words(one.bytes), to_text(one.folder)) for one in held)
+
+
+def _show_what_was_exported() -> None:
+    from clipsearch.cli.output import write_text
+    from clipsearch.cli.printable import shown_count, size_in_words
+    from clipsearch.models.tower_cache import cached_towers
+
+    if held := cached_towers():
+        size = size_in_words(sum(one.bytes for one in held))
+        models = shown_count(len(held), "model")
+        write_text(f"\nexported for quick starts: {models}, {size} (clipsearch models exported)")
 
 
 def _fields(model: "NamedModel") -> dict[str, object]:

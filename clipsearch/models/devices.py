@@ -113,12 +113,18 @@ def _may_have_gpu() -> bool:
 
 
 def _processor_may_be_fast() -> bool:
-    """Say whether the processor has instructions for a precision, as Linux tells; else perhaps."""
+    """Say whether the processor has instructions for a precision; perhaps, where nothing tells."""
+    flags = _processor_flags()
+    faster = ("avx512_bf16", "amx_bf16", "avx512_vnni", "avx_vnni")
+    return flags is None or any(flag in flags for flag in faster)
+
+
+def _processor_flags() -> str | None:
+    """Return what Linux says of the processor; None on other systems."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        return Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return True
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "avx512_vnni", "avx_vnni"))
+        return None
 
 
 def _in_hardware(device: torch.device) -> tuple[Precision, ...]:

@@ -18,7 +18,7 @@ from clipsearch.models.names import ModelSource, resolve_model, weights_here
 if TYPE_CHECKING:
     from clipsearch.index.records import ModelIdentity
     from clipsearch.models.encoder import Encoder
-    from clipsearch.models.image.encoder import ImageEncoder
+    from clipsearch.models.image.encoder import ImageEncoder, ImageEncoderSettings
     from clipsearch.models.text.encoder import TextEncoder
 
 FEW = 1  # photos, where nobody says how many
@@ -203,6 +203,15 @@ class LoadedModels:
             add_logit_scale(folder, tower.settings, logit_scale=scale, logit_bias=bias)
         with self._loading_text:  # one that was opened for queries says the old
             self._text_encoders.pop(tower.fingerprint, None)
+
+
+def exported_settings(fingerprint: str) -> ImageEncoderSettings | None:
+    """Return what is said of a model's exported image tower; None where there is none."""
+    from clipsearch.models import shipped, tower_cache
+    from clipsearch.models.image.encoder import read_settings
+
+    folder = shipped.image_tower_folder(fingerprint) or tower_cache.image_tower_folder(fingerprint)
+    return None if folder is None else read_settings(folder)
 
 
 def _known_identity(source: ModelSource) -> ModelIdentity | None:

@@ -42,6 +42,11 @@ def is_shipped(fingerprint: str) -> bool:
     return identity is not None and identity.fingerprint == fingerprint
 
 
+def image_tower_folder(fingerprint: str) -> Path | None:
+    """Return where the built-in image tower lies, if that is the model."""
+    return BUILTIN_FOLDER if is_shipped(fingerprint) else None
+
+
 def open_shipped_image_tower(fingerprint: str) -> ImageEncoder | None:
     """Return the built-in image tower, if that is the model."""
     return ImageEncoder.open(BUILTIN_FOLDER) if is_shipped(fingerprint) else None

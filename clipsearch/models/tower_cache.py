@@ -31,6 +31,7 @@ from clipsearch.models.text.encoder import TextEncoder
 from clipsearch.settings import cache_folder
 
 IMAGE, TEXT = "image", "text"
+MOST_BYTES = 8 << 30  # of all towers; those not used for longest make room
 SOURCE_NAME = "source.json"
 DIGESTS_NAME = "sha256.json"
 
@@ -58,6 +59,11 @@ def towers_folder(*, make: bool = False) -> Path | None:
     return folder if is_private(os.fspath(folder)) else None
 
 
+def image_tower_folder(fingerprint: str) -> Path | None:
+    """Return where the image tower of a model lies, if the cache has it whole."""
+    return _whole(fingerprint, IMAGE)
+
+
 def open_image_tower(fingerprint: str) -> ImageEncoder | None:
     """Return the image tower of a model, if the cache has it whole."""
     folder = _whole(fingerprint, IMAGE)
@@ -67,6 +73,8 @@ def open_image_tower(fingerprint: str) -> ImageEncoder | None:
         encoder = ImageEncoder.open(folder)
     except ModelError:  # written for another version of the runtime, say
         return None
+    with suppress(OSError):
+        os.utime(folder.parent)  # used just now
     return encoder if encoder.identity.fingerprint == fingerprint else None
 
 
@@ -93,12 +101,25 @@ def keep(fingerprint: str, kind: str, write: Callable[[Path], None]) -> None:
         digests = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
         (aside / DIGESTS_NAME).write_text(json.dumps(digests, indent=1), encoding="utf-8")
         put_in_place(aside, entry / kind)
+        _make_room(entry)
     except OSError:
         pass
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         with suppress(OSError):  # it holds something, or was never made
             entry.rmdir()
+
+
+def _make_room(newest: Path) -> None:
+    """Remove what was not used for longest, but not the newest, while all is too much."""
+    held = sorted(cached_towers(), key=lambda towers: towers.folder.stat().st_mtime)
+    total = sum(towers.bytes for towers in held)
+    for towers in held:
+        if total <= MOST_BYTES:
+            break
+        if towers.folder != newest:
+            shutil.rmtree(towers.folder, ignore_errors=True)
+            total -= towers.bytes
 
 
 def open_text_tower(fingerprint: str) -> TextEncoder | None:

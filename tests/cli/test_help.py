@@ -18,7 +18,7 @@ from clipsearch.cli.eval_app import eval_app
 from clipsearch.cli.examples import EXAMPLES
 
 EVALUATIONS = [f"eval {command.name}" for command in eval_app.registered_commands]
-PAGES = ["", *COMMANDS, "models pull", *EVALUATIONS]
+PAGES = ["", *COMMANDS, "models exported", "models pull", *EVALUATIONS]
 ALL_EXAMPLES = [example for examples in EXAMPLES.values() for example in examples]
 # What can run in a moment, in this order: the others train, stay, or fetch.
 RUN = ("index", "query", "similar", "info", "models", "check", "backup", "restore", "remove")

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from clipsearch.index.records import ModelRow
-from clipsearch.models.encoder import Encoder, load_encoder
+from clipsearch.models import devices
+from clipsearch.models.encoder import LEAST_COSINE, Encoder, load_encoder
+from clipsearch.models.image.encoder import ImageEncoder
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 
@@ -107,3 +109,51 @@ def test_a_tower_of_the_cache_has_the_name_that_was_asked_for(tiny_model_folder,
         for _ in ("exported", "from the cache"):
             loaded = LoadedModels(tmp_path / "none", "cpu").load(resolve_model(str(folder)))
             assert loaded.identity.name == f"local-dir:{folder}"
+
+
+# Which way photos go
+
+
+@pytest.mark.parametrize(
+    ("photos", "device", "precision", "cpu", "expected"),
+    [
+        (1, "auto", "auto", "amx_bf16", False),
+        (199, "auto", "auto", "amx_bf16", False),
+        (200, "auto", "auto", "amx_bf16", True),
+        (200, "cpu", "auto", "avx512_vnni", True),
+        (200, "cpu", "auto", "avx2", False),
+        (10**6, "cpu", "float32", "amx_bf16", False),
+        (1, "cpu", "bf16", "avx2", True),
+        (1, "cuda", "auto", "avx2", True),
+    ],
+)
+def test_torch_is_taken_where_it_is_quicker(monkeypatch, photos, device, precision, cpu, expected):
+    monkeypatch.setenv("CLIPSEARCH_PRECISION", precision)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: False)
+    monkeypatch.setattr(devices, "_processor_flags", lambda: cpu)
+    assert devices.torch_pays(photos, 200, device) is expected
+
+
+def test_a_gpu_is_used_for_many_photos(monkeypatch):
+    monkeypatch.delenv("CLIPSEARCH_PRECISION", raising=False)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(devices, "_processor_flags", lambda: "")
+    assert [devices.torch_pays(n, 200, "auto") for n in (199, 200)] == [False, True]
+    assert not devices.torch_pays(10**6, 200, "cpu")
+
+
+def test_many_photos_go_through_torch_and_few_do_not(tmp_path, tiny_model_folder, monkeypatch):
+    monkeypatch.setattr(devices, "_processor_flags", lambda: "avx512_bf16")
+    monkeypatch.setenv("CLIPSEARCH_PRECISION", "auto")
+    identity = LoadedModels(tmp_path, "cpu").load(resolve_model(str(tiny_model_folder))).identity
+    models = LoadedModels(tmp_path, "cpu")
+    few = models.encoder_for(identity, 199)
+    assert isinstance(few, ImageEncoder)
+    many = models.encoder_for(identity, 200)
+    assert isinstance(many, Encoder)
+    assert models.encoder_for(identity, 1) is many  # it is there now
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    exact = load_encoder(resolve_model(str(tiny_model_folder)), device="cpu", exact=True)
+    for encoder, least in ((few, 0.9999), (many, LEAST_COSINE)):
+        cosines = (encoder.encode_pixels(pixels) * exact.encode_pixels(pixels)).sum(axis=1)
+        assert cosines.min() >= least

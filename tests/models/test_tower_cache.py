@@ -192,6 +192,21 @@ def test_it_says_what_it_holds_and_can_be_emptied(load, model):
     assert isinstance(load("second"), Encoder)
 
 
+def test_what_was_not_used_for_longest_makes_room(load, model, monkeypatch):
+    first = load("first")
+    change_weights(model)
+    second = load("second")
+    os.utime(entry(first), (1, 1))
+    tower_cache.open_image_tower(first.identity.fingerprint)  # used again
+    os.utime(entry(second), (2, 2))
+    (one, _) = tower_cache.cached_towers()
+    monkeypatch.setattr(tower_cache, "MOST_BYTES", 5 * one.bytes // 2)
+    change_weights(model)
+    third = load("third")
+    kept = {towers.fingerprint for towers in tower_cache.cached_towers()}
+    assert kept == {first.identity.fingerprint, third.identity.fingerprint}
+
+
 def change_weights(model: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
