@@ -99,3 +99,8 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clipsearch' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what is public: what the page of the API has, whether it is loaded yet or not."""
+    return sorted(__all__)

@@ -13,14 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
-from clipsearch.errors import InvalidInput, LibraryError, LibraryReadOnly
+from clipsearch.errors import (
+    ClipsearchError,
+    InvalidInput,
+    LibraryClosed,
+    LibraryError,
+    LibraryReadOnly,
+)
 from clipsearch.index.layout import Layout
 from clipsearch.index.opening import open_store
 from clipsearch.index.records import Failure, Folder, PhotoRecord
 from clipsearch.models.devices import check_device
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
-from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo
+from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo, photos_and_model
 from clipsearch.searching.query import Picture, Query, pictures_given
 from clipsearch.searching.search import StoreSearcher
 from clipsearch.searching.web_picture import is_address
@@ -158,6 +164,17 @@ class Library:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        try:
+            models = self._store.models()
+            model = next((row for row in models if row.is_current), None)
+            state = photos_and_model(model.photos if model else 0, model)
+        except LibraryClosed:
+            state = "closed"
+        except ClipsearchError as error:
+            state = str(error)
+        return f"Library({str(self.folder)!r}, {state})"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied, or sent to another process."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 from clipsearch.index.paths import escape, to_path, to_text
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from clipsearch.index.records import (
         Exclusion,
         Failure,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 20  # hits in a notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hit:
     """One photo found."""
 
@@ -63,6 +65,22 @@ class Hit:
     def path(self) -> Path:
         """The photo's file."""
         return to_path(self.source)
+
+    @property
+    def taken(self) -> datetime | None:
+        """`taken_at` as a datetime: what the clock showed where the photo was taken.
+
+        A day alone is its midnight. The offset from UTC, which few photos know, is left out, so
+        that all can be compared with each other.
+        """
+        from datetime import datetime
+
+        taken = datetime.fromisoformat(self.taken_at) if self.taken_at else None
+        return taken and taken.replace(tzinfo=None)
+
+    def __repr__(self) -> str:
+        taken = f", taken_at={self.taken_at!r}" if self.taken_at else ""
+        return f"Hit({self.rank}, score={self.score:.3f}, {self.source!r}, id={self.id}{taken})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary, with `path_bytes` (base64) if the name is not UTF-8."""
@@ -156,7 +174,7 @@ class FailedFile:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IndexReport:
     """What an index run did; counts are of files."""
 
@@ -175,6 +193,15 @@ class IndexReport:
     notes: tuple[str, ...] = ()  # one line each, for the user
     seconds: float = 0.0
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        counts = {
+            name: getattr(self, name)
+            for name in ("added", "changed", "moved", "removed", "unchanged", "failed")
+        }
+        parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+        parts += ["interrupted"] * self.interrupted + [f"{self.seconds:.1f} s"]
+        return f"IndexReport({', '.join(parts)}, {short_name(self.model)})"
 
     @property
     def failed(self) -> int:
@@ -205,7 +232,7 @@ class IndexReport:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LibraryInfo:
     """The state of a library."""
 
@@ -218,6 +245,13 @@ class LibraryInfo:
     models: tuple[ModelRow, ...]
     index: IndexInfo | None
     disk_bytes: dict[str, int] = field(default_factory=dict)  # part -> bytes
+
+    def __repr__(self) -> str:
+        parts = [repr(str(self.folder)), photos_and_model(self.photos, self.model)]
+        parts += [f"{len(self.away):,} away"] * bool(self.away)
+        parts += [f"{len(self.failures):,} failed"] * bool(self.failures)
+        return f"LibraryInfo({', '.join(parts)})"
+
     exclusions: tuple[Exclusion, ...] = ()  # what runs leave out
 
     def excluded(self, kind: str) -> list[str]:
@@ -247,3 +281,15 @@ class LibraryInfo:
                 "ignore_files": [escape(what) for what in self.excluded("ignore file")],
             },
         }
+
+
+def photos_and_model(photos: int, model: ModelRow | None) -> str:
+    """Return how many photos a library holds, and by which model, in a few words."""
+    said = "1 photo" if photos == 1 else f"{photos:,} photos"
+    return f"{said}, {short_name(model.identity.name)}" if model else said
+
+
+def short_name(model: str) -> str:
+    """Return a model's name; of a folder the last part."""
+    kind, _, place = model.partition(":")
+    return Path(place).name if kind == "local-dir" else model

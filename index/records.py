@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -52,7 +52,7 @@ class PhotoRecord:
 
     id: int
     file: FileState
-    content_hash: str
+    content_hash: str = field(repr=False)  # half a line that nobody reads
     metadata: PhotoMetadata
     indexed_at: str  # ISO 8601, UTC
 

@@ -3,9 +3,15 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from clipsearch import Hits, Library
+import pytest
+from places import ROOT
+
+import clipsearch
+from clipsearch import Hits, IndexReport, Library
 from clipsearch.results import AwayFolder
 
 
@@ -48,3 +54,54 @@ def test_what_a_notebook_shows_names_each_photo_and_what_was_left_out(small_libr
     assert gone.splitlines()[-1] == "left out: /disk is not mounted (12)"
     assert repr(Hits(list(found) * 30)).splitlines()[-1] == "      and 40 more"
     assert repr(Hits()) == "<Hits: no photos>"
+
+
+def test_what_is_shown_is_short_and_says_what_it_is(small_library: Path) -> None:
+    folder = small_library / "library"
+    library = Library(folder, read_only=True)
+    info, hit = library.info(), library.query("a dog", k=1)[0]
+    assert info.model is not None
+    model = Path(info.model.identity.name).name
+    assert repr(library) == f"Library({str(folder)!r}, 5 photos, {model})"
+    assert repr(info) == f"LibraryInfo({str(folder)!r}, 5 photos, {model})"
+    assert repr(replace(info, photos=1058, model=None)).endswith(", 1,058 photos)")
+    taken = replace(hit, taken_at="2024-05-06T07:08:09")
+    shown = f"Hit(1, score={hit.score:.3f}, {hit.source!r}, id={hit.id}"
+    assert repr(taken) == f"{shown}, taken_at='2024-05-06T07:08:09')"
+    assert repr(replace(hit, taken_at=None)) == f"{shown})"
+    assert hit.content_hash not in repr(library.photo(hit.id))
+    library.close()
+    assert repr(library) == f"Library({str(folder)!r}, closed)"
+
+
+def test_a_report_says_only_what_happened() -> None:
+    report = IndexReport("builtin", added=1200, unchanged=3, seconds=1.24, interrupted=True)
+    assert repr(report) == ("IndexReport(1,200 added, 3 unchanged, interrupted, 1.2 s, builtin)")
+    assert repr(IndexReport("local-dir:/models/mine")) == "IndexReport(0.0 s, mine)"
+
+
+@pytest.mark.parametrize(
+    ("taken_at", "taken"),
+    [
+        (None, None),
+        ("2024-05-06", datetime(2024, 5, 6)),
+        ("2024-05-06T07:08:09", datetime(2024, 5, 6, 7, 8, 9)),
+        ("2024-05-06T07:08:09+02:00", datetime(2024, 5, 6, 7, 8, 9)),
+    ],
+)
+def test_the_moment_of_a_hit_is_what_the_clock_showed(
+    small_library: Path, taken_at: str | None, taken: datetime | None
+) -> None:
+    with Library(small_library / "library", read_only=True) as library:
+        hit = replace(library.query("a dog", k=1)[0], taken_at=taken_at)
+    assert hit.taken == taken
+    assert hit.to_dict()["taken_at"] == taken_at
+    assert "taken" not in hit.to_dict()
+
+
+def test_only_what_is_public_is_listed_and_the_page_of_the_api_has_it() -> None:
+    assert dir(clipsearch) == sorted(clipsearch.__all__)
+    assert all(getattr(clipsearch, name) is not None for name in dir(clipsearch))
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    missing = [name for name in dir(clipsearch) if name not in page and name != "__version__"]
+    assert not missing
