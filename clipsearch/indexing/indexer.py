@@ -155,7 +155,7 @@ class Indexer:
             self._decoding(keep=keep_decoders) as decoders,
         ):
             if model is not None:
-                progress(loading(resolve_model(model)))
+                progress(loading(resolve_model(model).name))
             choice = ModelChoice(self._store, self._models, model, note)
             roots = roots_for(choice, note)
             run = IndexRun(
@@ -319,7 +319,7 @@ def check_new_library(
         check_root(path, folder)
     if model is not None:
         source = resolve_model(model)
-        progress(loading(source))
+        progress(loading(source.name))
         models.load_ahead(source)
     elif models.device != "auto":
         from clipsearch.models.devices import choose_device

@@ -10,7 +10,13 @@ from clipsearch.index.changes import Change, UseModel
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import ModelIdentity
 from clipsearch.models.loaded import LoadedModels
-from clipsearch.models.names import ModelSource, default_model, resolve_model, weights_here
+from clipsearch.models.names import (
+    LOCAL_PREFIX,
+    ModelSource,
+    default_model,
+    resolve_model,
+    weights_here,
+)
 from clipsearch.options import IndexProgress
 from clipsearch.photos.preprocessing import Preprocessing
 
@@ -99,9 +105,9 @@ class ModelChoice:
         return [UseModel(self.id)]
 
 
-def loading(source: ModelSource, done: int = 0, total: int = 0) -> IndexProgress:
+def loading(name: str, done: int = 0, total: int = 0) -> IndexProgress:
     """Return how far a run is that loads a model now, or fetches it first."""
-    here = weights_here(source.name) is not None
+    here = name.startswith(LOCAL_PREFIX) or weights_here(name) is not None
     return IndexProgress("loading model" if here else "fetching model", done, total)
 
 

@@ -290,7 +290,7 @@ class IndexRun:
 
     def _encoder(self) -> Encoder | ImageEncoder:
         if self._model.loaded is None:
-            self._progress(loading(self._model.source, self._done, self._total))
+            self._progress(loading(self._model.name, self._done, self._total))
         return self._model.encoder()
 
     def _batch_size(self) -> int:
