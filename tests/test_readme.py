@@ -1,7 +1,9 @@
 """What the README shows is what happens."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from cli_process import clipsearch
+from PIL import Image
 from places import ROOT
 
 README = (ROOT / "README.md").read_text()
+USING = (ROOT / "docs" / "using.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = (
     "index",
@@ -66,7 +70,7 @@ def test_every_command_and_option_named_is_there():
         assert f"`clipsearch {name}" in README
         for option in re.findall(rf"clipsearch {name}[^|\n`]*?(--[a-z0-9-]+)", README):
             assert option in text, (name, option)
-    for option in set(re.findall(r"`(--[a-z-]+)", README)):
+    for option in set(re.findall(r"`(--[a-z-]+)", README + USING)):
         assert any(option in text for text in helps.values()), option
 
 
@@ -75,7 +79,7 @@ def test_every_exit_code_of_the_errors_is_named():
 
     codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
     for code in codes | {0, 1, 130}:
-        assert f"| {code} |" in README
+        assert f"| {code} |" in USING
 
 
 def test_the_python_example_runs_as_written(tmp_path):
@@ -103,14 +107,30 @@ def test_the_python_example_runs_as_written(tmp_path):
 
 
 def test_the_zero_shot_figures_are_those_of_the_card_and_of_the_benchmarks():
-    (sentence,) = re.findall(r"Among the 1,000 class names.*?zero_shot", README)
+    models = (ROOT / "docs" / "models.md").read_text()
+    (sentence,) = re.findall(r"Among the 1,000 class names.*?zero_shot", models)
     top1, top5, low1, high1, low5, high5 = re.findall(r"\d+\.\d", sentence)
     cells = f"| {top1} ({low1} to {high1}) | {top5} ({low5} to {high5}) |"
     assert cells in (ROOT / "clipsearch" / "builtin_model" / "MODEL_CARD.md").read_text()
     assert f"| single prompt {cells}" in (ROOT / "benchmarks" / "RESULTS.md").read_text()
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=str)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            assert (page.parent / target).exists(), target
+
+
+def test_the_picture_shows_what_is_found(demo_library):
+    with Image.open(ROOT / "docs" / "results.jpg") as picture:
+        shown = json.loads(picture.info["comment"])
+        assert picture.width > 700
+    assert len(shown) == 3
+    for search, names in shown.items():
+        command, asked = shlex.split(search)
+        if command == "similar":
+            asked = str(ROOT / "examples" / "photos" / "animals" / asked)
+        top = ("--top", str(len(names)), "--paths")
+        found = clipsearch("--library", demo_library, command, asked, *top)
+        assert [Path(line).name for line in found.lines] == names
