@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clipsearch.library import Library
-    from clipsearch.options import IndexProgress
+    from clipsearch.options import IndexOptions, IndexProgress
     from clipsearch.results import IndexReport
 
 REASONS_SHOWN = 5
@@ -149,8 +149,6 @@ def index(
     ones are forgotten. What was left out or removed stays out until it is named here. The library
     is made if it is missing. Ctrl-C saves what was begun.
     """
-    from clipsearch.cli.progress import showing_progress
-    from clipsearch.cli.stopping import end_if_stopped, stopping
     from clipsearch.options import IndexOptions
 
     options = IndexOptions(
@@ -161,6 +159,25 @@ def index(
         exclude=exclude or (),
         no_exclude=no_exclude or (),
     )
+    report = _run(library, paths, model, device, options, wait=wait, json=json)
+    if strict and report.unread:
+        sys.exit(SOME_UNREAD)
+
+
+def _run(
+    library: Path | None,
+    paths: list[Path] | None,
+    model: str | None,
+    device: Device,
+    options: "IndexOptions",
+    *,
+    wait: bool,
+    json: bool,
+) -> "IndexReport":
+    """Index, and show what happened; end the process if it was asked to stop."""
+    from clipsearch.cli.progress import showing_progress
+    from clipsearch.cli.stopping import end_if_stopped, stopping
+
     with stopping() as stop:
         try:
             with (
@@ -180,8 +197,7 @@ def index(
             raise
         _show(report, json=json)
         end_if_stopped(stop)
-    if strict and report.unread:
-        sys.exit(SOME_UNREAD)
+    return report
 
 
 def _open(
