@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".jpg", ".jpeg", ".heic", ".heif", ".hif")
 # Pixel phones name them apart: PXL_20230714.RAW-02.ORIGINAL.dng, PXL_20230714.RAW-01.COVER.jpg.
 _PHONE_RAW, _PHONE_PICTURES = ".RAW-02.ORIGINAL", (".RAW-01.COVER", ".RAW-01.MP.COVER")
+_SAME = 0.95  # cosine; of a raw photo and its JPEG it is at least 0.98
 _TO_THE_SECOND = len("2023-07-14T18:22:05")
 
 
@@ -29,7 +30,8 @@ def pictures_beside(
     """Return for the raw photos that have one the picture of the same moment beside it, by ids.
 
     It lies in the same folder under the same name but for the suffix, and says the same second and
-    camera. One that a search of the `selected` photos with this model can't find counts for none.
+    camera; or it says neither, and looks the same. One that a search of the `selected` photos with
+    this model can't find counts for none.
     """
     import numpy as np
 
@@ -45,8 +47,11 @@ def pictures_beside(
     beside: dict[int, int] = {}
     for raw in raws:
         for place in places[raw.id]:
-            if place in pictures and _same_moment(raw, pictures[place]):
-                beside.setdefault(raw.id, pictures[place].id)
+            picture = pictures.get(place)
+            if picture is not None and (
+                _same_moment(raw, picture) or _looks_the_same(store, model_id, raw, picture)
+            ):
+                beside.setdefault(raw.id, picture.id)
     return beside
 
 
@@ -66,3 +71,13 @@ def _same_moment(raw: PhotoRecord, picture: PhotoRecord) -> bool:
     second = (one.taken_at or "")[:_TO_THE_SECOND]
     known = len(second) == _TO_THE_SECOND
     return known and (other.taken_at or "").startswith(second) and one.camera == other.camera
+
+
+def _looks_the_same(
+    store: SearchableStore, model_id: int, raw: PhotoRecord, picture: PhotoRecord
+) -> bool:
+    """Say whether a picture that says nothing of itself, as some programs write it, is the same."""
+    if picture.metadata.taken_at is not None or picture.metadata.camera is not None:
+        return False
+    one, other = store.vectors(model_id, [raw.id, picture.id])
+    return float(one @ other) >= _SAME

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_raws import Said, camera_jpeg, dng
+from made_raws import Said, camera_jpeg, dng, preview_of
 from PIL import Image
 
 from clipsearch import Library
@@ -26,6 +26,18 @@ def pixels(photo: Path) -> np.ndarray:
 
 def at_second(second: int) -> Said:
     return replace(Said(), taken_at=f"2023:07:14 18:22:{second:02}")
+
+
+def bare(photos: list[Path]) -> dict[str, bytes]:
+    """Return raw photos beside JPEGs that say nothing: of the same picture, and of another."""
+    one = pixels(photos[-6])
+    another = np.random.default_rng(0).integers(0, 255, one.shape).astype(np.uint8)
+    return {
+        "bare.dng": dng(one),
+        "bare.jpg": preview_of(one),
+        "namesake.dng": dng(one // 4),
+        "namesake.jpg": preview_of(another),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +68,7 @@ def made(
         "undated.dng": dng(pixels(sample_photos[-5]), said=replace(Said(), taken_at="")),
         "undated.jpg": camera_jpeg(pixels(sample_photos[-5]), replace(Said(), taken_at="")),
     }
+    alone |= bare(sample_photos)
     for name, data in alone.items():
         (photos / name).write_bytes(data)
     with Library(place / "library", device="cpu") as library:
@@ -77,7 +90,7 @@ def names(hits: Hits) -> list[str]:
 def test_a_raw_photo_behind_its_picture_is_no_result(library: Library, made: Path) -> None:
     everything = {path.name for path in (made / "photos").rglob("*.*")}
     behind = {f"DSC_{number:04}.NEF" for number in range(PAIRS)}
-    behind |= {"PXL_20230714_182205123.RAW-02.ORIGINAL.dng"}
+    behind |= {"PXL_20230714_182205123.RAW-02.ORIGINAL.dng", "bare.dng"}
     found = library.query(QUERY, k=100)
     assert set(names(found)) == everything - behind
     assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
