@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from made_raws import dng, preview_of
 from misbehaving_decoder import MARK, MISBEHAVING
 from odd_pictures import odd_pictures, saved
 from places import TESTS
@@ -137,6 +138,22 @@ def test_odd_pictures_have_the_same_pixels_or_the_same_reasons(pool_of: Pools) -
     assert 180 < opened < len(futures) - 20
 
 
+@linux
+def test_raw_photos_come_out_as_they_do_in_this_process(pool_of: Pools, photo: bytes) -> None:
+    """LibRaw is loaded for the first of them, and works on one core."""
+    pool = pool_of(MODEL)
+    (pid,) = pool_pids(pool, photo)
+    assert "libraw" not in Path(f"/proc/{pid}/maps").read_text()
+    scene = odd_pictures()["rgb 8.png"].shows
+    assert scene is not None
+    scene = np.tile(scene, (16, 16, 1))  # even, and large enough for several threads
+    for data in (dng(scene, orientation=8), dng(scene, preview=preview_of(scene))):
+        assert_same(pool.submit(data).result(timeout=60), in_process(data, MODEL))
+    assert pool_pids(pool, photo) == {pid}
+    assert "libraw" in Path(f"/proc/{pid}/maps").read_text()
+    assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+
+
 def test_many_photos_through_few_processes_keep_their_futures(
     pool_of: Pools, sample_photos: list[Path]
 ) -> None:
@@ -233,7 +250,8 @@ def test_eating_memory_ends_at_the_limit(pool_of: Pools, photo: bytes) -> None:
 def test_a_picture_and_a_file_over_the_memory_limit_say_so(pool_of: Pools, photo: bytes) -> None:
     pool = pool_of(memory=50_000_000)
     large_picture = b"P6 8000 6000 255\n" + bytes(3 * 8000 * 6000)
-    for data in (large_picture, photo + bytes(200 << 20)):
+    large_raw = dng(np.random.default_rng(0).integers(0, 255, (2000, 3000, 3)).astype(np.uint8))
+    for data in (large_picture, large_raw, photo + bytes(200 << 20)):
         assert reason(pool.submit(data)) == "needs more than 0.1 GB of memory to decode"
     assert_same(pool.submit(photo).result(timeout=60), in_process(photo))
 
