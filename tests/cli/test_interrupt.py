@@ -79,7 +79,7 @@ def test_once_saves_the_batch_and_says_how_to_go_on(
     assert before.count("stopping when this batch is saved; once more stops at once") == 1
     assert last.startswith("interrupted: what was finished is kept; ")
     assert "run the same command to go on" in last
-    assert ended.text.startswith(f"{len(snapshot(case.library).vectors)} added, ")
+    assert ended.text.startswith(f"{len(snapshot(case.library).vectors)} added in ")
     held = snapshot(case.library)
     assert BATCH <= len(held.vectors) < BATCHES * BATCH
     assert unfinished(case.library, held) == []  # the index file covers it
