@@ -39,7 +39,8 @@ from clipsearch.index.records import FileState
 from clipsearch.index.store import Store
 from clipsearch.indexing.run import read_file
 from clipsearch.machine import cores
-from clipsearch.models.encoder import CPU_BATCH, Encoder, load_encoder
+from clipsearch.models.encoder import CPU_BATCH, Encoder
+from clipsearch.models.image.encoder import ImageEncoder
 from clipsearch.models.loading import load_model
 from clipsearch.models.names import resolve_model
 from clipsearch.photos.decoder_pool import DecoderPool
@@ -67,7 +68,6 @@ def main() -> None:
         place = Path(name)
         model = random_model(options.random, place / "model") if options.random else options.model
         plain = PlainPipeline(model, place / "plain.onnx")
-        encoder = load_encoder(resolve_model(model), device="cpu")
         print(f"{options.random or model}, {cores()} cores, {processor_name()}\n")
         print(f"{plain.operations / 1e9:.1f} billion operations a photo; ", end="")
         print(f"float32 matrix product {product_rate() / 1e9:.0f} billion a second\n")
@@ -76,6 +76,9 @@ def main() -> None:
         library = Library(place / "library", device="cpu")
         write(jpegs[:WARM], place / "warm")
         library.index([place / "warm"], model=model)
+        row = library.info().model
+        assert row is not None
+        encoder = library._models.encoder_of(row, options.photos)
         for kind, contents in photos.items():
             write(contents, place / kind)
             run = Rounds(library, encoder, plain, place / kind, contents)
@@ -93,7 +96,7 @@ class Rounds:
     def __init__(
         self,
         library: Library,
-        encoder: Encoder,
+        encoder: Encoder | ImageEncoder,
         plain: "PlainPipeline",
         folder: Path,
         contents: list[bytes],
@@ -132,7 +135,13 @@ class Rounds:
         for name, spent in self.steps(cost["decode"], cost["encode"]).items():
             print(f"| step of index: {name} | | | {spent:.1f} |")
         share = medians["index"] / medians["limit: decode, then encode"]
-        print(f"\nindex reaches {100 * share:.0f} % of decode, then encode\n", flush=True)
+        multiple = cost["index"] / cost["encode"]
+        print(
+            f"\nindex reaches {100 * share:.0f} % of decode, then encode; it takes {multiple:.1f} "
+            f"times the tower's own processor time ({type(self.encoder).__name__}, "
+            f"{self.encoder.precision})\n",
+            flush=True,
+        )
 
     def steps(self, decode: float, encode: float) -> dict[str, float]:
         """Return the processor milliseconds a photo that each step of indexing takes alone."""
