@@ -18,6 +18,7 @@ from clipsearch.errors import (
     InvalidInput,
     LibraryClosed,
     LibraryError,
+    LibraryNotFound,
     LibraryReadOnly,
 )
 from clipsearch.index.layout import Layout
@@ -54,11 +55,14 @@ class Library:
         read_only: bool = False,
         device: str = "auto",
     ) -> None:
-        """Open a library, by default the user's own; it is made if missing and `create` is true.
+        """Open a library, by default the user's own.
+
+        One that is missing is made by the first `index`; until then nothing is, and whatever else
+        is asked raises LibraryNotFound. So a name that was mistyped leaves no folder behind.
 
         Args:
             folder: where it lies; None for CLIPSEARCH_LIBRARY or the platform's user data folder.
-            create: make it if it is missing (never when `read_only`).
+            create: let `index` make it if it is missing (never when `read_only`).
             read_only: never write; safe beside a process that indexes.
             device: where photos are encoded: auto, cpu, cuda or mps.
 
@@ -70,21 +74,37 @@ class Library:
         self.device = check_device(device)
         create, read_only = yes_or_no(create, "create"), yes_or_no(read_only, "read_only")
         self._process = os.getpid()
-        self._making = threading.Lock()
-        self._read_only = read_only
-        self._store: SearchableStore = open_store(
-            self.folder, create=create and not read_only, read_only=read_only
-        )
-        self._compose(LoadedModels(Layout(self.folder).models, device))
-
-    def _compose(self, models: LoadedModels) -> None:
-        """Let a searcher and an indexer share the store and the models in use."""
-        self._models = models
-        self._searcher = StoreSearcher(self.folder, self._store, models)
+        self._making = threading.RLock()
+        self._create, self._read_only = create and not read_only, read_only
+        self._models = LoadedModels(Layout(self.folder).models, device)
         self._indexer: Indexer | None = None  # made when it is needed: a search is quick to start
+        self._parts: tuple[SearchableStore, StoreSearcher] | None = None
+        self._closed = False
+        try:
+            self._open_parts()
+        except LibraryNotFound:
+            if not self._create:
+                raise
+
+    def _open_parts(self, *, create: bool = False) -> tuple[SearchableStore, StoreSearcher]:
+        """Return the store and what searches it, opened if they are not yet."""
+        with self._making:
+            if self._parts is None:
+                self._check_usable()
+                store = open_store(self.folder, create=create, read_only=self._read_only)
+                self._parts = store, StoreSearcher(self.folder, store, self._models)
+            return self._parts
+
+    @property
+    def _store(self) -> SearchableStore:
+        return (self._parts or self._open_parts())[0]
+
+    @property
+    def _searcher(self) -> StoreSearcher:
+        return (self._parts or self._open_parts())[1]
 
     def _for_writing(self) -> Indexer:
-        """Return the indexer; raises LibraryReadOnly."""
+        """Return the indexer; the library is made if it is missing. Raises LibraryReadOnly."""
         from clipsearch.index.interface import writable
         from clipsearch.indexing.indexer import Indexer
 
@@ -92,7 +112,7 @@ class Library:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         with self._making:
             if self._indexer is None:
-                store = writable(self._store, self.folder)
+                store = writable(self._open_parts(create=self._create)[0], self.folder)
                 self._indexer = Indexer(self.folder, store, self._models)
             return self._indexer
 
@@ -136,17 +156,26 @@ class Library:
                 progress=progress or _tell_nobody,
             )
         library = cls(place, create=bool(paths), device=device)
-        library._compose(models)
+        library._use_models(models)
         return library
+
+    def _use_models(self, models: LoadedModels) -> None:
+        """Take models that are loaded already, before anything else is asked."""
+        self._models = models
+        if self._parts is not None:
+            self._parts = self._store, StoreSearcher(self.folder, self._store, models)
 
     def close(self) -> None:
         """Close the catalog and let go of the models; a second time does nothing."""
         if os.getpid() != self._process:
             return  # in a fork: the threads of its models are not here, and would be waited for
-        self._store.close()
+        self._closed = True
+        if self._parts is not None:
+            self._parts[0].close()
         if self._indexer is not None:
             self._indexer.close()
-        self._searcher.close()
+        if self._parts is not None:
+            self._parts[1].close()
         self._models.clear()
 
     def __enter__(self) -> Library:
@@ -155,7 +184,17 @@ class Library:
 
     def _check_open(self) -> None:
         """Raise LibraryClosed if it is closed, or of another process."""
-        self._store.places()
+        if self._parts is None:
+            self._check_usable()
+        else:
+            self._store.places()
+
+    def _check_usable(self) -> None:
+        """Raise LibraryClosed for what was never made, as its store would."""
+        if self._closed:
+            raise LibraryClosed(f"{self.folder}: the library was closed; open it again")
+        if os.getpid() != self._process:
+            raise LibraryClosed(f"{self.folder}: the library is of another process; open it here")
 
     def __exit__(
         self,
@@ -172,6 +211,8 @@ class Library:
             state = photos_and_model(model.photos if model else 0, model)
         except LibraryClosed:
             state = "closed"
+        except LibraryNotFound:
+            state = "not made yet"
         except ClipsearchError as error:
             state = str(error)
         return f"Library({str(self.folder)!r}, {state})"
