@@ -103,8 +103,11 @@ class Library:
     def _searcher(self) -> StoreSearcher:
         return (self._parts or self._open_parts())[1]
 
-    def _for_writing(self) -> Indexer:
-        """Return the indexer; the library is made if it is missing. Raises LibraryReadOnly."""
+    def _for_writing(self, *, create: bool = False) -> Indexer:
+        """Return the indexer; with `create` make the library if it may be and is missing.
+
+        Raises LibraryReadOnly.
+        """
         from clipsearch.index.interface import writable
         from clipsearch.indexing.indexer import Indexer
 
@@ -112,7 +115,7 @@ class Library:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         with self._making:
             if self._indexer is None:
-                store = writable(self._open_parts(create=self._create)[0], self.folder)
+                store = writable(self._open_parts(create=create and self._create)[0], self.folder)
                 self._indexer = Indexer(self.folder, store, self._models)
             return self._indexer
 
@@ -252,7 +255,9 @@ class Library:
         self._check_open()
         places = None if paths is None else absolute_paths(paths)
         chosen = model_name(model)
-        return self._for_writing().index(
+        if self._parts is None:
+            self._check_first_run(places, chosen, progress or _tell_nobody)
+        return self._for_writing(create=True).index(
             places,
             chosen,
             _index_options(options),
@@ -260,6 +265,20 @@ class Library:
             stop or _never,
             wait=yes_or_no(wait, "wait"),
         )
+
+    def _check_first_run(
+        self,
+        places: Sequence[Path] | None,
+        model: str | Path | None,
+        progress: Callable[[IndexProgress], None],
+    ) -> None:
+        """Raise what refuses the first run of a library, before it is made."""
+        from clipsearch.indexing.indexer import check_new_library
+
+        if not places or not self._create:
+            self._open_parts()  # which says that there is none
+            return
+        check_new_library(self.folder, self._models, places, model=model, progress=progress)
 
     def update(
         self,

@@ -13,6 +13,7 @@ from clipsearch import (
     IndexReport,
     InvalidInput,
     Library,
+    LibraryClosed,
     LibraryNotFound,
     ModelError,
     UnknownModel,
@@ -556,3 +557,42 @@ def test_a_file_that_vanishes_during_the_run_is_recorded_and_the_rest_goes_on(
     assert "can't be read" in report.failures[0].reason
     library.index()
     assert library.failures() == []
+
+
+def test_a_mistyped_name_leaves_no_folder_and_index_makes_the_library(
+    tmp_path: Path, photos: Path, tiny_model_folder: Path
+) -> None:
+    folder = tmp_path / "typo"
+    with Library(folder, device="cpu") as library:
+        asked = (lambda: library.query("a dog"), library.info, library.folders, library.failures)
+        for ask in asked:
+            with pytest.raises(LibraryNotFound, match="no library here"):
+                ask()
+        assert repr(library) == f"Library({str(folder)!r}, not made yet)"
+        assert not folder.exists()
+        with pytest.raises(InvalidInput, match="does not exist"):
+            library.index([tmp_path / "nothing"], model=tiny_model_folder)
+        for write in (library.index, lambda: library.update([photos]), lambda: library.remove("x")):
+            with pytest.raises(LibraryNotFound, match="no library here"):
+                write()
+        assert not folder.exists()
+        assert library.index([photos / "photo-0.jpg"], model=tiny_model_folder).added == 1
+        assert len(library.query("a dog")) == 1
+    with pytest.raises(LibraryClosed):
+        library.info()
+
+
+def test_a_library_that_another_makes_meanwhile_is_found(
+    tmp_path: Path, photos: Path, tiny_model_folder: Path
+) -> None:
+    with Library(tmp_path / "library") as early:
+        with Library(tmp_path / "library", device="cpu") as library:
+            library.index([photos / "photo-0.jpg"], model=tiny_model_folder)
+        assert early.info().photos == 1
+    never = Library(tmp_path / "other")
+    never.close()
+    with pytest.raises(LibraryClosed):
+        never.info()
+    with pytest.raises(LibraryClosed):
+        never.index([photos])
+    assert not (tmp_path / "other").exists()
