@@ -58,7 +58,7 @@ def write_photos(samples: list[Sample], folder: Path) -> None:
 def all_scores(library: Library, samples: list[Sample]) -> NDArray[np.float32]:
     """The score of each photo for each caption, [photos, captions], as search gives them."""
     captions = [caption for sample in samples for caption in sample.captions]
-    hits = library.query_batch(captions, k=len(samples))
+    hits = library.query_batch(captions, text=True, k=len(samples))
     row_of = {sample.key: row for row, sample in enumerate(samples)}
     similarity = np.full((len(samples), len(captions)), -np.inf, np.float32)
     for column, found in enumerate(hits):

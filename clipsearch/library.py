@@ -28,10 +28,11 @@ from clipsearch.models.devices import check_device
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
 from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo, photos_and_model
+from clipsearch.searching.asked import given_picture, understand_a_call
 from clipsearch.searching.query import Picture, Query, pictures_given
 from clipsearch.searching.search import StoreSearcher
 from clipsearch.searching.web_picture import is_address
-from clipsearch.settings import absolute_paths, given_path, library_folder
+from clipsearch.settings import absolute_paths, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
@@ -325,12 +326,21 @@ class Library:
         self,
         query: Query,
         options: SearchOptions | None = None,
+        *,
+        text: bool = False,
+        image: bool = False,
         **keywords: Unpack[SearchKeywords],
     ) -> Hits:
         """Return the k photos nearest to a text or a picture, best first; all, if k is more.
 
-        A `str` is text; a picture is a `Path`, the bytes of a file, a Pillow image or a uint8
-        array (height, width, 3). How to search is said with keywords, or with SearchOptions.
+        A picture is a `Path`, the bytes of a file, a Pillow image, a uint8 array (height, width,
+        3), or a `str` that names a file, as on the command line: one that is there, or one that is
+        written like a path or a picture's name and, if it is not there, is refused. Every other
+        `str` is words. With `text` every `str` is words, which is right for what others write and
+        for captions; with `image` every `str` is the path or address of a picture. Without it no
+        address is fetched from: it is refused.
+
+        How to search is said with keywords, or with SearchOptions.
 
         Keywords:
             k: how many photos at most.
@@ -344,22 +354,29 @@ class Library:
             InvalidInput: the query is empty or can't be read, or an option makes no sense.
             LibraryNotFound: the library holds no photos yet.
         """
-        return self._searcher.query(query, SearchOptions.of(options, keywords))
+        checked = SearchOptions.of(options, keywords)
+        return self._searcher.query(_meant(query, text=text, image=image), checked)
 
     def query_batch(
         self,
         queries: Query | Iterable[Query],
         options: SearchOptions | None = None,
+        *,
+        text: bool = False,
+        image: bool = False,
         **keywords: Unpack[SearchKeywords],
     ) -> list[Hits]:
         """Return the hits of many queries: for each what `query` finds, in far less time.
 
-        Takes several queries, or one; the options of `query`. Texts find the same photos with the
-        same scores as alone, to the last bit; of pictures that are not in the library, scores may
-        differ in the last bits. 4,096 queries are encoded and searched for together, so that memory
-        is bounded beside the answers. One query that can't be read refuses them all.
+        Takes several queries, or one, and what `query` takes, strings included. Texts find the same
+        photos with the same scores as alone, to the last bit; of pictures that are not in the
+        library, scores may differ in the last bits. 4,096 queries are encoded and searched for
+        together, so that memory is bounded beside the answers. One query that can't be read refuses
+        them all.
         """
-        return self._searcher.query_batch(as_list(queries), SearchOptions.of(options, keywords))
+        checked = SearchOptions.of(options, keywords)
+        meant = [_meant(query, text=text, image=image) for query in as_list(queries)]
+        return self._searcher.query_batch(meant, checked)
 
     def similar(
         self,
@@ -369,11 +386,11 @@ class Library:
     ) -> Hits:
         """Return the k photos most like a picture, without the picture itself, wherever it lies.
 
-        A `str` is a path here. The picture itself is known by its content, so only one that comes
-        as a file or bytes can be left out. Takes the options of `query`.
+        A `str` is a path or an address here. The picture itself is known by its content, so only
+        one that comes as a file or bytes can be left out. Takes the options of `query`.
         """
         checked = SearchOptions.of(options, keywords)
-        picture: Picture = given_path(image) if isinstance(image, str) else image
+        picture: Picture = given_picture(image) if isinstance(image, str) else image
         return self._searcher.similar(picture, checked)
 
     def search_vectors(
@@ -435,6 +452,16 @@ class Library:
     def info(self) -> LibraryInfo:
         """Return the state of the library."""
         return self._searcher.info()
+
+
+def _meant(query: Query, *, text: bool, image: bool) -> Query:
+    """Return what a query is by the one rule for strings; raises InvalidInput."""
+    text, image = yes_or_no(text, "text"), yes_or_no(image, "image")
+    if text and image:
+        raise InvalidInput("a query is text or an image: not both can be True")
+    if not isinstance(query, str) or not query.strip():  # which is refused where texts are
+        return query
+    return understand_a_call(query, text=text, image=image)
 
 
 def _index_options(options: object) -> IndexOptions:

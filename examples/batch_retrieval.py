@@ -16,7 +16,7 @@ from clipsearch import Library, SearchOptions
 
 def retrieve(library: Library, captions: Sequence[str], file: Path, *, k: int = 5) -> None:
     """Write the k best photos of each caption as rows of a CSV file."""
-    found = library.query_batch(captions, SearchOptions(k=k))
+    found = library.query_batch(captions, SearchOptions(k=k), text=True)  # none is a path
     with file.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["caption", "rank", "score", "photo"])

@@ -152,7 +152,8 @@ def _together(
     words = {place: one for place, one in meant.items() if isinstance(one, str)}
     pictures = {place: one for place, one in meant.items() if not isinstance(one, str)}
     found: dict[int, Hits | InvalidInput] = {}
-    found.update(zip(words, library.query_batch(words.values(), search.options), strict=True))
+    hits = library.query_batch(words.values(), search.options, text=True)
+    found.update(zip(words, hits, strict=True))
     try:
         hits = library.query_batch(pictures.values(), search.options)
         found.update(zip(pictures, hits, strict=True))

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.cli.asked import STANDARD_INPUT, is_a_file, one_picture, understand
+from clipsearch.cli.asked import STANDARD_INPUT, one_picture, understand
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.hits import show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.cli.search_flags import Search
 from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.searching.asked import is_a_file
 from clipsearch.searching.web_picture import shown_address
 from clipsearch.serving.client import Server, connected
 from clipsearch.serving.protocol import OtherProtocol
@@ -69,9 +70,10 @@ def _found_here(search: Search, meant: str | Path | bytes | None) -> Hits:
 
     with Library(search.library, read_only=True, device=search.device) as library:
         meant = _meant(search) if meant is None else meant
-        find = library.query if search.command == "query" else library.similar
         with _naming(search):
-            return find(meant, search.options)
+            if search.command == "similar":
+                return library.similar(meant, search.options)
+            return library.query(meant, search.options, text=isinstance(meant, str))
 
 
 def _meant(search: Search) -> str | Path | bytes:

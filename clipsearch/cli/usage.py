@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipsearch.cli.asked import is_a_file
 from clipsearch.cli.examples import EXAMPLES
 from clipsearch.cli.given_values import in_words
 from clipsearch.cli.parameters import argument_name, arguments, option_names, options
 from clipsearch.near_names import did_you_mean, near_name
+from clipsearch.searching.asked import is_a_file
 
 # What people call a command who come from other programs; by the group that it is in.
 _COMMANDS = {

@@ -121,8 +121,10 @@ class _Worker:
 
     def _answer(self, question: Question) -> Hits:
         library = self._current()
-        find = library.query if question.command == "query" else library.similar
-        return find(question.asked, question.options)
+        if question.command == "similar":
+            return library.similar(question.asked, question.options)
+        # Whoever asks has said what is words and what is a picture.
+        return library.query(question.asked, question.options, text=isinstance(question.asked, str))
 
     def _current(self) -> Library:
         """Return the library in the folder now: a repaired or restored one has another catalog."""
