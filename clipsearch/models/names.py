@@ -12,7 +12,6 @@ from pathlib import Path
 from clipsearch.arguments import file_path
 from clipsearch.errors import ModelError, UnknownModel, WeightsUnavailable
 from clipsearch.models import files
-from clipsearch.near_names import near_name
 from clipsearch.settings import expanded, from_here
 
 LOCAL_PREFIX = "local-dir:"
@@ -204,6 +203,8 @@ def _tagged_source(name: str) -> ModelSource:
     architecture, _, tag = name.partition("/")
     if architecture and tag and "/" not in tag and not name.startswith((".", "~")):
         return ModelSource(name, architecture, tag)
+    from clipsearch.near_names import near_name
+
     near = _MEANT.get(name.lower()) or near_name(name, [model.name for model in named_models()])
     hint = f" (did you mean {near!r}?)" if near else ""
     raise UnknownModel(f"no model is called {name!r}{hint}; {_choices()}")

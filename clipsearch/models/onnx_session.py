@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +49,8 @@ def make_ready(raw: Path, path: Path, what: str, weights_name: str) -> None:
 
     Raises ModelError if it can't run, OSError where the disk is full.
     """
+    import shutil  # which a query, for which graphs are opened, does not need
+
     onnxruntime = onnx_runtime()
     options = _options()
     # only standard operators, so that the file outlives this version of the runtime
