@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from clipsearch.errors import InvalidInput, shortened
+from clipsearch.near_names import did_you_mean, near_name
 from clipsearch.settings import absolute, expanded, from_here, given_path
 from clipsearch.training.run_config import ABOVE_0, Range, RunConfig
 
@@ -54,7 +55,8 @@ def find_config(name: str) -> Path:
         return recipes[name]
     path = expanded(name)
     if not path.is_file():
-        raise InvalidInput(f"there is no file {name}; recipes are {', '.join(recipes)}")
+        near = did_you_mean(near_name(name, recipes))
+        raise InvalidInput(f"there is no file {name}{near}; recipes are {', '.join(recipes)}")
     return path
 
 

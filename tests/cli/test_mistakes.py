@@ -49,6 +49,8 @@ MEANT = [
     ("info dogs", "info takes no argument: what is dogs for?"),
     ("index --hidden", "did you mean --include-hidden?"),
     ("train --lr 1", "did you mean --learning-rate?"),
+    ("train tine-fune", "there is no file tine-fune; did you mean fine-tune?"),
+    ("eval retrieval --data nowhere", "there is no file or folder nowhere"),
     ("eval zeroshot --seed -1", "--seed must be a whole number from 0 to 4,294,967,295, not -1"),
 ]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, texts_given
 from clipsearch.errors import InvalidInput
+from clipsearch.near_names import did_you_mean, near_path
 from clipsearch.settings import given_path
 from clipsearch.training.data.samples import NO_CAPTION, BadSample, Sample
 from clipsearch.training.data.source_folders import FolderSource, LibrarySource
@@ -118,7 +119,8 @@ def _opened(text: str, image_key: str | None, caption_key: str | None) -> Source
     if "{" in text or glob.has_magic(text):
         return ShardSource(matching_shards(text), caption_key)
     if not path.exists():
-        raise InvalidInput(f"there is no {text}")
+        near = did_you_mean(near_path(path))
+        raise InvalidInput(f"there is no file or folder {text}{near}")
     raise InvalidInput(f"{text} is no .tar, .csv, .tsv, .jsonl or folder")
 
 

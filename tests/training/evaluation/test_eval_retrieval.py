@@ -311,7 +311,13 @@ def test_tables_fit_the_terminal_and_break_no_interval(
     assert max(map(len, shown.splitlines())) <= columns
     assert len(re.findall(r"[\d.]+ \([+-][\d.]+\)", shown)) == 3 * len(result.drops)
     figures, _, _ = shown.partition("under shifts")
-    assert len(re.findall(r"( +[\d.]+){3} *$", figures, re.MULTILINE)) == len(result.figures)
+    rows = re.findall(r"^.*[\d.]+(?: +[\d.]+){2} *$", figures, re.MULTILINE)
+    assert len(rows) == len(result.figures)
+    high = re.search("value +low +high", figures)
+    assert {len(row.rstrip()) for row in rows} == {
+        high.end() - figures.rfind("\n", 0, high.end()) - 1
+    }
+    assert figures.count(WAY) == 1
     assert str(result.measured.model) not in shown  # it was named before
     show_comparison(compare(result, other_result))
     rows = [line for line in capsys.readouterr().out.splitlines() if re.search(r" [+-]\d", line)]
