@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.photos.exif import ExifFacts, read_exif
+from clipsearch.photos.exif import DAMAGED, ExifFacts, read_exif
 from clipsearch.photos.formats import (
     cut_short,
     ends_early,
@@ -103,7 +103,10 @@ class RawFile:
         upright already. LibRaw makes those that say nothing say what the raw file does.
         """
         wide, high = self.size
-        for turn in (preview.getexif().get(_ORIENTATION), self.orientation, 1):
+        said = None
+        with suppress(*DAMAGED):
+            said = preview.getexif().get(_ORIENTATION)
+        for turn in (said, self.orientation, 1):
             if isinstance(turn, int) and 1 <= turn <= 8:
                 across, down = preview.size[::-1] if turn >= 5 else preview.size
                 if (across - down) * (wide - high) >= 0:
