@@ -236,7 +236,7 @@ class Library:
         *,
         model: str | Path | None = None,
         options: IndexOptions | None = None,
-        progress: Callable[[IndexProgress], None] | None = None,
+        progress: Callable[[IndexProgress], None] | bool | None = None,
         stop: Callable[[], bool] | None = None,
         wait: bool = False,
     ) -> IndexReport:
@@ -248,24 +248,31 @@ class Library:
         asked between photos: once it is true, what was begun is saved and the report says that it
         was interrupted. With `wait`, another process or thread that is indexing is waited for.
 
+        How far it is, `progress` is told; True shows it as a bar on a terminal or in a notebook
+        (with ipywidgets), elsewhere as a line every ten seconds. By default it is shown in a
+        notebook only; False shows nothing.
+
         Raises:
             InvalidInput: a path is not there, or is a file but no picture.
             ModelError: the model can't be loaded; what was indexed stays.
             LibraryLocked: another process or thread is indexing into this library.
         """
+        from clipsearch.progress.showing import shown as shown_progress
+
         self._check_open()
         places = None if paths is None else absolute_paths(paths)
         chosen = model_name(model)
-        if self._parts is None:
-            self._check_first_run(places, chosen, progress or _tell_nobody)
-        return self._for_writing(create=True).index(
-            places,
-            chosen,
-            _index_options(options),
-            progress or _tell_nobody,
-            stop or _never,
-            wait=yes_or_no(wait, "wait"),
-        )
+        with shown_progress(progress) as told:
+            if self._parts is None:
+                self._check_first_run(places, chosen, told)
+            return self._for_writing(create=True).index(
+                places,
+                chosen,
+                _index_options(options),
+                told,
+                stop or _never,
+                wait=yes_or_no(wait, "wait"),
+            )
 
     def _check_first_run(
         self,

@@ -26,6 +26,7 @@ FLOORS = (
     "index",
     "photos",
     "options",
+    "progress",
     "results",
     "models",
     "searching",

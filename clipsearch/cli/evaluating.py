@@ -231,11 +231,11 @@ def progress() -> Iterator[Report]:
     import time
 
     from clipsearch.cli.ending import say
-    from clipsearch.cli.progress import SECONDS_BETWEEN_LINES
+    from clipsearch.progress.lines import SECONDS_BETWEEN_LINES
 
     if sys.stderr.isatty():
-        from clipsearch.cli.progress_bar import ProgressBar
         from clipsearch.options import IndexProgress
+        from clipsearch.progress.bar import ProgressBar
 
         bar = ProgressBar()
         try:

@@ -18,8 +18,9 @@ from clipsearch.cli.options import (
     VerboseOption,
     YesOption,
 )
-from clipsearch.cli.printable import shown_count, time_in_words
+from clipsearch.cli.printable import shown_count
 from clipsearch.errors import InvalidInput, LibraryLocked, LibraryNotFound
+from clipsearch.progress.pace import time_in_words
 from clipsearch.settings import expanded
 
 if TYPE_CHECKING:

@@ -56,16 +56,6 @@ def size_in_words(count: int) -> str:
     return f"{size:.{digits}f} {units[thousands]}"
 
 
-def time_in_words(seconds: float) -> str:
-    """Return a length of time for people: 0.1 s, 4.2 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 99.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def ago(since: datetime, now: datetime) -> str:
     """Return how long ago something was, for people; the day for what is two weeks past."""
     seconds = int((now - since).total_seconds())

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from clipsearch.cli.output import json_line
-from clipsearch.cli.pace import Pace
 from clipsearch.cli.printable import printable, short_path, shown_count, size_in_words
-from clipsearch.cli.progress import ProgressLines
-from clipsearch.cli.progress_bar import ProgressBar
 from clipsearch.options import IndexProgress
+from clipsearch.progress.bar import ProgressBar
+from clipsearch.progress.lines import ProgressLines
+from clipsearch.progress.pace import Pace
 
 
 @pytest.mark.parametrize(

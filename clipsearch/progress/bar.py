@@ -14,8 +14,8 @@ from rich.progress import (
 from rich.status import Status
 from rich.text import Text
 
-from clipsearch.cli.pace import Pace
 from clipsearch.options import IndexProgress
+from clipsearch.progress.pace import Pace
 
 
 class ProgressBar:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from clipsearch.cli.printable import time_in_words
-
 _APART = 0.5  # seconds between two marks: what a batch holds is reported within less
 
 
@@ -35,3 +33,13 @@ class Pace:
             return ""
         seconds = (total - done) / self.speed
         return f"{f'{seconds:.0f} s' if seconds < 99.5 else time_in_words(seconds)} left"
+
+
+def time_in_words(seconds: float) -> str:
+    """Return a length of time for people: 0.1 s, 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

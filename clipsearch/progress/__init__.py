@@ -1,0 +1,1 @@
+"""How far an index run is, shown to people."""
