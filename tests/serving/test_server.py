@@ -260,7 +260,7 @@ def test_it_sees_what_is_committed_at_once(library, photos, serve):
     serve(library)
     before = by_server(library, k=10)
     with Library(library) as own:
-        own.remove([photos / "a.jpg"])
+        own.remove([photos / "a.jpg"], forget=True)
     after = by_server(library, k=10)
     assert set(before) - set(after) == {str(photos / "a.jpg")}
     with Library(library, device="cpu") as own:
