@@ -86,6 +86,7 @@ class Database:
 
     # Open ones of this process. A fork must not touch its copies of their connections.
     _open: ClassVar[weakref.WeakSet[Database]] = weakref.WeakSet()
+    _registering: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, path: Path, connection: Connection, mode: str = "rw") -> None:
         """Take the first connection, and the mode of `_connect` in which others are made."""
@@ -102,7 +103,8 @@ class Database:
         except BaseException:
             self.close()
             raise
-        self._open.add(self)
+        with self._registering:
+            self._open.add(self)
 
     @classmethod
     def create(cls, path: Path) -> None:
@@ -139,7 +141,8 @@ class Database:
         one of OLDEST_READABLE is as good as a new one.
         Raises LibraryNotFound, LibraryIncompatible, LibraryReadOnly or LibraryDamaged.
         """
-        _check_header(path)
+        if not cls._is_open_here(path):
+            _check_header(path)
         if not read_only and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise LibraryReadOnly(f"{path.parent}: the library can't be written to")
         connection, mode = _connect_read_only(path) if read_only else (_connect(path, "rw"), "rw")
@@ -152,6 +155,22 @@ class Database:
             db.close()
             raise
         return db
+
+    @classmethod
+    def _is_open_here(cls, path: Path) -> bool:
+        """Tell whether this process has the catalog open; then its header was looked at.
+
+        To look again would be to close the file, which takes SQLite's locks on it from the whole
+        process: the next process to close the catalog would take its log away, and what is
+        committed later would not be seen here.
+        """
+        try:
+            state = path.stat()
+        except OSError:
+            return False
+        file = state.st_dev, state.st_ino
+        with cls._registering:
+            return any(db._file == file and not db.closed for db in cls._open)
 
     def close(self) -> None:
         """Close the connections; one that a thread is using, as soon as it is done."""
@@ -316,6 +335,7 @@ class Database:
     @classmethod
     def leave_in_child(cls) -> None:
         """Let go of what a fork copied, unclosed: SQLite would take the parent's locks for ours."""
+        cls._registering = threading.Lock()  # another thread may have held it
         for db in cls._open:
             mine = db._of_transaction()
             _OF_THE_PARENT.extend([*db._free, *([mine] if mine else [])])
