@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from clipsearch.cli import completing
-from clipsearch.cli.examples import EXAMPLES
 from clipsearch.cli.given_values import number, some_of, whole_number
 from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.options import (
@@ -111,6 +110,8 @@ def query(**given: Any) -> None:
     if given["batch"] is not None and given["asked"]:
         raise InvalidInput("--batch takes its questions from the file: leave QUERY away")
     if given["batch"] is None and not given["asked"]:
+        from clipsearch.cli.examples import EXAMPLES
+
         raise InvalidInput(
             f"query needs QUERY: for example `clipsearch {EXAMPLES['query'][0].line}`"
         )
