@@ -230,6 +230,7 @@ AFTER_THE_END: dict[str, Callable[[Library], object]] = {
     "search_vectors": lambda library: library.search_vectors(np.zeros((0, 0), np.float32)),
     "encode_text": lambda library: library.encode_text([]),
     "encode_images": lambda library: library.encode_images([]),
+    "prepare_for_pictures": lambda library: library.prepare_for_pictures(),
     "photo": lambda library: library.photo(1),
     "folders": lambda library: library.folders(),
     "away": lambda library: library.away(),

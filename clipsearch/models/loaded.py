@@ -69,11 +69,12 @@ class LoadedModels:
         return self.encoder_for(row.identity, photos)
 
     def encoder_for(self, identity: ModelIdentity, photos: int) -> Encoder | ImageEncoder:
-        """Return the encoder of a model that is quickest for so many photos."""
+        """Return the encoder of a model that is quickest for so many photos.
+
+        Their number alone decides, not what is loaded: a photo's vector is the same each time.
+        """
         from clipsearch.models.devices import torch_pays
 
-        if (encoder := self._encoders.get(identity.fingerprint)) is not None:
-            return encoder
         with self._loading:
             tower = self._exported(identity)
             if tower is None:
