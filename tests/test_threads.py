@@ -19,7 +19,7 @@ import PIL.Image
 import pytest
 
 from clipsearch import Hit, IndexProgress, Library, LibraryClosed, LibraryError, LibraryLocked
-from clipsearch.models import encoder
+from clipsearch.models import tower_cache
 
 THREADS = 8
 SECONDS = 60  # in which whatever is waited for has come, on any machine
@@ -94,9 +94,9 @@ def test_many_threads_find_what_one_finds(
         alone = [found(library.query(query, k=5)) for query in (*texts, *new, *known)]
         alone.append(found(library.similar(known[0], k=5)))
     loaded = []
-    load = encoder.load_encoder
+    load = tower_cache.open_image_tower
     monkeypatch.setattr(
-        encoder, "load_encoder", lambda *given, **more: loaded.append(1) or load(*given, **more)
+        tower_cache, "open_image_tower", lambda model: loaded.append(model) or load(model)
     )
     with Library(indexed, read_only=True, device="cpu") as library:
         calls = [lambda q=query: found(library.query(q, k=5)) for query in (*texts, *new, *known)]

@@ -76,6 +76,8 @@ class LoadedModels:
         from clipsearch.models.devices import torch_pays
 
         with self._loading:
+            if self._exported(identity) is None:
+                self.whole_encoder_of(identity)  # which exports it, if that can be
             tower = self._exported(identity)
             if tower is None:
                 return self.whole_encoder_of(identity)
