@@ -161,6 +161,8 @@ class Library:
             )
         library = cls(place, create=bool(paths), device=device)
         library._use_models(models)
+        if paths:
+            library._for_writing(create=True)
         return library
 
     def _use_models(self, models: LoadedModels) -> None:
