@@ -274,7 +274,7 @@ def test_a_failing_model_loses_nothing(indexed, photos, sample_photos, monkeypat
     shutil.copyfile(sample_photos[7], photos / "photo-0.jpg")
     shutil.copyfile(sample_photos[8], photos / "new.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr("clipsearch.models.encoder.Encoder.encode_pixels", fail)
+        patch.setattr("clipsearch.models.image.encoder.ImageEncoder.encode_pixels", fail)
         with pytest.raises(ModelError):
             indexed.index()
     assert len(paths_found(indexed)) == 6
