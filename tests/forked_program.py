@@ -7,6 +7,7 @@ seconds that importing torch takes are saved.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
 import json
 import os
@@ -26,6 +27,7 @@ from cli_process import Ended, clean_environment
 
 HERE = Path(__file__).resolve().parent
 SECONDS = 120
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -150,6 +152,7 @@ def _become_program(request: dict[str, Any]) -> None:
     """Do in a forked process what a new one does; never returns."""
     code: Any = 70
     try:
+        _die_with_the_tests()
         os.setsid()
         _redirect(request["output"])
         os.chdir(request["cwd"])
@@ -168,6 +171,12 @@ def _become_program(request: dict[str, Any]) -> None:
         code = 1
     finally:
         _leave(code)
+
+
+def _die_with_the_tests() -> None:
+    """Let no run go on for ever when those who would have ended it were killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def _redirect(output: str) -> None:

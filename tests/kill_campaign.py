@@ -19,6 +19,7 @@ from cli_process import clean_environment
 from forked_program import ForkedProgram
 from library_snapshot import (
     Snapshot,
+    alike,
     differences,
     lost,
     not_in_step,
@@ -220,7 +221,7 @@ class Campaign:
         self._wrong(lost(self._before, now, self.album.hashes))
         self._wrong(unanswered(self.library, now))
         for content, vector in now.by_content.items():
-            if self._vectors.setdefault(content, vector) != vector:
+            if not alike(self._vectors.setdefault(content, vector), vector):
                 self._wrong([f"another vector for the content {content}"])
         if finished:
             self._wrong(not_in_step(now, self.album.hashes))

@@ -140,7 +140,14 @@ def keep_text_tower(fingerprint: str, folder: Path) -> None:
 
 
 def _copy(folder: Path, aside: Path) -> None:
-    shutil.copytree(folder, aside, ignore=shutil.ignore_patterns(IDENTITY_NAME))
+    """Copy the files of a tower alone; unlike `copytree`, which goes on, the first error ends it.
+
+    Raises OSError that says what the system does, such as a full disk.
+    """
+    aside.mkdir(parents=True)
+    for file in sorted(folder.iterdir()):
+        if file.name not in (IDENTITY_NAME, DIGESTS_NAME):
+            shutil.copyfile(file, aside / file.name)
 
 
 def copy_text_tower(fingerprint: str, folder: Path) -> bool:
@@ -152,8 +159,10 @@ def copy_text_tower(fingerprint: str, folder: Path) -> bool:
     if kept is None:
         return False
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        shutil.copytree(kept, aside, ignore=shutil.ignore_patterns(DIGESTS_NAME))
+        _copy(kept, aside)
         put_in_place(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
