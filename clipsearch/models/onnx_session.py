@@ -37,7 +37,10 @@ def open_session(path: Path, what: str, *, optimize: bool, pack: bool) -> Infere
     if not pack:
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Resolved, since weights are not read through a link out of a graph's folder, and some
+        # installers lay every file of a package as a link.
+        real = str(path.resolve())
+        return onnxruntime.InferenceSession(real, options, providers=["CPUExecutionProvider"])
     except runtime_errors() as error:
         if sys.platform == "linux" and not Path("/proc/self/fd").exists():  # it reads weights there
             raise UnfitMachine("ONNX Runtime can't work on this machine: it needs /proc") from error
@@ -63,7 +66,9 @@ def make_ready(raw: Path, path: Path, what: str, weights_name: str) -> None:
     # this session runs nothing, so it needs no copies of the weights in the layout to run them
     options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        onnxruntime.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(
+            str(raw.resolve()), options, providers=["CPUExecutionProvider"]
+        )
     except runtime_errors() as error:
         size = sum(file.stat().st_size for file in raw.parent.iterdir())
         if shutil.disk_usage(path.parent).free < size:  # the runtime does not say so itself

@@ -48,20 +48,26 @@ def image_tower_folder(fingerprint: str) -> Path | None:
 
 
 def open_shipped_image_tower(fingerprint: str) -> ImageEncoder | None:
-    """Return the built-in image tower, if that is the model."""
-    return ImageEncoder.open(BUILTIN_FOLDER) if is_shipped(fingerprint) else None
+    """Return the built-in image tower, if that is the model and the runtime can read it."""
+    try:
+        return ImageEncoder.open(BUILTIN_FOLDER) if is_shipped(fingerprint) else None
+    except ModelError:
+        return None
 
 
 def open_shipped_text_tower(fingerprint: str) -> TextEncoder | None:
     """Return the built-in text tower, if that is the model; it starts slower than one written."""
-    return TextEncoder.open(BUILTIN_FOLDER) if is_shipped(fingerprint) else None
+    try:
+        return TextEncoder.open(BUILTIN_FOLDER) if is_shipped(fingerprint) else None
+    except ModelError:
+        return None
 
 
 def write_shipped_text_tower(fingerprint: str, folder: Path) -> bool:
     """Write the built-in text tower, with its weights in float32, as an export would.
 
-    The folder appears whole or not at all. False if that is not the model. Raises OSError where it
-    can't be written.
+    The folder appears whole or not at all. False if that is not the model, or it can't be read.
+    Raises OSError where it can't be written.
     """
     if not is_shipped(fingerprint):
         return False
@@ -75,6 +81,8 @@ def write_shipped_text_tower(fingerprint: str, folder: Path) -> bool:
         for name in (SETTINGS_NAME, "merges.txt"):
             shutil.copyfile(BUILTIN_FOLDER / name, aside / name)
         put_in_place(aside, folder)
+    except ModelError:
+        return False
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return True

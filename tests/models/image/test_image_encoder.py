@@ -196,6 +196,17 @@ def test_graphs_for_other_weights_are_written_beside_them(tmp_path):
     assert TextEncoder.open(folder).encode_text(["a dog"]).shape == (1, 24)
 
 
+def test_it_opens_where_every_file_is_a_link_to_another_folder(tmp_path):
+    """As some installers lay a package."""
+    (tmp_path / "linked").mkdir()
+    for file in BUILTIN_FOLDER.iterdir():
+        (tmp_path / "linked" / file.name).symlink_to(file)
+    encoder = ImageEncoder.open(tmp_path / "linked")
+    pixels = pixels_of(encoder, 2)
+    expected = ImageEncoder.open(BUILTIN_FOLDER).encode_pixels(pixels)
+    np.testing.assert_array_equal(encoder.encode_pixels(pixels), expected)
+
+
 def test_other_weights_in_place_of_the_shipped_ones_need_torch(tmp_path, monkeypatch):
     folder = shutil.copytree(BUILTIN_FOLDER, tmp_path / "builtin_model")
     weights = folder / "open_clip_model.safetensors"
