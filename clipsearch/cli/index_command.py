@@ -24,10 +24,8 @@ from clipsearch.progress.pace import time_in_words
 from clipsearch.settings import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clipsearch.library import Library
-    from clipsearch.options import IndexOptions, IndexProgress
+    from clipsearch.options import IndexOptions
     from clipsearch.results import IndexReport
 
 REASONS_SHOWN = 5
@@ -183,7 +181,7 @@ def _run(
         try:
             with (
                 showing_progress() as progress,
-                _open(library, paths or [], model, device, progress) as lib,
+                _open(library, paths or [], device) as lib,
             ):
                 report = lib.index(
                     paths or None,
@@ -204,20 +202,16 @@ def _run(
 def _open(
     folder: Path | None,
     paths: list[Path],
-    model: str | None,
     device: Device,
-    progress: "Callable[[IndexProgress], None]",
 ) -> "Library":
-    """Open the library, making it only if there is something to put into it."""
+    """Open the library; its first run makes it, if there is something to put into it."""
     from clipsearch.library import Library
     from clipsearch.near_names import did_you_mean, near_path
 
     missing = next((path for path in paths if not _is_there(path)), None)
     try:
         here = [] if missing else paths
-        lib = Library.for_indexing(
-            folder, here, model=model, device=device.value, progress=progress
-        )
+        lib = Library(folder, create=bool(here), device=device.value)
     except LibraryNotFound:
         if missing is None:
             raise
