@@ -250,9 +250,9 @@ class Watcher:
     def _look_at_everything(self) -> None:
         """Run over all folders: at the start, every hour, and when events may have been missed."""
         options = replace(self._options.index, postpone=self._postpone)
-        with self._output.progress() as progress:
 
-            def run(library: Library) -> IndexReport:
+        def run(library: Library) -> IndexReport:
+            with self._output.progress() as progress:
                 if self._started:
                     paths = [folder.path for folder in self._folders]
                     return library.update(
@@ -267,8 +267,7 @@ class Watcher:
                     wait=True,
                 )
 
-            done = self._attempt(run)
-        if done:
+        if self._attempt(run):
             self._next_rescan = time.monotonic() + self._options.rescan_seconds
             self._now_started()
 

@@ -156,5 +156,23 @@ def test_ctrl_c_while_indexing_ends_with_130_without_a_traceback(tmp_path, tiny_
     assert code == 130
     assert "Traceback" not in text
     assert "interrupted" in text
+    assert "\nstopping when this batch is saved" in text  # not behind the bar
     again = clipsearch("info", "--library", tmp_path / "library")
     assert again.code == 0
+
+
+def test_watch_takes_the_bar_away_before_it_says_what_happened(tmp_path, tiny_model_folder):
+    (tmp_path / "photos").mkdir()
+    shutil.copyfile(EXAMPLES / "food/cup-of-espresso.jpg", tmp_path / "photos" / "cup.jpg")
+    arguments = ("watch", "photos", "--library", "library", "--model", tiny_model_folder)
+    process, ours = start(*arguments, cwd=tmp_path)
+    written = b""
+    give_up = time.monotonic() + 120
+    while b"watching 1 folder" not in written and time.monotonic() < give_up:
+        if select.select([ours], [], [], 1)[0]:
+            written += os.read(ours, 65536)
+    os.killpg(process.pid, signal.SIGINT)
+    assert everything(process, ours)[0] == 0
+    shown = re.split(r"[\r\n]+", plain(written.decode(errors="replace")))
+    (update,) = (line for line in shown if "1 added" in line)
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  1 added: ", update)
