@@ -518,8 +518,13 @@ def test_forgotten_photos_leave_the_results_and_the_files_stay(indexed, photos):
     assert indexed.remove([photos / "trip"]) == 2
     assert len(paths_found(indexed)) == 3
     assert (photos / "photo-0.jpg").exists()
-    with pytest.raises(InvalidInput, match="not in the library"):
+    with pytest.raises(InvalidInput, match="left out already"):
         indexed.remove([photos / "photo-0.jpg"])
+    with pytest.raises(InvalidInput, match=r"not in the library.*; did you mean .*photo-1.jpg"):
+        indexed.remove([photos / "foto-1.jpg"])
+    (photos / "notes.txt").touch()
+    with pytest.raises(InvalidInput, match=r"notes\.txt is not in the library; \D*forgotten$"):
+        indexed.remove([photos / "notes.txt"])
 
 
 def test_a_forgotten_folder_is_not_updated_any_more(indexed, photos):

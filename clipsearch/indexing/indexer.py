@@ -288,8 +288,13 @@ class Indexer:
             *(ForgetMount(mount) for mount in places.mounts if lies_below(mount, [path])),
         ]
         left_out = [Include(one) for one in places.exclusions if _is_path_below(one, path)]
-        if not changes and not (forget and left_out):
-            raise InvalidInput(f"{path} is not in the library; nothing was forgotten")
+        if not changes and left_out and not forget:
+            raise InvalidInput(f"{path} is left out already; `clipsearch index PATH` takes it in")
+        if not changes and not left_out:
+            from clipsearch.near_names import did_you_mean, near_path
+
+            near = did_you_mean(None if path.exists() else near_path(path))
+            raise InvalidInput(f"{path} is not in the library; nothing was forgotten{near}")
         return [*changes, *left_out]
 
     def _leaving_out(self, path: Path) -> Iterator[Change]:

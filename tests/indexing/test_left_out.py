@@ -92,7 +92,7 @@ def test_to_forget_is_not_to_leave_out(library: Library, photos: Path) -> None:
     assert left_out(library) == []
     assert counts(library.index()) == {"added": 2, "unchanged": 3}
     library.remove(photos / "trip")
-    with pytest.raises(InvalidInput, match="not in the library"):
+    with pytest.raises(InvalidInput, match="left out already; `clipsearch index PATH`"):
         library.remove(photos / "trip")
     assert library.remove(photos / "trip", forget=True) == 0
     assert counts(library.index()) == {"added": 2, "unchanged": 3}
