@@ -56,7 +56,7 @@ def find_config(name: str) -> Path:
     path = expanded(name)
     if not path.is_file():
         near = did_you_mean(near_name(name, recipes))
-        raise InvalidInput(f"there is no file {name}{near}; recipes are {', '.join(recipes)}")
+        raise InvalidInput(f"there is no file {name}{near or ';'} recipes are {', '.join(recipes)}")
     return path
 
 

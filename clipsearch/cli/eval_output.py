@@ -195,9 +195,9 @@ def _numbers(figure: Figure) -> tuple[str, str, str]:
 
 
 def _value(value: float, metric: str, *, signed: bool = False) -> str:
-    """Return a share in percent, a rank as it is."""
+    """Return a share in percent, a rank as it is, both to a tenth."""
     sign = "+" if signed else ""
-    return f"{value:{sign}g}" if metric == _RANK else f"{100 * value:{sign}.1f}"
+    return f"{round(value, 1):{sign}g}" if metric == _RANK else f"{100 * value:{sign}.1f}"
 
 
 def _dropped(found: Difference) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli import completing
+from clipsearch.cli.ending import say
 from clipsearch.cli.help_pages import Command
 from clipsearch.cli.options import JsonOption, VerboseOption
 
@@ -98,6 +99,8 @@ def exported(
         )
     else:
         write_rows((one.model, size_in_words(one.bytes), to_text(one.folder)) for one in held)
+        if not held:
+            say("nothing has been exported: builtin needs nothing, others are when first loaded")
 
 
 def _show_what_was_exported() -> None:

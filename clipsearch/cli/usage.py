@@ -23,6 +23,7 @@ _COMMANDS = {
         "remove": "rm delete del forget unindex drop exclude ignore",
         "watch": "follow monitor daemon",
         "serve": "server start run web ui",
+        "serve --stop": "stop kill shutdown quit exit",
         "check": "verify fsck doctor repair validate fix",
         "backup": "export save dump",
         "restore": "recover load",
@@ -119,6 +120,8 @@ def too_many(ctx: Any, left: Sequence[str]) -> str:
     """Return that a command was given more than it takes."""
     name = _name(ctx)
     takes = " and ".join(map(argument_name, arguments(ctx.command, ctx))) or "no argument"
+    if (option := f"--{left[0]}") in _all_options(ctx.command, ctx):
+        return f"{name} takes {takes}{did_you_mean(f'`{ctx.command_path} {option}`')}"
     return f"{name} takes {takes}: what is {left[0]} for? (`{_help(ctx)}`)"
 
 
@@ -166,7 +169,8 @@ def _no_such_option(ctx: Any, option: str, given: Sequence[str]) -> str:
         return f"query has no option {option}; words with a dash stand after --: `{path} -- {word}`"
     near = next((name for name in synonyms if name in known), None)
     if near is None and option.startswith("--"):
-        near = near_name(option, [name for name in known if name.startswith("--")])
+        near = near_name(option[2:], [name[2:] for name in known if name.startswith("--")])
+        near = near and f"--{near}"
     hint = did_you_mean(near) or f" (`{_help(ctx)}` lists all)"
     return f"{_name(ctx)} has no option {option}{hint}"
 

@@ -43,8 +43,8 @@ def understand(
             "searches for it as words"
         )
     if looks_like_a_file(asked):
-        near = _nearest(asked)
-        raise InvalidInput(f"there is no file {asked}{near}; {as_words} searches for it as words")
+        near = _nearest(asked) or ";"
+        raise InvalidInput(f"there is no file {asked}{near} {as_words} searches for it as words")
     return asked
 
 

@@ -214,5 +214,7 @@ def _too_large(address: str, max_bytes: int) -> InvalidInput:
 
 
 def _unreachable(address: str, reason: object) -> InvalidInput:
-    words = "the server did not answer in time" if isinstance(reason, TimeoutError) else reason
+    words = reason.strerror or reason if isinstance(reason, OSError) else reason
+    if isinstance(reason, TimeoutError):
+        words = "the server did not answer in time"
     return InvalidInput(f"can't fetch {address}: {words}")

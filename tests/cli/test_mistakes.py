@@ -47,6 +47,10 @@ MEANT = [
     ("eval retrieval", "eval retrieval needs --data DATA: for example `clipsearch eval retrieval"),
     ("--json query dogs", "`clipsearch query … --json`"),
     ("info dogs", "info takes no argument: what is dogs for?"),
+    ("stop", "did you mean `clipsearch serve --stop`?"),
+    ("serve stop", "serve takes no argument; did you mean `clipsearch serve --stop`?"),
+    ("query dogs --since 2020", "has no option --since (`clipsearch query --help` lists all)"),
+    ("train --dry-run", "no data is named: give photos with captions by"),
     ("index --hidden", "did you mean --include-hidden?"),
     ("train --lr 1", "did you mean --learning-rate?"),
     ("train tine-fune", "there is no file tine-fune; did you mean fine-tune?"),
@@ -149,6 +153,8 @@ def test_what_is_to_be_indexed_or_like_is_named_by_its_nearest_name(tmp_path, sm
     typed = Path("photos/photo-9.jpg")
     ended = clipsearch("similar", typed, *library, cwd=small_library)
     assert ended.err.startswith(f"clipsearch: there is no file {typed}; did you mean photos/photo-")
+    ended = clipsearch("query", typed, *library, cwd=small_library)
+    assert ended.err.endswith(".jpg? --text searches for it as words\n")
     from_python = pytest.raises(InvalidInput, match=r"there is no file .*; did you mean .*photo-")
     with Library(small_library / "library", read_only=True) as opened, from_python:
         opened.similar(small_library / typed)

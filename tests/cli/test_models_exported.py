@@ -10,7 +10,11 @@ from cli_process import clipsearch
 
 def test_it_shows_and_empties_the_cache(tiny_model_folder, sample_photos, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert clipsearch("models", "exported").text == ""
+    ended = clipsearch("models", "exported")
+    assert (ended.text, ended.err.count("\n")) == (
+        "",
+        1,
+    ) and "nothing has been exported" in ended.err
     library = ("--library", tmp_path / "library")
     clipsearch("index", sample_photos[0], "--model", tiny_model_folder, *library)
     name, size, path = clipsearch("models", "exported").text.rstrip("\n").split("\t")

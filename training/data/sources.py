@@ -173,7 +173,7 @@ def open_sources(
     """
     specs, labels = as_list(specs), as_list(labels)
     if not specs:
-        raise InvalidInput("no training data is named")
+        raise InvalidInput("no data is named: give photos with captions by --data")
     parts = [open_source(spec, image_key=image_key, caption_key=caption_key) for spec in specs]
     joined = parts[0] if len(parts) == 1 else JoinedSource(parts)
     return with_labels(joined, labels) if labels else joined
