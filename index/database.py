@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,7 +86,7 @@ class Database:
 
     # Open ones of this process. A fork must not touch its copies of their connections.
     _open: ClassVar[weakref.WeakSet[Database]] = weakref.WeakSet()
-    _registering: ClassVar[threading.Lock] = threading.Lock()
+    _registering: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, path: Path, connection: Connection, mode: str = "rw") -> None:
         """Take the first connection, and the mode of `_connect` in which others are made."""
@@ -141,12 +141,11 @@ class Database:
         one of OLDEST_READABLE is as good as a new one.
         Raises LibraryNotFound, LibraryIncompatible, LibraryReadOnly or LibraryDamaged.
         """
-        if not cls._is_open_here(path):
-            _check_header(path)
+        cls.look_at_file(path, _check_header)
         if not read_only and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise LibraryReadOnly(f"{path.parent}: the library can't be written to")
-        connection, mode = _connect_read_only(path) if read_only else (_connect(path, "rw"), "rw")
-        db = cls(path, connection, mode)
+        with cls._registering:
+            db = cls(path, *(_connect_read_only(path) if read_only else (_connect(path, "rw"),)))
         try:
             db._check_schema(read_only=read_only)
             if not read_only and db.value("PRAGMA journal_mode") != "wal":
@@ -157,20 +156,20 @@ class Database:
         return db
 
     @classmethod
-    def _is_open_here(cls, path: Path) -> bool:
-        """Tell whether this process has the catalog open; then its header was looked at.
+    def look_at_file(cls, path: Path, look: Callable[[Path], None]) -> None:
+        """Let `look` read a catalog's file beside SQLite, unless this process has it open.
 
-        To look again would be to close the file, which takes SQLite's locks on it from the whole
-        process: the next process to close the catalog would take its log away, and what is
-        committed later would not be seen here.
+        To close the file would take SQLite's locks on it from the whole process: the next process
+        to close the catalog would take its log away, and what is committed later would not be seen
+        here. None is opened in another thread meanwhile.
         """
-        try:
-            state = path.stat()
-        except OSError:
-            return False
-        file = state.st_dev, state.st_ino
         with cls._registering:
-            return any(db._file == file and not db.closed for db in cls._open)
+            with suppress(OSError):  # which is for `look` to say
+                state = path.stat()
+                file = state.st_dev, state.st_ino
+                if any(db._file == file and not db.closed for db in cls._open):
+                    return
+            look(path)
 
     def close(self) -> None:
         """Close the connections; one that a thread is using, as soon as it is done."""
@@ -335,7 +334,7 @@ class Database:
     @classmethod
     def leave_in_child(cls) -> None:
         """Let go of what a fork copied, unclosed: SQLite would take the parent's locks for ours."""
-        cls._registering = threading.Lock()  # another thread may have held it
+        cls._registering = threading.RLock()  # another thread may have held it
         for db in cls._open:
             mine = db._of_transaction()
             _OF_THE_PARENT.extend([*db._free, *([mine] if mine else [])])

@@ -20,6 +20,7 @@ from clipsearch.errors import LibraryError, LibraryLocked
 from clipsearch.index.database import (
     HELD_BY_ANOTHER,
     IMMUTABLE,
+    Database,
     connect,
     has_no_place,
     unfinished,
@@ -101,8 +102,15 @@ class Reading:
 
 
 def check_header(folder: Path) -> None:
-    """Raise unless there is a SQLite database with clipsearch's mark, or the remains of one."""
-    path = Layout(folder).catalog
+    """Raise unless there is a SQLite database with clipsearch's mark, or the remains of one.
+
+    Of a catalog that is open in this process, SQLite tells whether it is one.
+    """
+    Database.look_at_file(Layout(folder).catalog, _check_header)
+
+
+def _check_header(path: Path) -> None:
+    folder = path.parent
     try:
         header = header_of(path)
     except OSError as error:
