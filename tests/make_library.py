@@ -10,7 +10,8 @@ In the archive:
 
 - `library/`: catalog, index files and text tower, just as the program wrote them
 - `model/`: the tiny model, which has learned colours so that answers are clear-cut
-- `camera/`: photos with EXIF, and one that is cut short
+- `camera/`: photos with EXIF, one that is cut short, raw photos, an ignore file and what it leaves
+  out
 - `answers.json`: what was asked, and what it said: see `answers`
 
 All other photos are of two pixels, one above the other, whose colours are their names, so that
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_raws import camera_jpeg, dng
 from places import DATA
 from tiny_models import PREPROCESSING, save_tiny_model
 
@@ -64,6 +66,11 @@ TINY: dict[str, Any] = {
     },
 }
 STEPS = 800
+LEFT_OUT = {  # by what, and a photo that it leaves out
+    "path": "photos/colours/cd1e23-28a032.ppm",
+    "pattern": "photos/colours/drafts/cd1e23-233cc8.ppm",
+    "ignore file": "photos/camera/red-draft.jpg",
+}
 QUERIES = ("red over blue", "a photo of green above white", "black at the top yellow at the bottom")
 
 
@@ -108,7 +115,22 @@ def write_camera_photos(folder: Path) -> Path:
         picture.save(folder / f"{colour}.jpg", exif=exif, quality=90)
     whole = (folder / "red.jpg").read_bytes()
     (folder / "broken.jpg").write_bytes(whole[: len(whole) - 60])
+    write_raw_photos(folder)
+    (folder / ".clipsearchignore").write_text("*-draft.jpg\n")
+    (folder / "red-draft.jpg").write_bytes(whole)
     return folder
+
+
+def write_raw_photos(folder: Path) -> None:
+    """Write a raw photo with the picture that the camera made of it, and one that is alone."""
+    from PIL import Image
+
+    for name, upper, lower in (("pair", "green", "white"), ("alone", "red", "blue")):
+        pixels = np.array([[COLOURS[upper]], [COLOURS[lower]]], np.uint8)
+        picture = np.asarray(Image.fromarray(pixels).resize((96, 64), Image.Resampling.BICUBIC))
+        (folder / f"{name}.dng").write_bytes(dng(picture, orientation=6))
+        if name == "pair":
+            (folder / f"{name}.jpg").write_bytes(camera_jpeg(picture))
 
 
 # A model that knows colours
@@ -194,6 +216,7 @@ def make_library(place: Path) -> Path:
     from clipsearch import Library
     from clipsearch.index.changes import SeenMount
     from clipsearch.index.vectors import segments
+    from clipsearch.options import IndexOptions
 
     os.environ["CLIPSEARCH_PRECISION"] = "float32"  # the same on any processor
     segments.APPROXIMATE_FROM = segments.LISTS_FROM = 2_000
@@ -202,7 +225,11 @@ def make_library(place: Path) -> Path:
     names = photo_names(2300, seed=1)
     with Library(place / "library", device="cpu") as library:
         first = [write_photos(photos / "colours", names), write_camera_photos(photos / "camera")]
-        report = library.index(first, model=str(place / "model"))
+        for kind in ("path", "pattern"):
+            left_out = place / LEFT_OUT[kind]
+            write_photos(left_out.parent, [left_out.name])
+        model, options = str(place / "model"), IndexOptions(exclude=["drafts"])
+        report = library.index(first, model=model, options=options)
         assert report.failed == 1
         write_photos(photos / "usb", photo_names(40, seed=2))
         write_photos(photos / "disks" / "one", photo_names(30, seed=3))
@@ -212,6 +239,7 @@ def make_library(place: Path) -> Path:
         write_photos(photos / "colours", photo_names(5, seed=4))
         report = library.index()
         assert (report.removed, report.added) == (3, 5)
+        assert library.remove(place / LEFT_OUT["path"]) == 1
         with library._store.writing():  # as a scan does at a mount
             library._store.apply([SeenMount(photos / "disks" / "one")])
     shutil.rmtree(photos / "usb")
@@ -231,7 +259,14 @@ def answers(place: Path) -> dict[str, Any]:
         assert about.index.recall is not None
         assert about.index.delta == 5
         assert about.index.files == 2
-        pictures = ["photos/camera/red.jpg", f"photos/colours/{photo_names(2300, 1)[500]}"]
+        raws = ["photos/camera/pair.dng", "photos/camera/alone.dng"]
+        like_the_pair = "photos/colours/159d25-e8ebef.ppm"
+        pictures = [
+            *raws,
+            like_the_pair,
+            "photos/camera/red.jpg",
+            f"photos/colours/{photo_names(2300, 1)[500]}",
+        ]
         return {
             "place": str(place),
             "texts": {text: hits(library.query(text, k=20)) for text in QUERIES},
@@ -240,6 +275,9 @@ def answers(place: Path) -> dict[str, Any]:
             "photos": about.photos,
             "failures": {str(f.file.path.relative_to(place)): f.reason for f in about.failures},
             "away": {str(a.path.relative_to(place)): [a.reason, a.photos] for a in about.away},
+            "exclusions": [
+                [kind, what.replace(f"{place}/", "")] for kind, what in about.exclusions
+            ],
             "index": [about.index.kind, about.index.vectors, about.index.delta],
         }
 

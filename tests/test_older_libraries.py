@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from cli_process import clipsearch
-from make_library import DATA, two_pixels, write_photos
+from make_library import DATA, LEFT_OUT, two_pixels, write_photos
 from safetensors.torch import load_file
 
 from clipsearch import Hit, Library, backup_library, restore_library
@@ -96,6 +96,9 @@ def library(made: Made, home: Path, away: Path) -> Path:
     for table in ("photos", "failures", "folders", "mounts"):
         sql = f"UPDATE {table} SET path = replace(path, ?, ?)"
         catalog.execute(sql, (f"{made.place}/", f"{home}/"))
+    if "exclusions" in made.said:
+        sql = "UPDATE exclusions SET what = replace(what, ?, ?)"
+        catalog.execute(sql, (f"{made.place}/", f"{home}/"))
     catalog.execute("UPDATE models SET name = ?", (f"local-dir:{made.folder / 'model'}",))
     catalog.commit()
     catalog.close()
@@ -131,7 +134,8 @@ def assert_as_then(found: list[Hit], then: list[Any], place: Path, within: float
     )
     for hit in found:
         assert hit.score == pytest.approx(scores[str(hit.path)], abs=within)
-        assert hit.path.suffix in (".ppm", ".jpg")
+        assert hit.path.suffix in (".ppm", ".jpg", ".dng")
+        assert hit.path.name != "pair.dng"  # found as its picture
 
 
 @pytest.fixture
@@ -264,6 +268,30 @@ def test_nothing_is_embedded_again(made: Made, home: Path, library: Path, how: s
     assert index_files(library) == files
 
 
+def test_what_it_leaves_out_stays_left_out(made: Made, home: Path, library: Path) -> None:
+    if "exclusions" not in made.said:
+        pytest.skip("this version knew no exclusions")
+    (home / "photos/colours/drafts").mkdir()
+    colours = [home / LEFT_OUT[kind] for kind in ("path", "pattern")]
+    left_out = {path: two_pixels(path.name) for path in colours}
+    for name in (".clipsearchignore", "red-draft.jpg"):
+        left_out[home / "photos/camera" / name] = (made.folder / "camera" / name).read_bytes()
+    try:
+        for path, content in left_out.items():
+            path.write_bytes(content)
+        with Library(library, device="cpu") as opened:
+            report = opened.index()
+            assert (report.added, report.removed) == (0, 0)
+            now = [[kind, what.replace(f"{home}/", "")] for kind, what in opened.info().exclusions]
+            assert now == made.said["exclusions"]
+            report = opened.index([home / LEFT_OUT["path"]])
+            assert report.added == 1
+    finally:
+        for path in left_out:
+            path.unlink()
+        (home / "photos/colours/drafts").rmdir()
+
+
 @pytest.mark.usefixtures("processor")
 def test_a_new_photo_is_added_to_it_and_lists_are_searched_still(
     library: Path, tmp_path: Path, asked: list
@@ -349,7 +377,8 @@ def test_copies_of_its_photos_take_over_their_embeddings(
     copies = write_photos(tmp_path / "copies", names)
     with Library(library, device="cpu") as opened:
         report = opened.index([copies, shutil.copytree(home / "photos/camera", tmp_path / "again")])
-        assert (report.added, report.copied, report.embedded) == (53, 53, 0)
+        count = len(list((home / "photos/camera").iterdir())) - 1 + 50
+        assert (report.added, report.copied, report.embedded) == (count, count, 0)
         assert [failure.path.name for failure in report.failures] == ["broken.jpg"]
 
 
