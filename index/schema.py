@@ -58,5 +58,7 @@ def not_a_catalog(path: Path) -> LibraryIncompatible:
 
 
 def no_library(folder: Path) -> LibraryNotFound:
-    """Return the error for a folder without a catalog."""
+    """Return the error for a folder without a catalog, or what is no folder."""
+    if folder.is_file():
+        return LibraryNotFound(f"{folder}: no library here, but a file")
     return LibraryNotFound(f"{folder}: no library here; make one with `clipsearch index PATH`")

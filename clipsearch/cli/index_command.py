@@ -48,7 +48,8 @@ ModelOption = Annotated[
         autocompletion=completing.models,
         show_default=False,
         help="The model to index with; `clipsearch models` lists them. "
-        " [default: the library's own; for a new library base if it can be had, else builtin]",
+        " [default: the library's own; for a new library base if it is on this machine, else "
+        "builtin]",
     ),
 ]
 RetryFailedOption = Annotated[

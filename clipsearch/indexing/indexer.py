@@ -194,9 +194,11 @@ class Indexer:
         made = self._store.places().exclusions
         for pattern in options.no_exclude:
             if Exclusion("pattern", pattern) not in made:
-                raise InvalidInput(
-                    f"no pattern {pattern} is in force: `clipsearch info` shows those that are"
-                )
+                from clipsearch.near_names import did_you_mean, near_name
+
+                near = near_name(pattern, [one.what for one in made if one.kind == "pattern"])
+                hint = did_you_mean(near) or ": `clipsearch info` shows those that are"
+                raise InvalidInput(f"no pattern {pattern} is in force{hint}")
 
     def _change_exclusions(self, given: Sequence[Path], options: IndexOptions) -> bool:
         """Do what the options say, and no longer leave out what is named.

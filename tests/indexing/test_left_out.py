@@ -115,7 +115,7 @@ def test_patterns_hold_for_all_folders_until_they_are_taken_back(
     options = IndexOptions(exclude="!trip/", no_exclude=["photo-0.*"])
     assert counts(library.index(other.parent, options=options)) == {"added": 4, "unchanged": 2}
     assert left_out(library) == [("pattern", "trip/"), ("pattern", "!trip/")]
-    with pytest.raises(InvalidInput, match="no pattern trip is in force"):
+    with pytest.raises(InvalidInput, match="no pattern trip is in force; did you mean trip/"):
         library.index(options=IndexOptions(no_exclude=["trip"]))
     with pytest.raises(InvalidInput, match="no pattern that could match"):
         IndexOptions(exclude=["# a comment"])
