@@ -29,7 +29,7 @@ from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
 from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo, photos_and_model
 from clipsearch.searching.asked import given_picture, understand_a_call
-from clipsearch.searching.query import Picture, Query, pictures_given
+from clipsearch.searching.query import Picture, Query
 from clipsearch.searching.search import StoreSearcher
 from clipsearch.searching.web_picture import is_address
 from clipsearch.settings import absolute_paths, library_folder
@@ -422,12 +422,15 @@ class Library:
         """
         return self._searcher.encode(texts_given(texts))
 
-    def encode_images(self, images: Picture | Iterable[Picture]) -> NDArray[np.float32]:
+    def encode_images(self, images: str | Picture | Iterable[str | Picture]) -> NDArray[np.float32]:
         """Return the embeddings of pictures by the library's model, float32 unit (n, width).
 
-        Takes several pictures, or one.
+        Takes several pictures, or one. A `str` is a path or an address here, as of `similar`.
         """
-        return self._searcher.encode(pictures_given(images))
+        given = as_list(images)
+        return self._searcher.encode(
+            [given_picture(one) if isinstance(one, str) else one for one in given]
+        )
 
     def prepare_for_pictures(self) -> bool:
         """Load what searches with pictures need, so that the first is as quick as the next.

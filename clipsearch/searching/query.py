@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import as_list, shown
+from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, LibraryClosed
 from clipsearch.photos.decoders import CLOSED
 from clipsearch.photos.file_reading import read_whole
@@ -74,14 +74,6 @@ def checked_text(text: str) -> str:
             f"the query {shown(text)} is no text: it holds what is no character"
         ) from error
     return text
-
-
-def pictures_given(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """Return pictures as a list; raises InvalidInput for a str, which is text."""
-    given = as_list(pictures)
-    if any(isinstance(picture, str) for picture in given):
-        raise InvalidInput("a str is text: give the path of a picture as a Path")
-    return given
 
 
 class QueryEncoder:
