@@ -102,7 +102,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "remove": (
         Example("remove ~/Pictures/blurred.jpg", "take out a photo; its file stays"),
         Example("remove ~/Pictures/old --forget", "until the next index finds it again"),
-        Example("query receipt -0 | xargs -0 clipsearch remove", "take out what is found"),
+        Example("remove ~/Pictures/landscape --json", "a folder; how many, for programs"),
     ),
     "check": (
         Example("check", "verify the library"),
