@@ -123,7 +123,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(tiny_model_folder, captions, t
 
 
 BAD = {
-    "no data": ((), "no training data"),
+    "no data": ((), "no data is named"),
     "an absent file": (("--data", "none.tar"), "there is no"),
     "one-sample batches": (("--batch-size", "1"), "batch_size must be a whole number of at least"),
     "fewer photos than a batch": (("--batch-size", "100"), "fewer than one batch of 100"),

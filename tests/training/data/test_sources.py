@@ -642,7 +642,7 @@ def test_validation_data_leaves_training_data_whole(two_shards):
     assert open_data(DataConfig(train=(two_shards[0],), held_out=0))[1] is None
     with pytest.raises(InvalidInput, match=r"can't hold back 0\.01 of 30 photos"):
         open_data(DataConfig(train=(two_shards[0],), held_out=0.01))
-    with pytest.raises(InvalidInput, match="no training data is named"):
+    with pytest.raises(InvalidInput, match="no data is named"):
         open_data(DataConfig())
 
 
