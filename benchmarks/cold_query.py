@@ -178,6 +178,7 @@ def make_library(folder: Path, model: str, photos: int = PHOTOS) -> Path:
     (folder.parent / "photos" / "readme.txt").write_text("not away")
     with Library(folder, device="cpu") as library:
         encoder = library._models.load(resolve_model(model))
+        library._for_writing(create=True)
         store, width = library._store, encoder.identity.width
         with store.writing():
             store.apply([KeepFolder(folder.parent / "photos", "folder")])

@@ -5,7 +5,9 @@
                              source.json  which files the model was loaded from
 
 Only this user can enter the folder, and each tower has its digests beside it, which are compared
-whenever it is opened. All of it can be made anew: where it can't be kept, that costs time alone.
+when it is opened: of a file that was written to since the last time, which its change time tells,
+for hashing a large tower takes longer than a query. All of it can be made anew: where it can't be
+kept, that costs time alone.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ IMAGE, TEXT = "image", "text"
 MOST_BYTES = 8 << 30  # of all towers; those not used for longest make room
 SOURCE_NAME = "source.json"
 DIGESTS_NAME = "sha256.json"
+SEEN_NAME = "compared.json"  # in which state the files were when their digests were compared
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _copy(folder: Path, aside: Path) -> None:
     """
     aside.mkdir(parents=True)
     for file in sorted(folder.iterdir()):
-        if file.name not in (IDENTITY_NAME, DIGESTS_NAME):
+        if file.name not in (IDENTITY_NAME, DIGESTS_NAME, SEEN_NAME):
             shutil.copyfile(file, aside / file.name)
 
 
@@ -177,13 +180,38 @@ def _whole(fingerprint: str, kind: str) -> Path | None:
     folder = folder / fingerprint / kind
     try:
         digests = json.loads((folder / DIGESTS_NAME).read_text(encoding="utf-8"))
-        there = {file.name for file in folder.iterdir()}
+        there = {file.name for file in folder.iterdir()} - {SEEN_NAME}
         if there != {*digests, DIGESTS_NAME}:
             return None
-        same = all(_sha256(folder / name) == digest for name, digest in digests.items())
+        return folder if _unchanged_since_written(folder, digests) else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return folder if same else None
+
+
+def _unchanged_since_written(folder: Path, digests: dict[str, str]) -> bool:
+    """Compare the digests of the files that changed since they were compared last."""
+    states = {name: _state(folder / name) for name in digests}
+    seen: object = None
+    with suppress(OSError, ValueError):
+        seen = json.loads((folder / SEEN_NAME).read_text(encoding="utf-8"))
+    compared = seen.get("states", {}) if isinstance(seen, dict) else {}
+    if isinstance(seen, dict) and seen.get("digests") != digests:
+        compared = {}
+    for name, digest in digests.items():
+        if compared.get(name) != states[name] and _sha256(folder / name) != digest:
+            return False
+    if compared != states:
+        aside = folder.with_name(f".{SEEN_NAME}.{os.getpid()}")
+        with suppress(OSError):
+            aside.write_text(json.dumps({"digests": digests, "states": states}), encoding="utf-8")
+            aside.replace(folder / SEEN_NAME)
+    return True
+
+
+def _state(path: Path) -> list[int]:
+    """Return what differs once anything was written to a file, even with its old time set back."""
+    state = path.stat()
+    return [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
 
 
 def _sha256(path: Path) -> str:

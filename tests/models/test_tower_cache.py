@@ -103,6 +103,26 @@ def test_a_damaged_tower_is_not_used_and_is_made_again(load, without_torch, name
     assert isinstance(load("third"), ImageEncoder)
 
 
+def test_a_large_tower_is_not_hashed_again_until_it_was_written_to(load, monkeypatch):
+    encoder = load("first")
+    fingerprint = encoder.identity.fingerprint
+    assert tower_cache.open_image_tower(fingerprint) is not None
+    hashed = []
+    sha256 = tower_cache._sha256
+    monkeypatch.setattr(tower_cache, "_sha256", lambda path: hashed.append(path) or sha256(path))
+    for _ in range(2):
+        assert tower_cache.open_image_tower(fingerprint) is not None
+    assert hashed == []
+    path = entry(encoder) / "image" / "image.onnx.data"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if nothing had happened
+    assert tower_cache.open_image_tower(fingerprint) is None
+    assert hashed == [path]
+
+
 def test_a_file_that_does_not_belong_there_is_noticed(load):
     encoder = load("first")
     (entry(encoder) / "image" / "more.data").write_bytes(b"")

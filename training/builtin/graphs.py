@@ -34,12 +34,12 @@ from clipsearch.models.text.export import SAMPLES, write_text_graph
 from clipsearch.models.text.towers import ShortTower
 from clipsearch.photos.preprocessing import Preprocessing
 
-# One at a time a photo takes 8.7 ms, eight together 11: what a layer makes of one stays in the
-# processor's cache.
+# One at a time a photo takes 8.7 ms on one core, eight together 11: what a layer makes of one stays
+# in the processor's cache.
 BATCH = 1
-# Where a processor has bf16, a photo takes 7.2 ms with torch, which takes 5.5 s to start; but also
-# 1.2 GB of memory.
-TORCH_PAYS_FROM = 4_000
+# Where a processor has bf16, torch gains 3 ms a photo, which is worth its start from 1,400 photos
+# on (`python -m benchmarks.cold_query`); but it takes 1.2 GB of memory, too.
+TORCH_PAYS_FROM = 2_000
 
 
 def main() -> None:

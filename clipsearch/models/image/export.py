@@ -31,10 +31,10 @@ from clipsearch.photos.preprocessing import Preprocessing
 
 # A matrix of weights is read once for so many photos; a ninth gains nothing.
 BATCH = 8
-# Starting torch, with a ViT-B-32 built and judged, takes 8 to 12 s of processor time; where the
-# processor has int8 or bf16, a photo then takes 26 to 33 ms instead of 82 to 105
-# (`python -m benchmarks.cold_query` prints both).
-TORCH_PAYS_FROM = 200
+# Starting torch, with a ViT-B-32 built and judged, takes 7 s of processor time more; where the
+# processor has int8 or bf16, a photo then takes 0.02 s instead of 0.11
+# (`python -m benchmarks.cold_query` prints both, and what follows: 77 photos).
+TORCH_PAYS_FROM = 100
 
 
 def keep_image_tower(loaded: LoadedModel, source: ModelSource) -> None:
