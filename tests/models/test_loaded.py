@@ -147,9 +147,9 @@ def test_many_photos_go_through_torch_and_few_do_not(tmp_path, tiny_model_folder
     monkeypatch.setenv("CLIPSEARCH_PRECISION", "auto")
     identity = LoadedModels(tmp_path, "cpu").load(resolve_model(str(tiny_model_folder))).identity
     models = LoadedModels(tmp_path, "cpu")
-    few = models.encoder_for(identity, 99)
+    few = models.encoder_for(identity, 199)
     assert isinstance(few, ImageEncoder)
-    many = models.encoder_for(identity, 100)
+    many = models.encoder_for(identity, 200)
     assert isinstance(many, Encoder)
     assert models.encoder_for(identity, 1) is few  # whatever else is loaded
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)

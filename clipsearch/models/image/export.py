@@ -33,8 +33,9 @@ from clipsearch.photos.preprocessing import Preprocessing
 BATCH = 8
 # Starting torch, with a ViT-B-32 built and judged, takes 7 s of processor time more; where the
 # processor has int8 or bf16, a photo then takes 0.02 s instead of 0.11
-# (`python -m benchmarks.cold_query` prints both, and what follows: 77 photos).
-TORCH_PAYS_FROM = 100
+# (`python -m benchmarks.cold_query` prints both, and what follows: 77 photos when quiet, 211 with
+# neighbours); and torch takes 1.2 GB of memory, too.
+TORCH_PAYS_FROM = 200
 
 
 def keep_image_tower(loaded: LoadedModel, source: ModelSource) -> None:
