@@ -77,23 +77,32 @@ def _is_of_photos(changes: Sequence[object]) -> bool:
 
 
 def _note_encoding(note: Callable[[str], None]) -> Callable[[Any], None]:
-    """Return what makes a loaded encoder note the photos that it is about to encode."""
+    """Return what makes encoders, once one is loaded, note the photos that they encode next.
 
-    def wrap(encoder: Any) -> None:
-        method = type(encoder).encode_pixels
+    Of both kinds: one that was loaded to be exported need not be the one that encodes.
+    """
 
-        @functools.wraps(method)
-        def wrapped(self: Any, pixels: Any) -> Any:
-            hashes = (hashlib.sha256(photo.tobytes()).hexdigest()[:16] for photo in pixels)
-            note(f"encode {' '.join(hashes)}")
-            result = method(self, pixels)
-            note("encoded")
-            return result
+    def wrap(_: Any) -> None:
+        from clipsearch.models.encoder import Encoder
+        from clipsearch.models.image.encoder import ImageEncoder
 
-        if not hasattr(method, "__wrapped__"):
-            type(encoder).encode_pixels = wrapped
+        for kind in (Encoder, ImageEncoder):
+            if not hasattr(kind.encode_pixels, "__wrapped__"):
+                kind.encode_pixels = _noting(kind.encode_pixels, note)  # type: ignore[method-assign]
 
     return wrap
+
+
+def _noting(method: Callable[..., Any], note: Callable[[str], None]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapped(self: Any, pixels: Any) -> Any:
+        hashes = (hashlib.sha256(photo.tobytes()).hexdigest()[:16] for photo in pixels)
+        note(f"encode {' '.join(hashes)}")
+        result = method(self, pixels)
+        note("encoded")
+        return result
+
+    return wrapped
 
 
 def die_at_step(number: int, folder: Path, steps: Path) -> None:
