@@ -39,7 +39,7 @@ class Hit:
     height: int
     format: str
     size: int  # bytes
-    taken_at: str | None
+    taken_text: str | None  # ISO 8601 as the photo says it, perhaps with an offset; or a day alone
     camera: str | None
     lens: str | None
     latitude: float | None  # degrees
@@ -51,6 +51,7 @@ class Hit:
         """Return the hit for a row of the catalog."""
         # Of what a photo says about itself, all that a hit has a field for.
         said = {name: said for name, said in vars(photo.metadata).items() if name in _FIELDS}
+        said["taken_text"] = photo.metadata.taken_at
         return cls(
             rank=rank,
             score=score,
@@ -67,26 +68,31 @@ class Hit:
         return to_path(self.source)
 
     @property
-    def taken(self) -> datetime | None:
-        """`taken_at` as a datetime: what the clock showed where the photo was taken.
+    def taken_at(self) -> datetime | None:
+        """When it was taken: what the clock showed there, without an offset.
 
         A day alone is its midnight. The offset from UTC, which few photos know, is left out, so
-        that all can be compared with each other.
+        that all can be compared with each other; `taken_text` has it.
         """
         from datetime import datetime
 
-        taken = datetime.fromisoformat(self.taken_at) if self.taken_at else None
+        taken = datetime.fromisoformat(self.taken_text) if self.taken_text else None
         return taken and taken.replace(tzinfo=None)
 
     def __repr__(self) -> str:
-        taken = f", taken_at={self.taken_at!r}" if self.taken_at else ""
+        taken = f", taken_at={self.taken_text}" if self.taken_text else ""
         return f"Hit({self.rank}, score={self.score:.3f}, {self.source!r}, id={self.id}{taken})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary, with `path_bytes` (base64) if the name is not UTF-8."""
+        """Return a JSON-ready dictionary, with `path_bytes` (base64) if the name is not UTF-8.
+
+        `taken_at` is text there: `taken_text`.
+        """
         found = {"rank": self.rank, "score": round(self.score, 6), "path": self.source}
         fields: dict[str, Any] = found | {
-            name: value for name, value in vars(self).items() if name not in (*found, "source")
+            "taken_at" if name == "taken_text" else name: value
+            for name, value in vars(self).items()
+            if name not in (*found, "source")
         }
         if self.source != str(self.path):
             fields["path_bytes"] = base64.b64encode(os.fsencode(self.path)).decode()

@@ -65,10 +65,10 @@ def test_what_is_shown_is_short_and_says_what_it_is(small_library: Path) -> None
     assert repr(library) == f"Library({str(folder)!r}, 5 photos, {model})"
     assert repr(info) == f"LibraryInfo({str(folder)!r}, 5 photos, {model})"
     assert repr(replace(info, photos=1058, model=None)).endswith(", 1,058 photos)")
-    taken = replace(hit, taken_at="2024-05-06T07:08:09")
+    taken = replace(hit, taken_text="2024-05-06T07:08:09")
     shown = f"Hit(1, score={hit.score:.3f}, {hit.source!r}, id={hit.id}"
-    assert repr(taken) == f"{shown}, taken_at='2024-05-06T07:08:09')"
-    assert repr(replace(hit, taken_at=None)) == f"{shown})"
+    assert repr(taken) == f"{shown}, taken_at=2024-05-06T07:08:09)"
+    assert repr(replace(hit, taken_text=None)) == f"{shown})"
     assert hit.content_hash not in repr(library.photo(hit.id))
     library.close()
     assert repr(library) == f"Library({str(folder)!r}, closed)"
@@ -81,7 +81,7 @@ def test_a_report_says_only_what_happened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("taken_at", "taken"),
+    ("taken_text", "taken_at"),
     [
         (None, None),
         ("2024-05-06", datetime(2024, 5, 6)),
@@ -90,13 +90,27 @@ def test_a_report_says_only_what_happened() -> None:
     ],
 )
 def test_the_moment_of_a_hit_is_what_the_clock_showed(
-    small_library: Path, taken_at: str | None, taken: datetime | None
+    small_library: Path, taken_text: str | None, taken_at: datetime | None
 ) -> None:
     with Library(small_library / "library", read_only=True) as library:
-        hit = replace(library.query("a dog", k=1)[0], taken_at=taken_at)
-    assert hit.taken == taken
-    assert hit.to_dict()["taken_at"] == taken_at
-    assert "taken" not in hit.to_dict()
+        hit = replace(library.query("a dog", k=1)[0], taken_text=taken_text)
+    assert hit.taken_at == taken_at
+    assert hit.to_dict()["taken_at"] == taken_text
+    assert "taken_text" not in hit.to_dict()
+    assert Hits.from_json(json.loads(json.dumps(Hits([hit]).to_json())))[0] == hit
+
+
+def test_moments_with_and_without_an_offset_are_put_in_order_by_the_local_clock(
+    small_library: Path,
+) -> None:
+    said = ["2024-05-06T09:00:00-08:00", "2024-05-06", "2024-05-06T08:00:00+13:00"]
+    with Library(small_library / "library", read_only=True) as library:
+        hit = library.query("a dog", k=1)[0]
+    hits = [replace(hit, taken_text=text) for text in (*said, "2024-05-06T08:30:00")]
+    in_order = sorted(hits, key=lambda one: one.taken_at or datetime.min)
+    assert [one.taken_text for one in in_order] == [
+        *(said[1], said[2], "2024-05-06T08:30:00", said[0])
+    ]
 
 
 def test_only_what_is_public_is_listed_and_the_page_of_the_api_has_it() -> None:

@@ -47,7 +47,7 @@ def show_hits(hits: Sequence[Hit], shape: Shape, fields: Sequence[str] = ()) -> 
         print_hits(hits)
     else:
         write_rows(
-            (hit.rank, f"{hit.score:.4f}", hit.path, dimensions(hit), hit.taken_at or "")
+            (hit.rank, f"{hit.score:.4f}", hit.path, dimensions(hit), hit.taken_text or "")
             for hit in hits
         )
 

@@ -45,7 +45,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
 
 
 def _cells(hit: Hit) -> tuple[str, ...]:
-    taken = printable((hit.taken_at or "")[:16].replace("T", " "))
+    taken = printable((hit.taken_text or "")[:16].replace("T", " "))
     return str(hit.rank), f"{hit.score:.3f}", printable(short_path(hit.path)), taken
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from socket import socket
 
-PROTOCOL = 1  # raised whenever a message changes, for a server may outlive its version
+PROTOCOL = 2  # raised whenever a message changes, for a server may outlive its version
 LARGEST_REQUEST = 1 << 18  # bytes of JSON
 LARGEST_ANSWER = 32 << 20
 LARGEST_PICTURE = 64 << 20
