@@ -96,6 +96,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import the API on first use: `clipsearch --help` needs none of it."""
+    if name == "filters":
+        return importlib.import_module("clipsearch.index.filters")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clipsearch' has no attribute {name!r}")

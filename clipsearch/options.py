@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
 from clipsearch.arguments import above_zero, as_list, cosine, model_name, shown, whole, yes_or_no
 from clipsearch.errors import InvalidInput
-from clipsearch.index.filters import Filters
+from clipsearch.index import filters as tree
+from clipsearch.index.filters import EVERYTHING, Filter
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class SearchOptions:
     include_away: bool = False  # photos too whose folder is not there now
     exact: bool = False  # look at every photo, also where the index is approximate
     model: str | Path | None = None  # None: the library's own
-    filters: Filters = field(default_factory=Filters)
+    filters: Filter = EVERYTHING
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what can't be meant; whether there is such a model shows later."""
@@ -37,8 +38,8 @@ class SearchOptions:
             exact=yes_or_no(self.exact, "exact"),
             model=model_name(self.model),
         )
-        if not isinstance(self.filters, Filters):
-            raise InvalidInput(f"filters must be Filters, not {shown(self.filters)}")
+        if not tree.is_filter(self.filters):
+            raise InvalidInput(f"filters must be made of And, Compare …, not {shown(self.filters)}")
 
     @classmethod
     def of(cls, options: SearchOptions | None, keywords: SearchKeywords) -> SearchOptions:
@@ -58,7 +59,7 @@ class SearchOptions:
         if isinstance(self.model, Path):
             given["model"] = str(self.model)
         if "filters" in given:
-            given["filters"] = self.filters.to_json()
+            given["filters"] = tree.to_json(self.filters)
         return given
 
     @classmethod
@@ -70,7 +71,7 @@ class SearchOptions:
             raise InvalidInput(f"a search has {what}")
         values = dict(given)
         if "filters" in values:
-            values["filters"] = Filters.from_json(values["filters"])
+            values["filters"] = tree.from_json(values["filters"])
         return cls(**values)
 
 
@@ -82,7 +83,7 @@ class SearchKeywords(TypedDict, total=False):
     include_away: bool
     exact: bool
     model: str | Path | None
-    filters: Filters
+    filters: Filter
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.index.changes import Change, KnownFile, KnownState
-    from clipsearch.index.filters import Filters
+    from clipsearch.index.filters import Filter
     from clipsearch.index.records import (
         Failure,
         KnownPhoto,
@@ -68,7 +68,7 @@ class SearchableStore(Protocol):
         Raises InvalidInput for queries of another shape or that are not finite.
         """
 
-    def select(self, filters: Filters, without: Sequence[Path]) -> Selection | None:
+    def select(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
         """Return the photos that pass the filters and lie neither at nor below some paths.
 
         None for all of them. It speaks of the state in which it was made.

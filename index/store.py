@@ -29,7 +29,7 @@ from clipsearch.index.database import HOW_TO_MEND, Database
 from clipsearch.index.double_slashes import join_double_slashes
 from clipsearch.index.durable import NO_SPACE, in_words, make_folder
 from clipsearch.index.embeddings import all_embedded, embeddings_of
-from clipsearch.index.filters import Filters
+from clipsearch.index.filters import EVERYTHING, Filter
 from clipsearch.index.layout import Layout
 from clipsearch.index.lock import do_once, writer_lock
 from clipsearch.index.records import (
@@ -50,8 +50,6 @@ from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
     from clipsearch.index.changes import Change, KnownFile, KnownState
-
-_NO_FILTERS = Filters()
 
 
 class _Known:
@@ -197,12 +195,14 @@ class Store:
             apply_changes(self._db, changes, model_id)
 
     def select(
-        self, filters: Filters = _NO_FILTERS, without: Sequence[Path] = ()
+        self, filters: Filter = EVERYTHING, without: Sequence[Path] = ()
     ) -> Selection | None:
         """Return the photos that pass the filters and lie neither at nor below some paths.
 
         None for all of them.
         """
+        if filters != EVERYTHING:
+            raise InvalidInput("this version applies no filters yet")
         if not without:
             return None
         paths = tuple(without)

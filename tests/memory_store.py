@@ -36,7 +36,7 @@ from clipsearch.index.changes import (
     Touched,
     UseModel,
 )
-from clipsearch.index.filters import Filters
+from clipsearch.index.filters import Filter
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import (
     Exclusion,
@@ -128,7 +128,7 @@ class FilledElsewhere:
                 scores[row, : len(best)], found[row, : len(best)] = cosines[best], ids[best]
         return scores, found
 
-    def select(self, filters: Filters, without: Sequence[Path]) -> Selection | None:
+    def select(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
         return Selection.all_but_these(self.photos_below(without)) if without else None
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ from clipsearch.index.changes import (
     SeenMount,
     UseModel,
 )
-from clipsearch.index.filters import Filters
+from clipsearch.index.filters import EVERYTHING
 from clipsearch.index.interface import SearchableStore, WritableStore
 from clipsearch.index.records import Exclusion
 from clipsearch.index.selection import Selection
@@ -177,7 +177,7 @@ def test_photos_below_paths_are_left_out_whatever_their_names(opened: Opened) ->
     for name in STRANGE:
         below = sorted(known[str(Path(name) / part)] for part in ("", "inner.jpg"))
         assert reader.photos_below([PHOTOS / name]).tolist() == below
-        selected = reader.select(Filters(), [PHOTOS / name])
+        selected = reader.select(EVERYTHING, [PHOTOS / name])
         keep = ~np.isin(ids, below)
         found = reader.search(1, QUERIES, 50, selected=selected)
         assert_nearest(found, ids[keep], rows[keep], 50)
@@ -185,13 +185,13 @@ def test_photos_below_paths_are_left_out_whatever_their_names(opened: Opened) ->
         assert [one.photo.id for one in reader.photos_at([PHOTOS / place])] == [known[str(place)]]
     both = [PHOTOS / STRANGE[0], PHOTOS / STRANGE[1] / "inner.jpg", PHOTOS / STRANGE[0]]
     assert len(reader.photos_below(both)) == 3
-    everything = reader.select(Filters(), [Path("/")])
+    everything = reader.select(EVERYTHING, [Path("/")])
     assert (reader.search(1, QUERIES, 3, selected=everything)[1] == -1).all()
 
 
 def test_a_selection_of_nothing_left_out_finds_all(filled: SearchableStore) -> None:
-    assert filled.select(Filters(), []) is None
-    selected = filled.select(Filters(), [Path("/nowhere"), PHOTOS / "9"])
+    assert filled.select(EVERYTHING, []) is None
+    selected = filled.select(EVERYTHING, [Path("/nowhere"), PHOTOS / "9"])
     found = filled.search(1, QUERIES, 20, selected=selected)
     np.testing.assert_array_equal(found[1], filled.search(1, QUERIES, 20)[1])
 
@@ -260,7 +260,7 @@ def test_nothing_can_be_asked_of_a_store_that_was_closed(opened: Opened) -> None
     reader.close()
     questions = [
         lambda: reader.search(1, QUERIES, 1),
-        lambda: reader.select(Filters(), [PHOTOS]),
+        lambda: reader.select(EVERYTHING, [PHOTOS]),
         lambda: reader.vectors(1, [1]),
         lambda: reader.photos([1]),
         lambda: reader.photos_with_content("h"),
@@ -312,7 +312,7 @@ def test_threads_search_selections_of_their_own_while_another_writes(opened: Ope
                 keep = np.isin(ids, some)
                 found = reader.search(1, QUERIES, 9, selected=Selection.only_these(some))
                 assert_nearest(found, ids[keep], vectors[keep], 9)
-                selected = reader.select(Filters(), [PHOTOS / f"{number}"])
+                selected = reader.select(EVERYTHING, [PHOTOS / f"{number}"])
                 keep = ~np.isin(ids, reader.photos_below([PHOTOS / f"{number}"]))
                 found = reader.search(1, QUERIES, 9, selected=selected)
                 assert_nearest(found, ids[keep], vectors[keep], 9)
