@@ -23,6 +23,7 @@ FLOORS = (
     "machine",
     "light",
     "unit_length",
+    "words",
     "index",
     "photos",
     "options",

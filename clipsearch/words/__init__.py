@@ -1,0 +1,1 @@
+"""Lists of words that ship, and how such a list is read."""
