@@ -26,6 +26,7 @@ FLOORS = (
     "words",
     "index",
     "photos",
+    "asking",
     "options",
     "progress",
     "results",

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch.errors import UnreadableImage
+from clipsearch.index.records import RAW
 from clipsearch.photos.raw_files import RAW_SUFFIXES, raw_kind
 
 if TYPE_CHECKING:
@@ -90,6 +91,32 @@ def is_image_name(name: str) -> bool:
 def _has_image_suffix(name: str) -> bool:
     dot = name.rfind(".")
     return dot >= 0 and name[dot:].lower() in _IMAGE_SUFFIXES
+
+
+def formats_called(name: str) -> tuple[str, ...]:
+    """Return the formats of photos, as records have them, of a suffix or name; none if unknown.
+
+    A suffix of raw camera files means all of these, whose kinds a record does not tell apart.
+    """
+    return _formats_by_name().get(name.lower().lstrip("."), ())
+
+
+def type_names() -> list[str]:
+    """Return what `formats_called` knows."""
+    return sorted(_formats_by_name())
+
+
+@lru_cache(maxsize=1)
+def _formats_by_name() -> dict[str, tuple[str, ...]]:
+    called = {
+        kind: {kind.lower(), *(suffix[1:] for suffix in _SUFFIXES[kind])} for kind in _SUFFIXES
+    }
+    found: dict[str, tuple[str, ...]] = {
+        name: (kind,) for kind, names in called.items() for name in names
+    }
+    # Pillow has a name of its own for several JPEGs in one file, as some phones write them.
+    found |= dict.fromkeys(called["JPEG"], ("JPEG", "MPO"))
+    return found | dict.fromkeys(("raw", *(suffix[1:] for suffix in RAW_SUFFIXES)), (RAW,))
 
 
 # Which decoder

@@ -1,0 +1,1 @@
+"""What people write to say which photos they mean: dates, places, filters, a question with both."""
