@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,13 @@ def yes_or_no(value: object, name: str) -> bool:
     if type(value).__name__ not in _BOOLEANS:
         raise InvalidInput(f"{name} must be True or False, not {shown(value)}")
     return bool(value)
+
+
+def one_of(value: object, name: str, names: Sequence[str]) -> str:
+    """Return one of some names."""
+    if not isinstance(value, str) or value not in names:
+        raise InvalidInput(f"{name} must be one of {', '.join(names)}, not {shown(value)}")
+    return value
 
 
 def as_list(values: Any) -> list[Any]:

@@ -7,10 +7,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from clipsearch.arguments import above_zero, as_list, cosine, model_name, shown, whole, yes_or_no
+from clipsearch.arguments import (
+    above_zero,
+    as_list,
+    cosine,
+    model_name,
+    one_of,
+    shown,
+    whole,
+    yes_or_no,
+)
 from clipsearch.errors import InvalidInput
 from clipsearch.index import filters as tree
 from clipsearch.index.filters import EVERYTHING, Filter
+
+SORTS = ("relevance", "date", "path")
+ONLY = ("visual", "words")
 
 
 @dataclass(frozen=True)
@@ -22,10 +34,15 @@ class SearchOptions:
     """
 
     k: int = 10  # photos at most
+    offset: int = 0  # photos to pass over first, for the next page
+    sort: str = "relevance"  # or "date", the newest first, or "path"
     min_score: float | None = None  # the least cosine that counts as found
     include_away: bool = False  # photos too whose folder is not there now
     exact: bool = False  # look at every photo, also where the index is approximate
     model: str | Path | None = None  # None: the library's own
+    only: str | None = None  # "visual": by what is seen alone; "words": by what is written
+    relevant: bool = False  # leave out what matches too little to be an answer
+    fold: bool = False  # show one photo of several copies, or of a burst
     filters: Filter = EVERYTHING
 
     def __post_init__(self) -> None:
@@ -33,6 +50,11 @@ class SearchOptions:
         _set(
             self,
             k=whole(self.k, "k", least=1),
+            offset=whole(self.offset, "offset", least=0),
+            sort=one_of(self.sort, "sort", SORTS),
+            only=None if self.only is None else one_of(self.only, "only", ONLY),
+            relevant=yes_or_no(self.relevant, "relevant"),
+            fold=yes_or_no(self.fold, "fold"),
             min_score=None if self.min_score is None else cosine(self.min_score, "min_score"),
             include_away=yes_or_no(self.include_away, "include_away"),
             exact=yes_or_no(self.exact, "exact"),
@@ -79,10 +101,15 @@ class SearchKeywords(TypedDict, total=False):
     """The fields of SearchOptions as keywords of the methods that search."""
 
     k: int
+    offset: int
+    sort: str
     min_score: float | None
     include_away: bool
     exact: bool
     model: str | Path | None
+    only: str | None
+    relevant: bool
+    fold: bool
     filters: Filter
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clipsearch.photos.scanning import ScanProblem
 
 _MOST_SHOWN = 20  # hits in a notebook
+STRONG, LIKELY = 0.75, 0.5  # relevance from which a hit is called so
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,6 +46,13 @@ class Hit:
     latitude: float | None  # degrees
     longitude: float | None
     content_hash: str  # SHA-256 of the file
+    place: str | None = None  # the name of where it was taken
+    tags: tuple[str, ...] = ()
+    relevance: float | None = None  # 0 to 1, the same for every model; None where it is not known
+    why: tuple[str, ...] = ("visual",)  # by what it was found: "visual", "words", or both
+    matched: str | None = None  # the text that holds words of the question
+    behind: int | None = None  # the photo before it in these hits that it is a copy or burst of
+    alike: tuple[int, ...] = ()  # photos like it that were folded behind it, by their ids
 
     @classmethod
     def from_record(cls, rank: int, score: float, photo: PhotoRecord) -> Hit:
@@ -61,6 +69,15 @@ class Hit:
             content_hash=photo.content_hash,
             **said,
         )
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Hit:
+        """Return the hit with these fields, as JSON has them."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**values)
 
     @property
     def path(self) -> Path:
@@ -79,6 +96,18 @@ class Hit:
         taken = datetime.fromisoformat(self.taken_text) if self.taken_text else None
         return taken and taken.replace(tzinfo=None)
 
+    @property
+    def strength(self) -> str | None:
+        """The relevance in a word: strong, likely or weak; None where it is not known."""
+        if self.relevance is None:
+            return None
+        return "strong" if self.relevance >= STRONG else "likely" if self.is_relevant else "weak"
+
+    @property
+    def is_relevant(self) -> bool:
+        """Whether it is more than weak; what was found by words always is."""
+        return "words" in self.why or self.relevance is None or self.relevance >= LIKELY
+
     def __repr__(self) -> str:
         taken = f", taken_at={self.taken_text}" if self.taken_text else ""
         return f"Hit({self.rank}, score={self.score:.3f}, {self.source!r}, id={self.id}{taken})"
@@ -90,10 +119,13 @@ class Hit:
         """
         found = {"rank": self.rank, "score": round(self.score, 6), "path": self.source}
         fields: dict[str, Any] = found | {
-            "taken_at" if name == "taken_text" else name: value
+            "taken_at" if name == "taken_text" else name: (
+                list(value) if isinstance(value, tuple) else value
+            )
             for name, value in vars(self).items()
             if name not in (*found, "source")
         }
+        fields["strength"] = self.strength
         if self.source != str(self.path):
             fields["path_bytes"] = base64.b64encode(os.fsencode(self.path)).decode()
         return fields
@@ -116,16 +148,25 @@ class AwayFolder:
 
 
 class Hits(Sequence[Hit]):
-    """The photos found, best first, and what was left out of the search.
+    """The photos found, in order, and what was left out of the search.
 
     A sequence of `Hit`, equal to any other with the same hits; a slice is one, too.
     """
 
-    __slots__ = ("_hits", "left_out")
+    __slots__ = ("_hits", "left_out", "notes", "weak")
 
-    def __init__(self, hits: Iterable[Hit] = (), left_out: Iterable[AwayFolder] = ()) -> None:
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        left_out: Iterable[AwayFolder] = (),
+        *,
+        weak: int = 0,
+        notes: Iterable[str] = (),
+    ) -> None:
         self._hits = tuple(hits)
         self.left_out = tuple(left_out)  # whose photos were no hits, and why
+        self.weak = weak  # photos that were looked at and left out, for they match too little
+        self.notes = tuple(notes)  # what the user should know of the answer, a line each
 
     @overload
     def __getitem__(self, place: int) -> Hit: ...
@@ -136,8 +177,12 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, place: int | slice) -> Hit | Hits:
         """Return the hit at a place, from 0; of a slice, all of its hits."""
         if isinstance(place, slice):
-            return Hits(self._hits[place], self.left_out)
+            return self.but_with(self._hits[place])
         return self._hits[place]
+
+    def but_with(self, hits: Iterable[Hit]) -> Hits:
+        """Return the same answer with other hits."""
+        return Hits(hits, self.left_out, weak=self.weak, notes=self.notes)
 
     def __len__(self) -> int:
         return len(self._hits)
@@ -163,13 +208,17 @@ class Hits(Sequence[Hit]):
         return {
             "hits": [vars(hit) for hit in self],
             "left_out": [one.to_dict() for one in self.left_out],
+            "weak": self.weak,
+            "notes": list(self.notes),
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Hits:
         """Return the hits that `to_json` wrote; KeyError, TypeError or ValueError for others."""
         away = [AwayFolder(**{**one, "path": to_path(one["path"])}) for one in fields["left_out"]]
-        return cls((Hit(**hit) for hit in fields["hits"]), away)
+        return cls(
+            map(Hit.from_fields, fields["hits"]), away, weak=fields["weak"], notes=fields["notes"]
+        )
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,16 @@ from hypothesis import strategies as st
 
 from clipsearch import InvalidInput, Library, SearchOptions
 from clipsearch.cli.search_flags import SEARCH_FLAGS
-from clipsearch.options import SearchKeywords
+from clipsearch.options import ONLY, SORTS, SearchKeywords
 
 OPTIONS = st.builds(
     SearchOptions,
     k=st.integers(1, 2**70),
+    offset=st.integers(0, 2**70),
+    sort=st.sampled_from(SORTS),
+    only=st.none() | st.sampled_from(ONLY),
+    relevant=st.booleans(),
+    fold=st.booleans(),
     min_score=st.none() | st.floats(-1, 1),
     include_away=st.booleans(),
     exact=st.booleans(),
@@ -54,7 +59,9 @@ def test_keywords_and_flags_are_those_of_the_options() -> None:
     names = {one.name for one in fields(SearchOptions)}
     assert get_type_hints(SearchKeywords) == get_type_hints(SearchOptions)
     on_the_command_line = {flag.field for flag in SEARCH_FLAGS}
-    assert names - on_the_command_line == {"filters"}
+    # --all stands for two of them.
+    assert names - on_the_command_line == {"filters", "relevant", "fold", "only"}
+    assert "all" in on_the_command_line
 
 
 def test_options_are_given_whole_or_as_keywords(small_library: Path) -> None:

@@ -6,8 +6,9 @@ Typer would refuse the same, in the words of the package that it checks values w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from clipsearch.errors import InvalidInput
@@ -53,17 +54,24 @@ def number(
 
 def one_of(option: str, choices: type[Choice], meant: dict[str, str]) -> Callable[[Any], Choice]:
     """Return what reads one of a few words; `meant` has others that people try, and what for."""
+    read_name = one_of_names(option, list(choices), meant)
+    return lambda given: choices(read_name(given))
 
-    def read(given: Any) -> Choice:
-        try:
-            return choices(given)
-        except ValueError:
-            from clipsearch.near_names import did_you_mean, near_name
 
-            near = meant.get(str(given).lower()) or near_name(str(given), list(choices))
-            raise InvalidInput(
-                f"{option} must be {in_words(list(choices))}, not {given}{did_you_mean(near)}"
-            ) from None
+def one_of_names(
+    option: str, names: Sequence[str], meant: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Any], str]:
+    """Return the same for names that are no enumeration."""
+
+    def read(given: Any) -> str:
+        if given in names:
+            return str(given)
+        from clipsearch.near_names import did_you_mean, near_name
+
+        near = meant.get(str(given).lower()) or near_name(str(given), names)
+        raise InvalidInput(
+            f"{option} must be {in_words(names)}, not {given}{did_you_mean(near)}"
+        ) from None
 
     return read
 

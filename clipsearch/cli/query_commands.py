@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsearch.cli import completing
-from clipsearch.cli.given_values import number, some_of, whole_number
+from clipsearch.cli.given_values import number, one_of_names, some_of, whole_number
 from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.options import (
     DeviceOption,
@@ -39,6 +39,7 @@ _IMAGE = Annotated[
 
 _READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "count": (int, whole_number("--top", least=1)),
+    "offset": (int, whole_number("--offset", least=0)),
     "score": (float, number("--min-score", least=-1, most=1, why="scores are cosines")),
     "text": (str, str),
     "fields": (tuple, some_of("--fields", FIELDS, {"file": "path", "date": "taken_at"})),
@@ -84,15 +85,19 @@ def _flag_parameter(flag: SearchFlag) -> Any:
     if flag.kind == "flag":
         option = typer.Option(*flag.names, show_default=False, help=flag.help)
         return _parameter(flag.field, Annotated[bool, option], default=False)
-    taken, parser = _READ[flag.kind]
+    taken, parser = _READ.get(flag.kind) or (str, one_of_names(flag.names[0], flag.choices))
     option = typer.Option(
         *flag.names,
         metavar=flag.metavar,
         help=flag.help,
         parser=parser,
-        autocompletion=_OFFERED.get(flag.field),
+        autocompletion=_OFFERED.get(flag.field) or _offered(flag.choices),
     )
     return _parameter(flag.field, Annotated[taken | None, option], default)
+
+
+def _offered(choices: tuple[str, ...]) -> Callable[..., Any] | None:
+    return completing.listed(choices) if choices else None
 
 
 @_with_flags(_ASKED)

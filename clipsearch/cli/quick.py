@@ -99,6 +99,10 @@ def _count(value: str) -> int | None:
     return int(value) if _COUNT.fullmatch(value) else None
 
 
+def _offset(value: str) -> int | None:
+    return 0 if value == "0" else _count(value)
+
+
 def _score(value: str) -> float | None:
     return float(value) if _NUMBER.fullmatch(value) and -1 <= float(value) <= 1 else None
 
@@ -108,12 +112,17 @@ def _fields(value: str) -> tuple[str, ...] | None:
     return names if all(name in FIELDS for name in names) else None
 
 
+def _choice(choices: Sequence[str]) -> Callable[[str], str | None]:
+    return lambda value: value if value in choices else None
+
+
 def _device(value: str) -> str | None:
     return value if value in _DEVICES else None
 
 
 _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "count": _count,
+    "offset": _offset,
     "score": _score,
     "text": str,
     "fields": _fields,
@@ -122,7 +131,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
 }
 _FLAGS = {name: flag.field for flag in SEARCH_FLAGS if flag.kind == "flag" for name in flag.names}
 _VALUES = {
-    name: (flag.field, _CONVERTERS[flag.kind])
+    name: (flag.field, _choice(flag.choices) if flag.choices else _CONVERTERS[flag.kind])
     for flag in SEARCH_FLAGS
     if flag.kind != "flag"
     for name in flag.names

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from clipsearch.cli.hits import FIELDS, Shape
-from clipsearch.options import SearchOptions
+from clipsearch.options import SORTS, SearchOptions
 
 SEARCHES = ("query", "similar")
 
-Kind = Literal["flag", "count", "score", "text", "fields", "library", "device"]
+Kind = Literal["flag", "count", "offset", "choice", "score", "text", "fields", "library", "device"]
 
 
 class SearchFlag(NamedTuple):
@@ -27,6 +27,7 @@ class SearchFlag(NamedTuple):
     help: str = ""  # none where options.py has the option of several commands
     metavar: str | None = None
     only_query: bool = False
+    choices: tuple[str, ...] = ()
 
 
 SEARCH_FLAGS = (
@@ -44,6 +45,20 @@ SEARCH_FLAGS = (
         only_query=True,
     ),
     SearchFlag("k", "count", ("--top", "-k"), "How many photos to show at most.", "N"),
+    SearchFlag("offset", "offset", ("--offset",), "Pass over the first N: the next page.", "N"),
+    SearchFlag(
+        "sort",
+        "choice",
+        ("--sort",),
+        "The order of the photos: relevance, or of the relevant ones date (newest first) or path.",
+        choices=SORTS,
+    ),
+    SearchFlag(
+        "all",
+        "flag",
+        ("--all",),
+        "Show photos too that match weakly, and each of several copies and of a burst.",
+    ),
     SearchFlag(
         "min_score",
         "score",
@@ -109,6 +124,9 @@ class Search(NamedTuple):
     def of(cls, command: str, words: Sequence[str], given: Mapping[str, Any]) -> Search:
         """Return the search for some words, as if quoted together, with the values of flags."""
         values = dict(given)
+        # What is asked in one go is read by programs: they get all, in rank order.
+        everything = values.pop("all", False) or not words
+        values |= {"relevant": not everything, "fold": not everything}
         names = values.keys() & SearchOptions.__dataclass_fields__.keys()
         options = SearchOptions(**{name: values.pop(name) for name in names})
         json, paths, print0 = (values.pop(name, False) for name in ("json", "paths", "print0"))

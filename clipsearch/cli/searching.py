@@ -27,10 +27,20 @@ def run(search: Search) -> None:
     """Search and show what was found; ends the process if nothing was."""
     found = _found(search)
     say_what_was_left_out(found.left_out, set())
+    for note in found.notes:
+        say(note)
     show_hits(found, search.shape, search.fields)
     if not found:
-        say("nothing found")
+        say(_nothing(found, search))
         sys.exit(NOTHING_FOUND)
+
+
+def _nothing(found: Hits, search: Search) -> str:
+    if search.options.offset:
+        return f"nothing found beyond the first {search.options.offset}"
+    if found.weak:
+        return "nothing here matches (--all shows what comes nearest)"
+    return "nothing found"
 
 
 def say_what_was_left_out(folders: Iterable[AwayFolder], said: set[Path]) -> None:

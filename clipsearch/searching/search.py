@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import shown
+from clipsearch.arguments import shown as in_words
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
 from clipsearch.index.records import RAW, ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
@@ -20,6 +20,7 @@ from clipsearch.photos.away import away_folders
 from clipsearch.photos.decoders import Decoders
 from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
 from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
+from clipsearch.searching.stages import as_ranked, shown
 
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
+_COUNTED_ANYWAY = 1024  # photos for which room is made without asking how many there are
 BATCH = 4096  # queries that are encoded and searched for together: what bounds memory
 
 
@@ -79,15 +81,19 @@ class StoreSearcher:
 
     def query(self, query: Query, options: SearchOptions) -> Hits:
         """Return the photos nearest to a text or picture, best first."""
-        return self.query_batch([query], options)[0]
+        model = self._searchable_model(options)
+        return self._answer(model, self._queries.encode([query], model)[0], options)
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
-        """Return the hits of each query, as `query` finds them; BATCH at a time go together."""
+        """Return the hits of each query by what is seen alone; BATCH at a time go together."""
         model = self._searchable_model(options)
         found: list[Hits] = []
         for start in range(0, len(queries), BATCH):
             vectors = self._queries.encode(queries[start : start + BATCH], model)
-            found += self._hits(model, vectors, options)
+            if as_ranked(options):
+                found += self._hits(model, vectors, options)
+            else:
+                found += [self._answer(model, vector, options) for vector in vectors]
         return found
 
     def similar(self, picture: Picture, options: SearchOptions) -> Hits:
@@ -95,16 +101,11 @@ class StoreSearcher:
         self._searchable_model(options)  # else the picture need not be looked at
         read = read_picture(picture)
         copies = self._store.photos_with_content(read.content_hash) if read.content_hash else []
-        wider = replace(options, k=options.k + 2 * len(copies))
-        model = self._searchable_model(wider)
+        model = self._searchable_model(options)
         copied = [copy.photo for copy in copies]
         same = {photo.id for photo in copied} | {*self._in_front_of(copied, model, None).values()}
-        found = self._hits(model, self._queries.encode([read], model), wider)[0]
-        others = [
-            hit for hit in found if hit.content_hash != read.content_hash and hit.id not in same
-        ][: options.k]
-        ranked = (replace(hit, rank=rank) for rank, hit in enumerate(others, 1))
-        return Hits(ranked, found.left_out)
+        vector = self._queries.encode([read], model)[0]
+        return self._answer(model, vector, options, same)
 
     def search_vectors(
         self, queries: NDArray[np.float32], options: SearchOptions
@@ -118,7 +119,7 @@ class StoreSearcher:
         photos = model.photos
         rows = vectors.shape[0] if vectors.ndim == 2 else 0
         if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
-            raise InvalidInput(f"k is {shown(options.k)}, but there are only {photos} photos")
+            raise InvalidInput(f"k is {in_words(options.k)}, but there are only {photos} photos")
         left_out = self._left_out(options)
         with self._store.reading():
             scores, ids = self._store.search(
@@ -145,7 +146,7 @@ class StoreSearcher:
         """Return what is known of a photo; InvalidInput if the library has none with this id."""
         found = self._store.photos([photo_id])
         if not found:
-            raise InvalidInput(f"the library has no photo {shown(photo_id)}")
+            raise InvalidInput(f"the library has no photo {in_words(photo_id)}")
         return found[photo_id]
 
     def info(self) -> LibraryInfo:
@@ -176,23 +177,52 @@ class StoreSearcher:
         )
         return [AwayFolder(path, why, photos) for path, why, photos in counted if photos]
 
+    def _answer(
+        self,
+        model: ModelRow,
+        vector: NDArray[np.float32],
+        options: SearchOptions,
+        without: Collection[int] = (),
+    ) -> Hits:
+        """Return the hits of a question by its unit vector (width,), without some photos."""
+        left_out = self._left_out(options)
+        with self._store.reading():  # one state of the catalog for vectors and rows
+            selected = self._selected(options, left_out)
+
+            def ranking(n: int) -> list[Hit]:
+                wider = replace(options, k=n + len(without))
+                found = self._ranked(model, vector[np.newaxis], wider, selected)[0]
+                return [hit for hit in found if hit.id not in without][:n]
+
+            hits, weak = shown(ranking, options)
+        return Hits(hits, left_out, weak=weak)
+
     def _hits(
         self, model: ModelRow, vectors: NDArray[np.float32], options: SearchOptions
     ) -> list[Hits]:
+        """Return the k nearest to each of some vectors (n, width)."""
         left_out = self._left_out(options)
-        least = -np.inf if options.min_score is None else options.min_score
-        with self._store.reading():  # one state of the catalog for vectors and rows
+        with self._store.reading():
             selected = self._selected(options, left_out)
-            scores, ids, photos = self._found(model, vectors, options, selected)
+            ranked = self._ranked(model, vectors, options, selected)
+        return [Hits(hits, left_out) for hits in ranked]
+
+    def _ranked(
+        self,
+        model: ModelRow,
+        vectors: NDArray[np.float32],
+        options: SearchOptions,
+        selected: Selection | None,
+    ) -> list[list[Hit]]:
+        """Return for each vector the k nearest of what is selected, or all there are."""
+        least = -np.inf if options.min_score is None else options.min_score
+        scores, ids, photos = self._found(model, vectors, options, selected)
         return [
-            Hits(
-                (
-                    Hit.from_record(rank, float(score), photos[int(photo_id)])
-                    for rank, (score, photo_id) in enumerate(zip(*found, strict=True), 1)
-                    if photo_id >= 0 and score >= least
-                ),
-                left_out,
-            )
+            [
+                Hit.from_record(rank, float(score), photos[int(photo_id)])
+                for rank, (score, photo_id) in enumerate(zip(*found, strict=True), 1)
+                if photo_id >= 0 and score >= least
+            ]
             for found in zip(scores, ids, strict=True)
         ]
 
@@ -207,7 +237,7 @@ class StoreSearcher:
 
         A raw photo behind a picture is none of them; as many more are asked for as that takes.
         """
-        k = asked = min(options.k, model.photos)  # room is made for so many
+        k = asked = min(options.k, self._photos_of(model, options.k))  # room is made for so many
         while True:
             scores, ids = self._store.search(
                 model.id, vectors, asked, selected=selected, exact=options.exact
@@ -216,16 +246,22 @@ class StoreSearcher:
             behind = list(self._in_front_of(photos.values(), model, selected))
             if not behind:
                 return scores, ids, photos
-            shown = (ids >= 0) & ~np.isin(ids, behind)
-            if ((shown.sum(axis=1) >= k) | (ids[:, -1] < 0)).all():
-                first = np.argsort(~shown, axis=1, kind="stable")[:, :k]
-                scores, ids = np.where(shown, scores, -np.inf), np.where(shown, ids, -1)
+            in_front = (ids >= 0) & ~np.isin(ids, behind)
+            if ((in_front.sum(axis=1) >= k) | (ids[:, -1] < 0)).all():
+                first = np.argsort(~in_front, axis=1, kind="stable")[:, :k]
+                scores, ids = np.where(in_front, scores, -np.inf), np.where(in_front, ids, -1)
                 return (
                     np.take_along_axis(scores, first, axis=1),
                     np.take_along_axis(ids, first, axis=1),
                     photos,
                 )
             asked *= 2
+
+    def _photos_of(self, model: ModelRow, most: int) -> int:
+        """Return how many photos a model has embedded, counted no further than `most`."""
+        if most <= max(model.photos, _COUNTED_ANYWAY):
+            return most
+        return next(row.photos for row in self._store.models(count_to=most) if row.id == model.id)
 
     def _in_front_of(
         self, photos: Iterable[PhotoRecord], model: ModelRow, selected: Selection | None
@@ -282,4 +318,4 @@ def _as_vectors(queries: object) -> NDArray[np.float32]:
                 return vectors.astype(np.float32)
     except ValueError:  # rows of several lengths
         pass
-    raise InvalidInput(f"query vectors must be an array of numbers, not {shown(queries)}")
+    raise InvalidInput(f"query vectors must be an array of numbers, not {in_words(queries)}")

@@ -92,7 +92,7 @@ class Server:
         OtherProtocol for a server of another version.
         """
         data = _picture(meant)
-        if data is None or options.k > MOST_HITS or options.model is not None:
+        if data is None or options.offset + options.k > MOST_HITS or options.model is not None:
             return None
         fields = {
             "protocol": PROTOCOL,

@@ -247,7 +247,7 @@ def checked_question(fields: dict[str, Any], data: bytes) -> Question:
     options = SearchOptions.from_json(fields.get("options"))
     if command not in ("query", "similar"):
         raise InvalidInput("no search")
-    if options.k > MOST_HITS:
+    if options.offset + options.k > MOST_HITS:
         raise InvalidInput("too many photos")
     if options.model is not None:
         raise InvalidInput("only the library's own model is loaded")

@@ -87,10 +87,13 @@ def test_what_is_not_plain_is_left_to_typer(line):
 
 
 def test_what_is_asked_may_be_empty_or_hold_anything():
-    assert quick_search(["query", ""]) == Search("query", "")
+    def said(words: str) -> Search:
+        return Search.of("query", [words], {})
+
+    assert quick_search(["query", ""]) == said("")
     assert quick_search(["query", "a", "", "dog"]) is None  # of a variable that is not set
-    assert quick_search(["query", "a=b -k c"]) == Search("query", "a=b -k c")
-    assert quick_search(["query", "caf\udce9.jpg"]) == Search("query", "caf\udce9.jpg")
+    assert quick_search(["query", "a=b -k c"]) == said("a=b -k c")
+    assert quick_search(["query", "caf\udce9.jpg"]) == said("caf\udce9.jpg")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""From a ranking to what is shown: the cut by relevance, the folding of copies, order and page.
+
+The order is fixed: filters have chosen who is ranked; then come exactly k, the cut, the folding. So
+that k counts what is shown, more are ranked where some of them fall away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeAlias
+
+from clipsearch.options import SearchOptions
+from clipsearch.results import Hit
+from clipsearch.searching.folding import folded, marked
+
+# Returns the n best that pass the filters, or all there are, best first. Those of a smaller n are
+# the first of them, so that pages have neither gaps nor repeats.
+Ranking: TypeAlias = Callable[[int], Sequence[Hit]]
+
+# Ranks are nearly those of relevance: below so many weak ones in a row nothing is looked for.
+_PATIENCE = 100
+SORTED = 1_000  # of the relevant, so many at most are put in order of date or path
+_MOST = 10_000  # that are ranked beyond what is asked for
+
+
+def as_ranked(options: SearchOptions) -> bool:
+    """Tell whether the k best are shown as they are ranked."""
+    return (
+        options.offset == 0
+        and options.sort == "relevance"
+        and not (options.relevant or options.fold)
+    )
+
+
+def shown(ranking: Ranking, options: SearchOptions) -> tuple[list[Hit], int]:
+    """Return the page of hits that the options ask for, and how many were weak.
+
+    Where weak ones are left out, date and path order all that are relevant, up to SORTED of them;
+    else the page alone, which is chosen by rank.
+    """
+    wanted = options.offset + options.k
+    in_order = options.sort != "relevance" and options.relevant
+    hits, weak = _enough(ranking, options, max(wanted, SORTED) if in_order else wanted)
+    if in_order:
+        hits = sorted(hits, key=_ORDERS[options.sort])
+    page = hits[options.offset : wanted]
+    if not in_order and options.sort != "relevance":
+        page = sorted(page, key=_ORDERS[options.sort])
+    return [replace(hit, rank=rank) for rank, hit in enumerate(page, options.offset + 1)], weak
+
+
+def _enough(ranking: Ranking, options: SearchOptions, wanted: int) -> tuple[list[Hit], int]:
+    """Return as many hits as wanted, or all, marked or folded; and how many were weak."""
+    asked = wanted if not (options.relevant or options.fold) else max(2 * wanted, _PATIENCE)
+    while True:
+        ranked = ranking(asked)
+        strong = [hit for hit in ranked if hit.is_relevant]
+        hits = marked(strong if options.relevant else ranked)
+        hits = folded(hits) if options.fold else hits
+        all_seen = len(ranked) < asked or asked >= max(_MOST, wanted)
+        in_vain = options.relevant and not any(hit.is_relevant for hit in ranked[-_PATIENCE:])
+        if len(hits) >= wanted or all_seen or in_vain:
+            return hits, len(ranked) - len(strong)
+        asked = min(4 * asked, max(_MOST, wanted))
+
+
+def _by_date(hit: Hit) -> tuple[float, str]:
+    """Order the newest first, those without a date last."""
+    taken = hit.taken_at
+    return (-(taken - datetime(1, 1, 1)).total_seconds() if taken else 1.0), hit.source
+
+
+_ORDERS: dict[str, Callable[[Hit], tuple[float, str]]] = {
+    "date": _by_date,
+    "path": lambda hit: (0.0, hit.source),
+}
