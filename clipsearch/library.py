@@ -357,7 +357,7 @@ class Library:
             include_away: find photos too whose folder is not there now (see `away`).
             exact: look at all photos, also in a library so large that its index is approximate.
             model: another model that the library was indexed with.
-            filters: what the photos must be like; there are none to choose from yet.
+            filters: what the photos must be like, made of the values in `clipsearch.filters`.
 
         Raises:
             InvalidInput: the query is empty or can't be read, or an option makes no sense.

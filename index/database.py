@@ -126,7 +126,7 @@ class Database:
     def _create(cls, path: Path) -> None:
         db = cls(path, _connect(path, "rwc"))
         try:
-            with db._connected() as connection:
+            with db.connected() as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 _migrate(connection)
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -196,7 +196,7 @@ class Database:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             return connection.execute(sql, parameters).fetchall()
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
@@ -206,13 +206,13 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the schema up to date, in one transaction, or leave it as it was."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             _migrate(connection)
         self.schema = SCHEMA_VERSION
 
     def copy_to(self, path: Path) -> None:
         """Write what is committed to a new file, safely on disk when this returns."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             copy = _connect(path, "rwc")
             try:
                 connection.backup(copy)
@@ -223,14 +223,14 @@ class Database:
         self, sql: str, parameters: Sequence[Any], size: int
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query in lists of up to `size`."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             cursor = connection.execute(sql, parameters)
             while rows := cursor.fetchmany(size):
                 yield rows
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement that writes."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             connection.execute(sql, parameters)
 
     @contextmanager
@@ -253,7 +253,7 @@ class Database:
 
         It may also differ outside of one transaction though nothing was.
         """
-        with self._connected() as connection:
+        with self.connected() as connection:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             return connection.number, version, connection.total_changes
 
@@ -275,7 +275,7 @@ class Database:
                 self._mine.connection = None
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def connected(self) -> Iterator[Connection]:
         """Lend this thread a connection for a statement, whose errors become ours."""
         with self._errors_translated(), self._lent() as connection:
             yield connection

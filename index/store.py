@@ -42,7 +42,8 @@ from clipsearch.index.records import (
     Places,
     StoreState,
 )
-from clipsearch.index.selection import Selection, rising
+from clipsearch.index.selecting import Selector
+from clipsearch.index.selection import Selection
 from clipsearch.index.upgrading import bring_up_to_date
 from clipsearch.index.vectors.model_vectors import ModelVectors, VectorFollower
 from clipsearch.index.vectors.segments import Segment, coverage, refresh, segments_of
@@ -50,15 +51,6 @@ from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
     from clipsearch.index.changes import Change, KnownFile, KnownState
-
-
-class _Known:
-    """What was read in one committed state, for the next search: folders may be away for long."""
-
-    def __init__(self, state: object) -> None:
-        self.state = state
-        self.below: dict[Path, NDArray[np.int64]] = {}  # ids of photos
-        self.selections: dict[tuple[Path, ...], Selection] = {}
 
 
 class Store:
@@ -74,7 +66,7 @@ class Store:
         self._followers: dict[int, VectorFollower] = {}  # by model
         self._following = threading.Lock()  # held while vectors are brought up to date
         self._mine = threading.local()  # .vectors: those of this thread's `reading`, by model
-        self._known = _Known(None)
+        self._selector = Selector(db, self.catalog)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool = False, read_only: bool = False) -> Store:
@@ -109,7 +101,7 @@ class Store:
         """
         self._db.close()
         self._followers = {}
-        self._known = _Known(None)
+        self._selector = Selector(self._db, self.catalog)
 
     def __enter__(self) -> Store:
         return self
@@ -201,38 +193,15 @@ class Store:
 
         None for all of them.
         """
-        if filters != EVERYTHING:
-            raise InvalidInput("this version applies no filters yet")
-        if not without:
-            return None
-        paths = tuple(without)
         with self._db.reading():
-            known = self._known_in_this_state()
-            if paths not in known.selections:
-                ids = [self._ids_below(path, known) for path in paths]
-                known.selections[paths] = Selection.all_but_these(np.concatenate(ids))
-            return known.selections[paths]
+            return self._selector.selection(filters, without)
 
     def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:
         """Return the ids (n,), rising, of the photos at or below some paths; None: of all."""
         if paths is None:
             return self.catalog.all_ids()
         with self._db.reading():
-            known = self._known_in_this_state()
-            ids = [self._ids_below(path, known) for path in paths]
-        return rising(np.concatenate([np.empty(0, np.int64), *ids]))
-
-    def _ids_below(self, path: Path, known: _Known) -> NDArray[np.int64]:
-        if path not in known.below:
-            known.below[path] = self.catalog.ids_below(path)
-        return known.below[path]
-
-    def _known_in_this_state(self) -> _Known:
-        """Return what was read before in the state that this thread reads."""
-        known, state = self._known, self._db.state()
-        if known.state != state:
-            known = self._known = _Known(state)
-        return known
+            return self._selector.ids_below(paths)
 
     def search(
         self,

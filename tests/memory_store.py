@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from plain_filters import passes
 
 from clipsearch.errors import InvalidInput, LibraryClosed, LibraryError, LibraryLocked
 from clipsearch.index.changes import (
@@ -36,7 +37,7 @@ from clipsearch.index.changes import (
     Touched,
     UseModel,
 )
-from clipsearch.index.filters import Filter
+from clipsearch.index.filters import EVERYTHING, Filter
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import (
     Exclusion,
@@ -129,7 +130,12 @@ class FilledElsewhere:
         return scores, found
 
     def select(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
-        return Selection.all_but_these(self.photos_below(without)) if without else None
+        if filters == EVERYTHING:
+            return Selection.all_but_these(self.photos_below(without)) if without else None
+        photos = self._now().photos.values()
+        kept = [photo.id for photo in photos if passes(filters, photo)]
+        left_out = set(self.photos_below(without).tolist())
+        return Selection.only_these([id_ for id_ in kept if id_ not in left_out])
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         state = self._now()

@@ -1,0 +1,117 @@
+"""Which photos of a catalog pass filters: by SQL for one question, by columns for many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.index.catalog import Catalog
+from clipsearch.index.database import Database
+from clipsearch.index.filters import EVERYTHING, Filter
+from clipsearch.index.selection import Selection, rising
+
+if TYPE_CHECKING:  # of use to a warm process only
+    from clipsearch.index.filter_columns import CatalogColumns
+
+_MOST_KEPT = 16  # selections of one state: each takes up to 4 bytes a photo, and 1 for its table
+
+
+class _Known:
+    """What was found out in one committed state, for the next search."""
+
+    def __init__(self, state: object) -> None:
+        self.state = state
+        self.below: dict[Path, NDArray[np.int64]] = {}  # ids of photos
+        self.selections: dict[object, Selection | None] = {}
+        self.columns: CatalogColumns | None = None
+
+
+class Selector:
+    """Selects photos in the state of the catalog that a block shows; any thread may ask it.
+
+    The first filters that are asked for go by SQL, as those of a single query. Whoever asks again
+    gets columns in memory: they take about a second for each field of a million photos to read,
+    and a few milliseconds from then on.
+    """
+
+    def __init__(self, db: Database, catalog: Catalog) -> None:
+        self._db = db
+        self._catalog = catalog
+        self._known = _Known(None)
+        self._last_columns: CatalogColumns | None = None  # of whatever state
+        self._filtered = 0  # how often filters were asked for
+
+    def selection(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
+        """Return the photos that pass and lie neither at nor below some paths; None for all."""
+        if filters == EVERYTHING and not without:
+            return None
+        known = self._known_now()
+        key = filters, tuple(without)
+        with suppress(KeyError):
+            return known.selections[key]
+        selection = self._select(filters, without, known)
+        if len(known.selections) >= _MOST_KEPT:
+            known.selections = {}
+        known.selections[key] = selection
+        return selection
+
+    def _select(self, filters: Filter, without: Sequence[Path], known: _Known) -> Selection | None:
+        if filters == EVERYTHING:
+            return Selection.all_but_these(self.ids_below(without))
+        self._filtered += 1
+        if self._filtered == 1:
+            ids = self._ids_passing(filters)
+            if without:
+                ids = ids[Selection.all_but_these(self.ids_below(without)).holds(ids)]
+            return Selection.only_these(ids)
+        from clipsearch.index.filter_arrays import passing
+
+        columns = self._columns_now(known)
+        rows = passing(filters, columns)
+        if without:
+            rows &= Selection.all_but_these(self.ids_below(without)).holds(columns.ids)
+        count = int(np.count_nonzero(rows))
+        if count == len(rows):
+            return None
+        if 2 * count <= len(rows):
+            return Selection.only_these(columns.ids[rows])
+        return Selection.all_but_these(columns.ids[~rows])
+
+    def _ids_passing(self, filters: Filter) -> NDArray[np.int64]:
+        from clipsearch.index.filter_sql import add_functions, condition
+
+        sql, parameters = condition(filters, self._db.schema)
+        with self._db.connected() as connection:
+            add_functions(connection)
+            select = f"SELECT group_concat(photos.id) FROM photos WHERE {sql}"
+            (ids,) = connection.execute(select, parameters).fetchone()
+        return np.fromstring(ids or "", dtype=np.int64, sep=",")
+
+    def _columns_now(self, known: _Known) -> CatalogColumns:
+        if known.columns is None:
+            from clipsearch.index.filter_columns import CatalogColumns
+
+            last = self._last_columns
+            known.columns = last.followed() if last else CatalogColumns.read(self._db)
+            self._last_columns = known.columns
+        return known.columns
+
+    def ids_below(self, paths: Sequence[Path]) -> NDArray[np.int64]:
+        """Return the ids (n,), rising, of the photos at or below some paths."""
+        known = self._known_now()
+        for path in paths:
+            if path not in known.below:
+                known.below[path] = self._catalog.ids_below(path)
+        return rising(np.concatenate([np.empty(0, np.int64), *(known.below[one] for one in paths)]))
+
+    def _known_now(self) -> _Known:
+        """Return what was found out before in the state that this thread reads."""
+        known, state = self._known, self._db.state()
+        if known.state != state:
+            known = self._known = _Known(state)
+        return known
