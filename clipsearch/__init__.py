@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from clipsearch.library import Library
     from clipsearch.options import IndexOptions, IndexProgress, SearchOptions
     from clipsearch.results import FailedFile, Hit, Hits, IndexReport, LibraryInfo
+    from clipsearch.searching.combining import QuerySum, term
     from clipsearch.upkeep import CheckReport, backup_library, check_library, restore_library
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "LibraryReadOnly",
     "MissingPackages",
     "ModelError",
+    "QuerySum",
     "RestoreReport",
     "SearchOptions",
     "UnfitMachine",
@@ -73,6 +75,7 @@ __all__ = [
     "backup_library",
     "check_library",
     "restore_library",
+    "term",
 ]
 
 _HOMES = {
@@ -91,6 +94,8 @@ _HOMES = {
     "IndexProgress": "clipsearch.options",
     "IndexReport": "clipsearch.results",
     "LibraryInfo": "clipsearch.results",
+    "QuerySum": "clipsearch.searching.combining",
+    "term": "clipsearch.searching.combining",
 }
 
 

@@ -29,6 +29,7 @@ from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
 from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo, photos_and_model
 from clipsearch.searching.asked import given_picture, understand_a_call
+from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.searching.query import Picture, Query
 from clipsearch.searching.search import StoreSearcher
 from clipsearch.searching.web_picture import is_address
@@ -349,10 +350,19 @@ class Library:
         for captions; with `image` every `str` is the path or address of a picture. Without it no
         address is fetched from: it is refused.
 
+        Several texts and pictures are one question when they are added, or taken away, with
+        weights: `term("a beach") + 0.5 * term(Path("dunes.jpg")) - "people"`.
+
         How to search is said with keywords, or with SearchOptions.
 
         Keywords:
             k: how many photos at most.
+            offset: how many to pass over first, for the next page.
+            sort: "relevance", "date" (the newest first) or "path". Date and path order all that are
+                relevant, with `relevant`; else the k best.
+            relevant: leave out what matches too little to be an answer.
+            fold: show one photo of several copies, or of a burst (`Hit.alike` has the others).
+            only: "visual" or "words": find by what is seen, or by what is written, alone.
             min_score: the least cosine that counts as found.
             include_away: find photos too whose folder is not there now (see `away`).
             exact: look at all photos, also in a library so large that its index is approximate.
@@ -389,18 +399,27 @@ class Library:
 
     def similar(
         self,
-        image: str | Picture,
+        image: str | Picture | QuerySum | Iterable[str | Picture],
         options: SearchOptions | None = None,
         **keywords: Unpack[SearchKeywords],
     ) -> Hits:
         """Return the k photos most like a picture, without the picture itself, wherever it lies.
 
-        A `str` is a path or an address here. The picture itself is known by its content, so only
-        one that comes as a file or bytes can be left out. Takes the options of `query`.
+        Of several pictures, those most like all of them. A `str` is a path or an address here; in a
+        sum (see `term`), where words may be added and taken away, what it is for `query`. The
+        picture itself is known by its content, so only one that comes as a file or bytes can be
+        left out. Takes the options of `query`.
         """
         checked = SearchOptions.of(options, keywords)
-        picture: Picture = given_picture(image) if isinstance(image, str) else image
-        return self._searcher.similar(picture, checked)
+        if isinstance(image, QuerySum):
+            return self._searcher.similar(image.each(_meant_in_a_sum), checked)
+        pictures: list[Picture] = [
+            given_picture(one) if isinstance(one, str) else one for one in as_list(image)
+        ]
+        if not pictures:
+            raise InvalidInput("no picture was given")
+        same = QuerySum(tuple(Term(1.0, one) for one in pictures))
+        return self._searcher.similar(same, checked)
 
     def search_vectors(
         self,
@@ -468,12 +487,18 @@ class Library:
 
 def _meant(query: Query, *, text: bool, image: bool) -> Query:
     """Return what a query is by the one rule for strings; raises InvalidInput."""
+    if isinstance(query, QuerySum):
+        return query.each(lambda one: _meant(one, text=text, image=image))
     text, image = yes_or_no(text, "text"), yes_or_no(image, "image")
     if text and image:
         raise InvalidInput("a query is text or an image: not both can be True")
     if not isinstance(query, str) or not query.strip():  # which is refused where texts are
         return query
     return understand_a_call(query, text=text, image=image)
+
+
+def _meant_in_a_sum(query: Query) -> Query:
+    return _meant(query, text=False, image=False)
 
 
 def _index_options(options: object) -> IndexOptions:

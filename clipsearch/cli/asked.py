@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.file_reading import read_stream
 from clipsearch.searching import asked as rule
 from clipsearch.searching.asked import is_a_file, looks_like_a_file
+from clipsearch.searching.combining import QuerySum, Term, term, weighted
 from clipsearch.searching.web_picture import is_address
+
+if TYPE_CHECKING:
+    from clipsearch.searching.query import Query
 
 STANDARD_INPUT = "-"
 
@@ -39,13 +44,24 @@ def _refuse_pictures_among(words: Sequence[str]) -> None:
             )
 
 
-def one_picture(asked: str, unquoted: Sequence[str]) -> Path | bytes:
-    """Return the picture of `clipsearch similar`; InvalidInput where several arguments are none."""
-    if unquoted and not is_a_file(asked):
-        raise InvalidInput(
-            f"similar takes one picture, not {len(unquoted)}: quote a path with blanks in it"
-        )
-    return given_picture(asked)
+def pictures(asked: str, unquoted: Sequence[str]) -> Path | bytes | QuerySum:
+    """Return the picture of `clipsearch similar`, or the sum of several; raises InvalidInput."""
+    if not unquoted or is_a_file(asked):
+        return given_picture(asked)
+    try:
+        return QuerySum(tuple(Term(1.0, given_picture(one)) for one in unquoted))
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}; quote a path with blanks in it") from error
+
+
+def with_terms(meant: Query, plus: Sequence[str], minus: Sequence[str], *, text: bool) -> Query:
+    """Return what was meant, with the terms of --plus added and those of --minus taken away."""
+    whole = meant if isinstance(meant, QuerySum) else term(meant)
+    for sign, terms in ((1, plus), (-1, minus)):
+        for given in terms:
+            weight, one = weighted(given)
+            whole += term(understand(one, text=text), sign * weight)
+    return whole
 
 
 def given_picture(asked: str) -> Path | bytes:

@@ -85,6 +85,9 @@ def _flag_parameter(flag: SearchFlag) -> Any:
     if flag.kind == "flag":
         option = typer.Option(*flag.names, show_default=False, help=flag.help)
         return _parameter(flag.field, Annotated[bool, option], default=False)
+    if flag.kind == "terms":
+        terms = typer.Option(*flag.names, metavar=flag.metavar, help=flag.help, show_default=False)
+        return _parameter(flag.field, Annotated[list[str] | None, terms], default=None)
     taken, parser = _READ.get(flag.kind) or (str, one_of_names(flag.names[0], flag.choices))
     option = typer.Option(
         *flag.names,
@@ -135,6 +138,7 @@ def similar(**given: Any) -> None:
 def _search(command: str, given: dict[str, Any]) -> None:
     del given["verbose"]  # its callback has done what it asks for
     given = {name: value for name, value in given.items() if value is not None}
+    given |= {name: tuple(given.pop(name)) for name in ("plus", "minus") if given.get(name)}
     if wrong := two_shapes(given):
         raise InvalidInput(wrong)
     given["device"] = str(given["device"])

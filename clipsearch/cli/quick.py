@@ -91,6 +91,8 @@ def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
 def _take(given: dict[str, Any], option: str, value: str) -> bool:
     name, convert = _VALUES[option]
     converted = convert(value) if value else None
+    if option in _REPEATED:
+        converted = converted and (*given.get(name, ()), converted)
     given[name] = converted
     return converted is not None
 
@@ -125,6 +127,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "offset": _offset,
     "score": _score,
     "text": str,
+    "terms": str,
     "fields": _fields,
     "library": Path,
     "device": _device,
@@ -136,4 +139,5 @@ _VALUES = {
     if flag.kind != "flag"
     for name in flag.names
 }
+_REPEATED = {name for flag in SEARCH_FLAGS if flag.kind == "terms" for name in flag.names}
 _ONLY_FOR_QUERY = {flag.field for flag in SEARCH_FLAGS if flag.only_query}

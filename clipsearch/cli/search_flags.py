@@ -15,7 +15,9 @@ from clipsearch.options import SORTS, SearchOptions
 
 SEARCHES = ("query", "similar")
 
-Kind = Literal["flag", "count", "offset", "choice", "score", "text", "fields", "library", "device"]
+Kind = Literal[
+    "flag", "count", "offset", "choice", "score", "text", "terms", "fields", "library", "device"
+]
 
 
 class SearchFlag(NamedTuple):
@@ -44,6 +46,14 @@ SEARCH_FLAGS = (
         "FILE",
         only_query=True,
     ),
+    SearchFlag(
+        "plus",
+        "terms",
+        ("--plus",),
+        "More of this, words or a picture, perhaps with a weight: `2:golden retriever`.",
+        "TERM",
+    ),
+    SearchFlag("minus", "terms", ("--minus",), "Less of this.", "TERM"),
     SearchFlag("k", "count", ("--top", "-k"), "How many photos to show at most.", "N"),
     SearchFlag("offset", "offset", ("--offset",), "Pass over the first N: the next page.", "N"),
     SearchFlag(
@@ -117,6 +127,8 @@ class Search(NamedTuple):
     library: Path | None = None
     device: str = "auto"
     shape: Shape = Shape.TABLE  # of the results
+    plus: tuple[str, ...] = ()  # terms to be added
+    minus: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()  # of each result, where not all are wanted
     unquoted: tuple[str, ...] = ()  # what `asked` was joined of, where it is several arguments
 

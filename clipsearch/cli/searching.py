@@ -6,21 +6,24 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from shlex import quote
+from typing import TYPE_CHECKING, cast
 
-from clipsearch.cli.asked import STANDARD_INPUT, one_picture, understand
+from clipsearch.cli.asked import STANDARD_INPUT, pictures, understand, with_terms
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.hits import show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.cli.search_flags import Search
 from clipsearch.errors import InvalidInput, UnreadableImage
 from clipsearch.searching.asked import is_a_file
+from clipsearch.searching.combining import QuerySum, term, weighted, without
 from clipsearch.searching.web_picture import shown_address
 from clipsearch.serving.client import Server, connected
 from clipsearch.serving.protocol import OtherProtocol
 
 if TYPE_CHECKING:
     from clipsearch.results import AwayFolder, Hits
+    from clipsearch.searching.query import Picture, Query
 
 
 def run(search: Search) -> None:
@@ -54,7 +57,7 @@ def say_what_was_left_out(folders: Iterable[AwayFolder], said: set[Path]) -> Non
 
 def _found(search: Search) -> Hits:
     """Ask the server of the library; where there is none, or it does not know, do its work."""
-    meant = None
+    meant: Query | None = None
     if search.options.model is None and search.device == "auto":
         with connected(search.library) as server:
             if server is not None:
@@ -64,7 +67,7 @@ def _found(search: Search) -> Hits:
     return _found_here(search, meant)
 
 
-def _asked_from(server: Server, search: Search, meant: str | Path | bytes) -> Hits | None:
+def _asked_from(server: Server, search: Search, meant: Query) -> Hits | None:
     try:
         return server.ask(search.command, meant, search.options)
     except OtherProtocol:
@@ -75,24 +78,44 @@ def _asked_from(server: Server, search: Search, meant: str | Path | bytes) -> Hi
         return None
 
 
-def _found_here(search: Search, meant: str | Path | bytes | None) -> Hits:
+def _found_here(search: Search, meant: Query | None) -> Hits:
     from clipsearch.library import Library
 
     with Library(search.library, read_only=True, device=search.device) as library:
         meant = _meant(search) if meant is None else meant
         with _naming(search):
             if search.command == "similar":
-                return library.similar(meant, search.options)
-            return library.query(meant, search.options, text=isinstance(meant, str))
+                return library.similar(cast("Picture | QuerySum", meant), search.options)
+            # What is words and what is a picture is settled.
+            settled = isinstance(meant, (str, QuerySum))
+            return library.query(meant, search.options, text=settled)
 
 
-def _meant(search: Search) -> str | Path | bytes:
+def _meant(search: Search) -> Query:
+    terms = search.plus + search.minus
     with _naming(search):
         if search.command == "similar":
-            return one_picture(search.asked, search.unquoted)
-        return understand(
-            search.asked, text=search.text, image=search.image, unquoted=search.unquoted
-        )
+            meant: Query = pictures(search.asked, search.unquoted)
+        else:
+            weight, asked = weighted(search.asked) if terms else (1.0, search.asked)
+            meant = understand(
+                asked, text=search.text, image=search.image, unquoted=search.unquoted
+            )
+            if isinstance(meant, str) and not search.minus:
+                _hint_at_minus(meant)
+            meant = term(meant, weight) if weight != 1.0 else meant
+        return with_terms(meant, search.plus, search.minus, text=search.text) if terms else meant
+
+
+def _hint_at_minus(asked: str) -> None:
+    """Say how to ask for what should be missing: of "without people", models see the people."""
+    if (found := without(asked)) is None:
+        return
+    what, less = found
+    say(
+        f"a model takes this for photos with {less}: `clipsearch query {quote(what)} --minus "
+        f"{quote(less)}` finds those without"
+    )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, LibraryClosed
 from clipsearch.photos.decoders import CLOSED
 from clipsearch.photos.file_reading import read_whole
+from clipsearch.searching.combining import QuerySum, added, parts_of
 from clipsearch.settings import given_path
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 # Text is a str; a picture is a path, a file's bytes, a Pillow image or uint8 (height, width, 3).
 Picture: TypeAlias = Union[Path, bytes, "PIL.Image.Image", NDArray[np.uint8]]
-Query: TypeAlias = str | Picture
+# A sum has texts and pictures as its parts.
+Query: TypeAlias = str | Picture | QuerySum
 
 _A_PICTURE = (  # PNG, 8 x 8, black; made without Pillow, which only decoding processes load
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAADElEQVR42mNgoA4AAABIAAEQRe/SAAAAAElFTkSuQmCC"
@@ -91,10 +93,18 @@ class QueryEncoder:
     def encode(
         self, queries: Sequence[Query | QueryPicture], model: ModelRow
     ) -> NDArray[np.float32]:
-        """Return unit vectors, float32 (n, width), of texts and pictures.
+        """Return unit vectors, float32 (n, width), of texts, pictures, and sums of them.
 
         Raises InvalidInput or UnreadableImage for a query, ModelError for the model.
         """
+        parts = parts_of(queries)
+        vectors = self._encode_each(parts, model)
+        sums = any(isinstance(query, QuerySum) for query in queries)
+        return added(queries, vectors) if sums else vectors
+
+    def _encode_each(
+        self, queries: Sequence[str | Picture | QueryPicture], model: ModelRow
+    ) -> NDArray[np.float32]:
         # A row that nobody filled in would be refused, not searched for.
         vectors = np.full((len(queries), model.identity.width), np.nan, dtype=np.float32)
         texts = {i: checked_text(one) for i, one in enumerate(queries) if isinstance(one, str)}

@@ -19,6 +19,7 @@ from clipsearch.options import SearchOptions
 from clipsearch.photos.away import away_folders
 from clipsearch.photos.decoders import Decoders
 from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
+from clipsearch.searching.combining import QuerySum, alone, summed
 from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
 from clipsearch.searching.stages import as_ranked, shown
 
@@ -45,7 +46,7 @@ class Searcher(Protocol):
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
         """Return the hits of each query, as `query` finds them; BATCH at a time go together."""
 
-    def similar(self, picture: Picture, options: SearchOptions) -> Hits:
+    def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""
 
     def search_vectors(
@@ -96,15 +97,22 @@ class StoreSearcher:
                 found += [self._answer(model, vector, options) for vector in vectors]
         return found
 
-    def similar(self, picture: Picture, options: SearchOptions) -> Hits:
-        """Return the photos most like a picture, without the picture itself, wherever it lies."""
+    def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
+        """Return the photos most like a picture, without the picture itself, wherever it lies.
+
+        Of a sum, without all pictures in it.
+        """
         self._searchable_model(options)  # else the picture need not be looked at
-        read = read_picture(picture)
-        copies = self._store.photos_with_content(read.content_hash) if read.content_hash else []
+        asked = summed(picture).each(lambda one: one if isinstance(one, str) else read_picture(one))
         model = self._searchable_model(options)
-        copied = [copy.photo for copy in copies]
+        copied = [
+            copy.photo
+            for _, read in asked.terms
+            if not isinstance(read, str) and read.content_hash
+            for copy in self._store.photos_with_content(read.content_hash)
+        ]
         same = {photo.id for photo in copied} | {*self._in_front_of(copied, model, None).values()}
-        vector = self._queries.encode([read], model)[0]
+        vector = self._queries.encode([alone(asked)], model)[0]
         return self._answer(model, vector, options, same)
 
     def search_vectors(

@@ -41,14 +41,21 @@ def shown(ranking: Ranking, options: SearchOptions) -> tuple[list[Hit], int]:
     else the page alone, which is chosen by rank.
     """
     wanted = options.offset + options.k
-    in_order = options.sort != "relevance" and options.relevant
-    hits, weak = _enough(ranking, options, max(wanted, SORTED) if in_order else wanted)
-    if in_order:
-        hits = sorted(hits, key=_ORDERS[options.sort])
+    hits, weak = _enough(ranking, options, wanted)
+    if options.sort != "relevance":
+        order = _ORDERS[options.sort]
+        if options.relevant and hits and all(_is_known(hit) for hit in hits):
+            hits, weak = _enough(ranking, options, max(wanted, SORTED))
+            hits = sorted(hits, key=order)
+        else:
+            hits[options.offset :] = sorted(hits[options.offset :], key=order)
     page = hits[options.offset : wanted]
-    if not in_order and options.sort != "relevance":
-        page = sorted(page, key=_ORDERS[options.sort])
     return [replace(hit, rank=rank) for rank, hit in enumerate(page, options.offset + 1)], weak
+
+
+def _is_known(hit: Hit) -> bool:
+    """Tell whether it is known that a hit is relevant, not only that it comes early."""
+    return hit.relevance is not None or "words" in hit.why
 
 
 def _enough(ranking: Ranking, options: SearchOptions, wanted: int) -> tuple[list[Hit], int]:
@@ -62,7 +69,7 @@ def _enough(ranking: Ranking, options: SearchOptions, wanted: int) -> tuple[list
         all_seen = len(ranked) < asked or asked >= max(_MOST, wanted)
         in_vain = options.relevant and not any(hit.is_relevant for hit in ranked[-_PATIENCE:])
         if len(hits) >= wanted or all_seen or in_vain:
-            return hits, len(ranked) - len(strong)
+            return hits[:wanted], len(ranked) - len(strong)
         asked = min(4 * asked, max(_MOST, wanted))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from clipsearch.errors import UnreadableImage
 from clipsearch.machine import is_private
 from clipsearch.photos.file_reading import read_whole
+from clipsearch.searching.combining import summed
 from clipsearch.serving.protocol import (
     LARGEST_ANSWER,
     LARGEST_PICTURE,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from clipsearch.options import SearchOptions
     from clipsearch.results import Hits
+    from clipsearch.searching.query import Query
 
 BYPASS_VARIABLE = "CLIPSEARCH_NO_SERVER"
 _SECONDS_TO_CONNECT = 1.0
@@ -85,20 +87,20 @@ class Server:
         self._connection = connection
         self._folder = folder
 
-    def ask(self, command: str, meant: str | Path | bytes, options: SearchOptions) -> Hits | None:
+    def ask(self, command: str, meant: Query, options: SearchOptions) -> Hits | None:
         """Return what `Library.query` (or `similar`) finds.
 
         None where the server can't say: the library itself then says what is wrong. Raises
         OtherProtocol for a server of another version.
         """
-        data = _picture(meant)
-        if data is None or options.offset + options.k > MOST_HITS or options.model is not None:
+        terms, data = _terms(meant)
+        if terms is None or options.offset + options.k > MOST_HITS or options.model is not None:
             return None
         fields = {
             "protocol": PROTOCOL,
             "library": os.path.realpath(self._folder),
             "command": command,
-            "words": meant if isinstance(meant, str) else None,
+            "terms": terms,
             "options": options.to_json(),
         }
         seconds = _SECONDS_FOR_A_PICTURE if data else _SECONDS_FOR_WORDS
@@ -111,18 +113,28 @@ class Server:
         return _understood(answer)
 
 
-def _picture(meant: str | Path | bytes) -> bytes | None:
-    """Return the bytes of a picture, none for words; None for what can't be sent.
+def _terms(meant: Query) -> tuple[list[list[float | str | int]] | None, bytes]:
+    """Return the parts of a question, of pictures their sizes, and the bytes of the pictures.
 
-    A pipe can't: its bytes come once, and may be wanted here if the server does not answer.
+    None for what can't be sent: a pipe, whose bytes come once, and may be wanted here if the server
+    does not answer.
     """
-    if isinstance(meant, str):
-        return b""
-    try:
-        data = meant if isinstance(meant, bytes) else read_whole(meant, LARGEST_PICTURE)[0]
-    except (OSError, ValueError, UnreadableImage):
-        return None
-    return data if 0 < len(data) <= LARGEST_PICTURE else None
+    terms: list[list[float | str | int]] = []
+    data: list[bytes] = []
+    for weight, query in summed(meant).terms:
+        if isinstance(query, str):
+            terms.append([weight, query])
+            continue
+        try:
+            picture = query if isinstance(query, bytes) else read_whole(query, LARGEST_PICTURE)[0]
+        except (OSError, ValueError, UnreadableImage):
+            return None, b""
+        if not picture:
+            return None, b""
+        terms.append([weight, len(picture)])
+        data.append(picture)
+    together = b"".join(data)
+    return (terms, together) if len(together) <= LARGEST_PICTURE else (None, b"")
 
 
 def _understood(answer: dict[str, Any]) -> Hits | None:

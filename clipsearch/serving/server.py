@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipsearch.arguments import finite
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
@@ -34,6 +35,7 @@ from clipsearch.library import Library
 from clipsearch.machine import is_private
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits
+from clipsearch.searching.combining import QuerySum, Term, alone
 from clipsearch.serving.protocol import (
     LARGEST_PICTURE,
     LARGEST_REQUEST,
@@ -54,11 +56,16 @@ _MOST_WAITING = 128
 
 @dataclass(frozen=True)
 class Question:
-    """A search: words, or the bytes of a picture."""
+    """A search: words, the bytes of a picture, or a sum of them."""
 
     command: str  # query or similar
-    asked: str | bytes
+    asked: QuerySum
     options: SearchOptions
+
+    @property
+    def is_words(self) -> bool:
+        """Whether no picture has to be looked at."""
+        return all(isinstance(one.query, str) for one in self.asked.terms)
 
 
 class WarmSearcher:
@@ -81,7 +88,7 @@ class WarmSearcher:
 
     def answer(self, question: Question) -> Hits:
         """Search the library as it is now; raises ClipsearchError as `Library` does."""
-        worker = self._words if isinstance(question.asked, str) else self._pictures
+        worker = self._words if question.is_words else self._pictures
         return worker.answer(question)
 
     def close(self) -> None:
@@ -121,10 +128,10 @@ class _Worker:
 
     def _answer(self, question: Question) -> Hits:
         library = self._current()
+        asked = alone(question.asked)
         if question.command == "similar":
-            return library.similar(question.asked, question.options)
-        # Whoever asks has said what is words and what is a picture.
-        return library.query(question.asked, question.options, text=isinstance(question.asked, str))
+            return library.similar(asked, question.options)
+        return library.query(asked, question.options, text=True)  # every str in it is words
 
     def _current(self) -> Library:
         """Return the library in the folder now: a repaired or restored one has another catalog."""
@@ -243,7 +250,7 @@ class SocketServer:
 
 def checked_question(fields: dict[str, Any], data: bytes) -> Question:
     """Return the question in a message, or raise InvalidInput: anybody could have sent it."""
-    command, words = fields.get("command"), fields.get("words")
+    command = fields.get("command")
     options = SearchOptions.from_json(fields.get("options"))
     if command not in ("query", "similar"):
         raise InvalidInput("no search")
@@ -251,11 +258,26 @@ def checked_question(fields: dict[str, Any], data: bytes) -> Question:
         raise InvalidInput("too many photos")
     if options.model is not None:
         raise InvalidInput("only the library's own model is loaded")
-    if data and words is None:
-        return Question(command, data, options)
-    if command != "query" or data or not isinstance(words, str):
-        raise InvalidInput("neither words nor a picture")
-    return Question(command, words, options)
+    asked = _terms(fields.get("terms"), data)
+    if command == "similar" and all(isinstance(one.query, str) for one in asked.terms):
+        raise InvalidInput("no picture")
+    return Question(command, asked, options)
+
+
+def _terms(given: object, data: bytes) -> QuerySum:
+    """Return the parts of a question: of each its weight, and words or how many bytes it has."""
+    terms = []
+    start = 0
+    for one in given if isinstance(given, list) else []:
+        weight, query = one if isinstance(one, list) and len(one) == 2 else (None, None)
+        if type(query) is int and 0 < query <= len(data) - start:
+            start, query = start + query, data[start : start + query]
+        elif not isinstance(query, str):
+            raise InvalidInput("neither words nor a picture")
+        terms.append(Term(finite(weight, "a weight"), query))
+    if start != len(data):
+        raise InvalidInput("bytes of no picture")
+    return QuerySum(tuple(terms))
 
 
 @contextmanager
