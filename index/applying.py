@@ -17,6 +17,7 @@ import numpy as np
 from clipsearch.index import photo_columns
 from clipsearch.index.changes import (
     Change,
+    Completed,
     Copied,
     Embedded,
     Exclude,
@@ -30,23 +31,31 @@ from clipsearch.index.changes import (
     Moved,
     Scanned,
     SeenMount,
+    SidecarsRead,
     Touched,
     UseModel,
 )
 from clipsearch.index.database import Database
 from clipsearch.index.embeddings import to_blob
+from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.paths import escape, to_text
-from clipsearch.index.records import FileState, utc_now
+from clipsearch.index.records import FileState, PhotoMetadata, Word, utc_now
 
 _PUT = (
     "INSERT INTO photos (path, size, mtime_ns, indexed_at, {columns}) VALUES ({values}) "
     "ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, "
     "indexed_at = excluded.indexed_at, {updates} RETURNING id"
 ).format(
-    columns=", ".join(photo_columns.CONTENT),
-    values=", ".join("?" * (4 + len(photo_columns.CONTENT))),
-    updates=", ".join(f"{name} = excluded.{name}" for name in photo_columns.CONTENT),
+    columns=", ".join((*photo_columns.CONTENT, *photo_columns.MOMENT)),
+    values=", ".join("?" * (4 + len(photo_columns.CONTENT) + len(photo_columns.MOMENT))),
+    updates=", ".join(
+        f"{name} = excluded.{name}" for name in (*photo_columns.CONTENT, *photo_columns.MOMENT)
+    ),
 )
+_COMPLETE = "UPDATE photos SET {} WHERE content_hash = ? RETURNING id, taken_at, path".format(
+    ", ".join(f"{name} = ?" for name in photo_columns.CONTENT)
+)
+_TAKEN_AT = photo_columns.CONTENT.index("taken_at")
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class _Content:
     """What files with the same bytes share."""
 
     columns: tuple[Any, ...]  # the values of photo_columns.CONTENT
+    words: Sequence[tuple[str, str]]  # as they stand in the table of words: field, text
     vectors: dict[int, bytes]  # by model
 
 
@@ -73,6 +83,8 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
         case Embedded() | Copied():
             if content is not None:
                 _put(db, change.file, content)
+        case Completed() | SidecarsRead():
+            _take_words(db, change)
         case Moved() | Touched():
             _point(db, change.photo_id, change.file)
         case Failed():
@@ -83,6 +95,14 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
             _forget_failure(db, change.path)
         case UseModel():
             db.write("UPDATE library SET current_model = ?", (change.model_id,))
+        case Exclude() | Include():
+            _change_exclusions(db, change)
+        case _:
+            _apply_to_places(db, change)
+
+
+def _change_exclusions(db: Database, change: Exclude | Include) -> None:
+    match change:
         case Exclude():
             sql = (
                 "INSERT INTO exclusions (kind, what, added_at) VALUES (?, ?, ?) "
@@ -92,8 +112,6 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
         case Include():
             sql = "DELETE FROM exclusions WHERE kind = ? AND what = ?"
             db.write(sql, (change.exclusion.kind, escape(change.exclusion.what)))
-        case _:
-            _apply_to_places(db, change)
 
 
 def _apply_to_places(
@@ -132,17 +150,27 @@ def _embedded_content(db: Database, change: Embedded, model_id: int | None) -> _
     if change.embedding.shape != (width,) or not np.isfinite(change.embedding).all():
         raise ValueError(f"{change.file.path}: not an embedding of model {model_id}")
     assert model_id is not None  # it has a width
-    values = (change.content_hash, *astuple(change.metadata))
-    columns = tuple(escape(value) if isinstance(value, str) else value for value in values)
-    return _Content(columns, {model_id: to_blob(change.embedding)})
+    columns = _columns_of(change.content_hash, change.metadata)
+    return _Content(columns, _escaped(change.words), {model_id: to_blob(change.embedding)})
+
+
+def _columns_of(content_hash: str, metadata: PhotoMetadata) -> tuple[Any, ...]:
+    values = (content_hash, *astuple(metadata))
+    return tuple(escape(value) if isinstance(value, str) else value for value in values)
+
+
+def _escaped(words: Sequence[Word]) -> list[tuple[str, str]]:
+    return [(word.field, escape(word.text)) for word in words]
 
 
 def _content_of(db: Database, photo_id: int) -> _Content | None:
     columns = db.rows(
         f"SELECT {', '.join(photo_columns.CONTENT)} FROM photos WHERE id = ?", (photo_id,)
     )
+    sql = "SELECT field, text FROM words WHERE photo_id = ? AND source = 'photo' ORDER BY id"
+    words = db.rows(sql, (photo_id,))
     vectors = db.rows("SELECT model_id, vector FROM embeddings WHERE photo_id = ?", (photo_id,))
-    return _Content(columns[0], dict(vectors)) if columns else None
+    return _Content(columns[0], words, dict(vectors)) if columns else None
 
 
 def _put(db: Database, file: FileState, content: _Content) -> None:
@@ -153,7 +181,9 @@ def _put(db: Database, file: FileState, content: _Content) -> None:
         "(SELECT id FROM photos WHERE path = ? AND content_hash <> ?)",
         (text, content.columns[0]),
     )
-    photo_id = db.value(_PUT, (text, *_state(file), utc_now(), *content.columns))
+    moment = moment_of(content.columns[_TAKEN_AT], text)
+    photo_id = db.value(_PUT, (text, *_state(file), utc_now(), *content.columns, *moment))
+    _put_words(db, photo_id, "photo", content.words)
     for model_id, vector in content.vectors.items():
         db.write(
             "DELETE FROM embeddings WHERE photo_id = ? AND model_id = ? AND vector <> ?",
@@ -167,9 +197,52 @@ def _put(db: Database, file: FileState, content: _Content) -> None:
     _forget_failure(db, file.path)
 
 
+def _put_words(db: Database, photo_id: int, source: str, words: Sequence[tuple[str, str]]) -> None:
+    """Let these be the words of a photo from one source, in place of those that were."""
+    sql = "SELECT field, text FROM words WHERE photo_id = ? AND source = ? ORDER BY id"
+    if db.rows(sql, (photo_id, source)) == list(words):
+        return
+    db.write("DELETE FROM words WHERE photo_id = ? AND source = ?", (photo_id, source))
+    for field, text in words:
+        sql = "INSERT INTO words (photo_id, source, field, text) VALUES (?, ?, ?, ?)"
+        db.write(sql, (photo_id, source, field, text))
+
+
+def _take_words(db: Database, change: Completed | SidecarsRead) -> None:
+    match change:
+        case Completed():
+            _complete(db, change)
+        case SidecarsRead():
+            _take_sidecars(db, change)
+
+
+def _complete(db: Database, change: Completed) -> None:
+    columns = _columns_of(change.content_hash, change.metadata)
+    words = _escaped(change.words)
+    for photo_id, taken_at, text in db.rows(_COMPLETE, (*columns, change.content_hash)):
+        _put_moment(db, photo_id, taken_at, text)
+        _put_words(db, photo_id, "photo", words)
+
+
+def _put_moment(db: Database, photo_id: int, taken_at: str | None, text: str) -> None:
+    sql = "UPDATE photos SET moment = ?, moment_from = ? WHERE id = ?"
+    db.write(sql, (*moment_of(taken_at, text), photo_id))
+
+
+def _take_sidecars(db: Database, change: SidecarsRead) -> None:
+    if not db.rows("SELECT 1 FROM photos WHERE id = ?", (change.photo_id,)):
+        return
+    db.write("DELETE FROM sidecars WHERE photo_id = ?", (change.photo_id,))
+    for file in change.sidecars:
+        sql = "INSERT INTO sidecars (photo_id, path, size, mtime_ns) VALUES (?, ?, ?, ?)"
+        db.write(sql, (change.photo_id, to_text(file.path), *_state(file)))
+    _put_words(db, change.photo_id, "sidecar", _escaped(change.words))
+
+
 def _point(db: Database, photo_id: int, file: FileState) -> None:
     """Let a photo's row, if there is one, stand for this file, in place of any other that did."""
-    if not db.rows("SELECT 1 FROM photos WHERE id = ?", (photo_id,)):
+    rows = db.rows("SELECT taken_at FROM photos WHERE id = ?", (photo_id,))
+    if not rows:
         return
     text = to_text(file.path)
     db.write("DELETE FROM photos WHERE path = ? AND id <> ?", (text, photo_id))
@@ -177,6 +250,7 @@ def _point(db: Database, photo_id: int, file: FileState) -> None:
         "UPDATE photos SET path = ?, size = ?, mtime_ns = ? WHERE id = ?",
         (text, *_state(file), photo_id),
     )
+    _put_moment(db, photo_id, rows[0][0], text)
     _forget_failure(db, file.path)
 
 

@@ -17,6 +17,7 @@ from clipsearch.index import photo_columns
 from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, text_range_below, to_path, to_text, unescape
 from clipsearch.index.records import (
+    FACTS,
     Counts,
     Exclusion,
     Failure,
@@ -27,6 +28,7 @@ from clipsearch.index.records import (
     ModelRow,
     PhotoMetadata,
     PhotoRecord,
+    Word,
     utc_now,
 )
 
@@ -36,11 +38,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _LARGEST_NUMBER = 2**63 - 1  # of SQLite
-_PHOTO = f"SELECT {', '.join(photo_columns.ALL)} FROM photos "
-_KNOWN_PHOTO = (
-    f"SELECT {', '.join(photo_columns.ALL)}, (SELECT group_concat(model_id) FROM embeddings "
-    "WHERE photo_id = photos.id) FROM photos WHERE {} ORDER BY id"
-)
+_EMBEDDED_BY = "(SELECT group_concat(model_id) FROM embeddings WHERE photo_id = photos.id)"
 _MODEL = (
     "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
     "id IS (SELECT current_model FROM library) FROM models "
@@ -147,23 +145,53 @@ class Catalog:
 
     def photos(self, ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id that is not in the catalog is left out."""
-        sql = _PHOTO + "WHERE id IN (SELECT value FROM json_each(?))"
+        sql = f"SELECT {self._columns()} FROM photos WHERE id IN (SELECT value FROM json_each(?))"
         photos = self._values(_photo, sql, (json.dumps([int(id_) for id_ in ids]),))
         return {photo.id: photo for photo in photos}
 
     def photo_at(self, path: Path) -> PhotoRecord | None:
         """Return the photo with this path."""
-        photos = self._values(_photo, _PHOTO + "WHERE path = ?", (to_text(path),))
+        sql = f"SELECT {self._columns()} FROM photos WHERE path = ?"
+        photos = self._values(_photo, sql, (to_text(path),))
         return photos[0] if photos else None
 
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         """Return the photos with this content, by id, with who has embedded each."""
-        return self._values(_known_photo, _KNOWN_PHOTO.format("content_hash = ?"), (content_hash,))
+        return self._known_photos("content_hash = ?", content_hash)
 
     def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
         """Return the photos with one of these paths, by id, with who has embedded each."""
-        sql = _KNOWN_PHOTO.format("path IN (SELECT value FROM json_each(?))")
-        return self._values(_known_photo, sql, (json.dumps([to_text(path) for path in paths]),))
+        texts = json.dumps([to_text(path) for path in paths])
+        return self._known_photos("path IN (SELECT value FROM json_each(?))", texts)
+
+    def _known_photos(self, condition: str, parameter: str) -> list[KnownPhoto]:
+        sql = f"SELECT {self._columns()}, {_EMBEDDED_BY} FROM photos WHERE {condition} ORDER BY id"
+        return self._values(_known_photo, sql, (parameter,))
+
+    def _columns(self) -> str:
+        return photo_columns.selected(self._db.schema)
+
+    def words(self, ids: Sequence[int]) -> dict[int, tuple[Word, ...]]:
+        """Return the words of photos and their sidecars, each once; ids without any are left out.
+
+        A sidecar's come first: they are newer than what stands in the photo.
+        """
+        if self._db.schema < 5:
+            return {}
+        sql = (
+            "SELECT photo_id, field, text FROM words WHERE photo_id IN "
+            "(SELECT value FROM json_each(?)) ORDER BY photo_id, source = 'photo', id"
+        )
+        found: dict[int, dict[Word, None]] = {}
+        for id_, word in self._values(_word, sql, (json.dumps([int(id_) for id_ in ids]),)):
+            found.setdefault(id_, {})[word] = None
+        return {id_: tuple(words) for id_, words in found.items()}
+
+    def incomplete(self) -> int:
+        """Count the photos of which less was read out of the file than is today."""
+        if self._db.schema < 5:
+            return self.counts(None).photos
+        return int(self._db.value("SELECT count(*) FROM photos WHERE facts < ?", (FACTS,)))
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""
@@ -243,6 +271,12 @@ def _known_photo(row: tuple[Any, ...]) -> KnownPhoto:
 
 
 def _photo(row: tuple[Any, ...]) -> PhotoRecord:
-    id_, text, size, mtime_ns, content_hash, *metadata, indexed_at = row
+    id_, text, size, mtime_ns, content_hash, *metadata, indexed_at, moment, moment_from = row
     file = FileState(to_path(text), size, mtime_ns)
-    return PhotoRecord(id_, file, content_hash, PhotoMetadata(*metadata), indexed_at)
+    known = PhotoMetadata(*metadata)
+    return PhotoRecord(id_, file, content_hash, known, indexed_at, moment, moment_from)
+
+
+def _word(row: tuple[Any, ...]) -> tuple[int, Word]:
+    photo_id, field, text = row
+    return photo_id, Word(field, unescape(text))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from clipsearch.index.paths import to_path
-from clipsearch.index.records import Exclusion, FileState, PhotoMetadata, PhotoRecord
+from clipsearch.index.records import Exclusion, FileState, PhotoMetadata, PhotoRecord, Word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,25 @@ class Embedded:
     content_hash: str
     metadata: PhotoMetadata
     embedding: NDArray[np.float32]  # (width,), unit length
+    words: tuple[Word, ...] = ()  # in the photo itself
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Photos with this content were opened again for more of what they say; embeddings stay."""
+
+    content_hash: str
+    metadata: PhotoMetadata
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class SidecarsRead:
+    """The files beside a photo were read: these are all there are, and their words."""
+
+    photo_id: int
+    sidecars: tuple[FileState, ...]
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Copied:
-    """A file has the content of a photo in the catalog: its metadata and all its embeddings."""
+    """A file has the content of a photo in the catalog: what it says, and all its embeddings."""
 
     source_id: int
     file: FileState
@@ -126,6 +145,8 @@ class UseModel:
 
 Change: TypeAlias = (
     Embedded
+    | Completed
+    | SidecarsRead
     | Touched
     | Moved
     | Copied

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         PhotoRecord,
         Places,
         StoreState,
+        Word,
     )
     from clipsearch.index.selection import Selection
 
@@ -97,6 +98,15 @@ class SearchableStore(Protocol):
 
     def places(self) -> Places:
         """Return where the photos are kept up to date from; a store without places has none."""
+
+    def words(self, photo_ids: Sequence[int]) -> dict[int, tuple[Word, ...]]:
+        """Return the words that photos and their sidecars bear, each once, by photo id.
+
+        Those of sidecars come first. Photos without words are left out.
+        """
+
+    def incomplete(self) -> int:
+        """Count the photos of which not all is known that could be read out of their files."""
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that can't be indexed, by path."""

@@ -6,10 +6,11 @@ sets `PRAGMA user_version` to its number. All pending steps and their records ar
 
 from __future__ import annotations
 
-from sqlite3 import DatabaseError
+from sqlite3 import Connection, DatabaseError
 
 from sqlite_utils import Database, Migrations
 
+from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.records import SCHEMA_VERSION
 from clipsearch.index.schema import APPLICATION_ID, TABLES
 
@@ -155,6 +156,38 @@ CREATE TABLE exclusions (
 ) STRICT
 """
 
+_FACTS = """
+ALTER TABLE photos ADD COLUMN perceptual_hash TEXT;
+ALTER TABLE photos ADD COLUMN place TEXT;
+ALTER TABLE photos ADD COLUMN facts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE photos ADD COLUMN moment TEXT;
+ALTER TABLE photos ADD COLUMN moment_from TEXT CHECK (moment_from IN ('photo', 'name'));
+CREATE INDEX photos_facts ON photos (facts);  -- finds those to complete without reading the rest
+
+CREATE TABLE words (
+    id INTEGER PRIMARY KEY,
+    photo_id INTEGER NOT NULL REFERENCES photos (id) ON DELETE CASCADE,
+    source TEXT NOT NULL CHECK (source IN ('photo', 'sidecar')),
+    field TEXT NOT NULL CHECK (field IN ('title', 'description', 'keyword', 'person')),
+    text TEXT NOT NULL
+) STRICT;
+CREATE INDEX words_photo_id ON words (photo_id);
+
+-- The files beside photos whose words are in the table above, as they were when they were read.
+CREATE TABLE sidecars (
+    photo_id INTEGER NOT NULL REFERENCES photos (id) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    PRIMARY KEY (photo_id, path)
+) STRICT;
+
+CREATE TRIGGER words_removed BEFORE DELETE ON photos BEGIN
+    DELETE FROM words WHERE photo_id = OLD.id;
+    DELETE FROM sidecars WHERE photo_id = OLD.id;
+END;
+"""
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
@@ -217,3 +250,26 @@ def m004_raw_photos(db: Database) -> None:
         "AND size > 8 * width * height AND path NOT LIKE '%.tif' AND path NOT LIKE '%.tiff')"
     )
     db.execute("PRAGMA user_version = 4")
+
+
+@_steps()
+def m005_words_and_moments(db: Database) -> None:
+    """Make room for what is read out of photos and sidecars beside the pictures themselves."""
+    db.executescript(_FACTS)
+    fill_moments(db.conn)
+    db.execute("PRAGMA user_version = 5")
+
+
+def fill_moments(connection: Connection) -> None:
+    """Set the moment of every photo that has none, as far as the photo or its name says one."""
+    sql = "SELECT id, CAST(path AS BLOB), CAST(taken_at AS BLOB) FROM photos WHERE moment IS NULL"
+    found = []
+    for id_, path, taken_at in connection.execute(sql).fetchall():
+        name, said = (  # which may be damaged, and is then not for this step to refuse
+            None if value is None else bytes(value).decode(errors="replace")
+            for value in (path, taken_at)
+        )
+        moment, source = moment_of(said, name or "")
+        if moment:
+            found.append((moment, source, id_))
+    connection.executemany("UPDATE photos SET moment = ?, moment_from = ? WHERE id = ?", found)

@@ -36,6 +36,22 @@ def _column(name: str, hint: str) -> Column:
 METADATA = tuple(_column(field.name, str(field.type)) for field in fields(PhotoMetadata))
 FILE = ("path", "size", "mtime_ns")  # of the file, whatever it holds
 CONTENT = ("content_hash", *(column.name for column in METADATA))  # same bytes have the same
-ALL = ("id", *FILE, *CONTENT, "indexed_at")
-# Text that a repair may take out of a row: what is left is still the photo.
-DISPENSABLE = tuple(column.name for column in METADATA if column.optional and column.kind is str)
+MOMENT = ("moment", "moment_from")  # of what the photo says, or the name of its file
+ALL = ("id", *FILE, *CONTENT, "indexed_at", *MOMENT)
+# What a catalog of an older schema lacks, and what stands for it there.
+SINCE_5 = {"perceptual_hash": "NULL", "place": "NULL", "facts": "0"} | dict.fromkeys(MOMENT, "NULL")
+
+
+def selected(schema: int) -> str:
+    """Return ALL for a SELECT from a catalog of this schema."""
+    return ", ".join(SINCE_5[name] if _is_newer(name, schema) else name for name in ALL)
+
+
+def dispensable(schema: int) -> tuple[str, ...]:
+    """Return the columns of text that a repair may empty: what is left is still the photo."""
+    texts = (column.name for column in METADATA if column.optional and column.kind is str)
+    return tuple(name for name in (*texts, *MOMENT) if not _is_newer(name, schema))
+
+
+def _is_newer(name: str, schema: int) -> bool:
+    return schema < 5 and name in SINCE_5

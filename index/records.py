@@ -21,7 +21,11 @@ class FileState:
     mtime_ns: int
 
 
-SCHEMA_VERSION = 4  # of the catalog: the number of the last step in migrations
+SCHEMA_VERSION = 5  # of the catalog: the number of the last step in migrations
+
+# What is read out of a photo's file: 1 words, perceptual hash and place. Photos of which less was
+# read are completed by the next index run, which opens them again; their embeddings stay.
+FACTS = 1
 
 
 RAW = "RAW"  # the format of what a camera's sensor saw, whatever kind of file holds it
@@ -44,6 +48,16 @@ class PhotoMetadata:
     lens: str | None = None
     latitude: float | None = None  # degrees, north positive
     longitude: float | None = None  # degrees, east positive
+    perceptual_hash: str | None = None  # the same for copies, nearly the same for edits
+    place: str | None = None  # name of the place nearest to where it was taken
+    facts: int = 0  # how much was read out of the file, up to FACTS
+
+
+class Word(NamedTuple):
+    """A text that a photo or its sidecar bears."""
+
+    field: Literal["title", "description", "keyword", "person"]
+    text: str  # one line; no control characters
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,9 @@ class PhotoRecord:
     content_hash: str = field(repr=False)  # half a line that nobody reads
     metadata: PhotoMetadata
     indexed_at: str  # ISO 8601, UTC
+    # ISO 8601, local time, without an offset; of a day without a time, the day alone
+    moment: str | None = None
+    moment_from: Literal["photo", "name"] | None = None  # what says so: metadata, or the file name
 
 
 class KnownPhoto(NamedTuple):

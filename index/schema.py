@@ -11,6 +11,7 @@ from clipsearch.index.records import SCHEMA_VERSION
 APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
 TABLES = {
     *("photos", "failures", "folders", "mounts", "models", "library"),
+    *("words", "sidecars"),
     *("exclusions", "embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
 }
 

@@ -41,6 +41,7 @@ from clipsearch.index.records import (
     PhotoRecord,
     Places,
     StoreState,
+    Word,
 )
 from clipsearch.index.selecting import Selector
 from clipsearch.index.selection import Selection
@@ -283,6 +284,14 @@ class Store:
                 tuple(self.catalog.mounts()),
                 tuple(self.catalog.exclusions()),
             )
+
+    def words(self, photo_ids: Sequence[int]) -> dict[int, tuple[Word, ...]]:
+        """Return the words that photos and their sidecars bear; those of sidecars come first."""
+        return self.catalog.words(photo_ids)
+
+    def incomplete(self) -> int:
+        """Count the photos of which not all is known that could be read out of their files."""
+        return self.catalog.incomplete()
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that can't be indexed, by path."""

@@ -19,6 +19,7 @@ from plain_filters import passes
 from clipsearch.errors import InvalidInput, LibraryClosed, LibraryError, LibraryLocked
 from clipsearch.index.changes import (
     Change,
+    Completed,
     Copied,
     Embedded,
     Exclude,
@@ -34,12 +35,15 @@ from clipsearch.index.changes import (
     Moved,
     Scanned,
     SeenMount,
+    SidecarsRead,
     Touched,
     UseModel,
 )
 from clipsearch.index.filters import EVERYTHING, Filter
+from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import (
+    FACTS,
     Exclusion,
     Failure,
     FileState,
@@ -51,6 +55,7 @@ from clipsearch.index.records import (
     PhotoRecord,
     Places,
     StoreState,
+    Word,
     utc_now,
 )
 from clipsearch.index.selection import Selection
@@ -69,6 +74,9 @@ class State:
     failures: dict[Path, Failure] = field(default_factory=dict)
     current: int | None = None
     last_id: int = 0
+    words: dict[int, tuple[Word, ...]] = field(default_factory=dict)  # in the photos
+    sidecars: dict[int, tuple[FileState, ...]] = field(default_factory=dict)
+    sidecar_words: dict[int, tuple[Word, ...]] = field(default_factory=dict)
 
 
 class Shared:
@@ -183,6 +191,17 @@ class FilledElsewhere:
         mounts = sorted(state.mounts, key=to_text)
         return Places(tuple(folders), tuple(mounts), tuple(state.exclusions))
 
+    def words(self, photo_ids: Sequence[int]) -> dict[int, tuple[Word, ...]]:
+        state = self._now()
+        found = {
+            id_: (*state.sidecar_words.get(id_, ()), *state.words.get(id_, ()))
+            for id_ in sorted(set(photo_ids))
+        }
+        return {id_: tuple(dict.fromkeys(words)) for id_, words in found.items() if words}
+
+    def incomplete(self) -> int:
+        return sum(photo.metadata.facts < FACTS for photo in self._now().photos.values())
+
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         failures = self._now().failures
         return [failures[path] for path in sorted(failures, key=to_text) if is_below(path, roots)]
@@ -284,7 +303,8 @@ class MemoryStore(FilledElsewhere):
             raise RuntimeError("changed only inside `with store.writing():`")
 
 
-_Content = tuple[PhotoRecord, dict[int, NDArray[np.float16]]]  # a photo like it, vectors by model
+# A photo like it, its words, vectors by model
+_Content = tuple[PhotoRecord, tuple[Word, ...], dict[int, NDArray[np.float16]]]
 
 
 class _Batch:
@@ -301,6 +321,9 @@ class _Batch:
         self.failures = dict(before.failures)
         self.current = before.current
         self.last_id = before.last_id
+        self.words = dict(before.words)
+        self.sidecars = dict(before.sidecars)
+        self.sidecar_words = dict(before.sidecar_words)
         self.at = {photo.file.path: id_ for id_, photo in self.photos.items()}
 
     def content_of(self, change: Change) -> _Content | None:
@@ -312,11 +335,11 @@ class _Batch:
                 raise ValueError(f"not an embedding of model {self.model_id}")
             assert self.model_id is not None
             photo = PhotoRecord(0, change.file, change.content_hash, change.metadata, utc_now())
-            return photo, {self.model_id: vector.astype(np.float16)}
+            return photo, change.words, {self.model_id: vector.astype(np.float16)}
         if isinstance(change, Copied) and change.source_id in self.before.photos:
             id_ = change.source_id
             rows = {m: v[id_] for m, v in self.before.vectors.items() if id_ in v}
-            return self.before.photos[id_], rows
+            return self.before.photos[id_], self.before.words.get(id_, ()), rows
         return None
 
     def step_aside(self, photo_id: int) -> None:
@@ -343,10 +366,20 @@ class _Batch:
                     raise LibraryError(f"there is no model {change.model_id}")
                 self.current = change.model_id
             case _:
-                self._take_place(change)
+                self._take_rest(change)
 
-    def _take_place(self, change: Change) -> None:
+    def _take_words(self, change: Completed | SidecarsRead) -> None:
         match change:
+            case Completed():
+                self._complete(change)
+            case SidecarsRead() if change.photo_id in self.photos:
+                self.sidecars[change.photo_id] = change.sidecars
+                self.sidecar_words[change.photo_id] = change.words
+
+    def _take_rest(self, change: Change) -> None:
+        match change:
+            case Completed() | SidecarsRead():
+                self._take_words(change)
             case KeepFolder():
                 known = self.folders.get(change.path, Folder(change.path, change.kind, utc_now()))
                 self.folders[change.path] = replace(known, kind=change.kind)
@@ -360,19 +393,34 @@ class _Batch:
                 self.mounts.add(change.path)
             case ForgetMount():
                 self.mounts.discard(change.path)
-            case Exclude():
-                self.exclusions.setdefault(change.exclusion)
-            case Include():
-                self.exclusions.pop(change.exclusion, None)
+            case Exclude() | Include():
+                self._change_exclusions(change)
+
+    def _change_exclusions(self, change: Exclude | Include) -> None:
+        if isinstance(change, Exclude):
+            self.exclusions.setdefault(change.exclusion)
+        else:
+            self.exclusions.pop(change.exclusion, None)
 
     def committed(self) -> State:
         return State(
             *(self.photos, self.vectors, self.before.models, self.folders, frozenset(self.mounts)),
             *(self.exclusions, self.failures, self.current, self.last_id),
+            *(self.words, self.sidecars, self.sidecar_words),
         )
 
+    def _complete(self, change: Completed) -> None:
+        for id_, photo in self.photos.items():
+            if photo.content_hash == change.content_hash:
+                self.photos[id_] = with_moment(replace(photo, metadata=change.metadata))
+                self.words[id_] = change.words
+
     def _put(
-        self, file: FileState, like: PhotoRecord, vectors: dict[int, NDArray[np.float16]]
+        self,
+        file: FileState,
+        like: PhotoRecord,
+        words: tuple[Word, ...],
+        vectors: dict[int, NDArray[np.float16]],
     ) -> None:
         id_ = self.at.get(file.path)
         if id_ is None:
@@ -382,7 +430,8 @@ class _Batch:
             for rows in self.vectors.values():
                 rows.pop(id_, None)
         self.at[file.path] = id_
-        self.photos[id_] = replace(like, id=id_, file=file, indexed_at=utc_now())
+        self.photos[id_] = with_moment(replace(like, id=id_, file=file, indexed_at=utc_now()))
+        self.words[id_] = words
         for model, vector in vectors.items():
             self.vectors.setdefault(model, {})[id_] = vector
         self.failures.pop(file.path, None)
@@ -394,15 +443,20 @@ class _Batch:
         if self.at.get(self.photos[photo_id].file.path) == photo_id:
             del self.at[self.photos[photo_id].file.path]
         self.at[file.path] = photo_id
-        self.photos[photo_id] = replace(self.photos[photo_id], file=file)
+        self.photos[photo_id] = with_moment(replace(self.photos[photo_id], file=file))
         self.failures.pop(file.path, None)
 
     def _drop(self, photo_id: int) -> None:
         photo = self.photos.pop(photo_id, None)
         if photo is not None and self.at.get(photo.file.path) == photo_id:
             del self.at[photo.file.path]
-        for rows in self.vectors.values():
-            rows.pop(photo_id, None)
+        for rows in (*self.vectors.values(), self.words, self.sidecars, self.sidecar_words):
+            rows.pop(photo_id, None)  # type: ignore[attr-defined]
+
+
+def with_moment(photo: PhotoRecord) -> PhotoRecord:
+    moment, source = moment_of(photo.metadata.taken_at, str(photo.file.path))
+    return replace(photo, moment=moment, moment_from=source)
 
 
 def is_below(path: Path, roots: Sequence[Path] | None) -> bool:

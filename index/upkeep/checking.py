@@ -26,6 +26,8 @@ from clipsearch.index.upkeep.check_vectors import check_vectors, open_index_file
 from clipsearch.index.upkeep.findings import REMADE_BY_INDEX, REPAIR, Checked, Problem
 from clipsearch.index.upkeep.reading import (
     DAMAGE,
+    READ_AGAIN,
+    TEXT_TABLES,
     CatalogLost,
     CheckedModel,
     HeaderDamaged,
@@ -190,7 +192,6 @@ def _check_schema(
 
 _PHOTO_FILES = "SELECT path, size, mtime_ns, content_hash FROM photos ORDER BY path"
 _FOLDERS = "SELECT path, kind, added_at, scanned_at FROM folders ORDER BY path"
-_TEXT_TABLES = ("photos", "failures", "folders", "models", "library", "exclusions")
 
 
 def _photo(row: tuple[Any, ...]) -> CheckedPhoto:
@@ -199,7 +200,7 @@ def _photo(row: tuple[Any, ...]) -> CheckedPhoto:
 
 
 def _check_rows(state: Reading, version: int, models: Sequence[CheckedModel]) -> Checked:
-    tables = _TEXT_TABLES if version >= 3 else _TEXT_TABLES[:-1]
+    tables = [name for name, since in (TEXT_TABLES | READ_AGAIN).items() if version >= since]
     count = sum(state.value(f"SELECT count(*) FROM {table}") for table in tables)
     problems = [*_orphans(state), *_not_text(state, tables), *_library_row(state)]
     problems += Problem.of(

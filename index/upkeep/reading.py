@@ -218,6 +218,14 @@ def missing_definitions(connection: sqlite3.Connection) -> dict[str, str]:
 
 # Rows
 
+# Tables with text, and the schema that they came with. What stands in the second kind can be read
+# again from the photos and what lies beside them.
+TEXT_TABLES = {
+    **dict.fromkeys(("photos", "failures", "folders", "models", "library"), 1),
+    "exclusions": 3,
+}
+READ_AGAIN = {"words": 5, "sidecars": 5}
+
 
 def models_of(state: Reading) -> list[CheckedModel]:
     """Return the models of the catalog, by id."""

@@ -18,7 +18,7 @@ from clipsearch.index.identities import kept_identity
 from clipsearch.index.layout import Layout
 from clipsearch.index.lock import writer_lock
 from clipsearch.index.paths import escape
-from clipsearch.index.photo_columns import DISPENSABLE
+from clipsearch.index.photo_columns import dispensable
 from clipsearch.index.records import SCHEMA_VERSION, utc_now
 from clipsearch.index.schema import APPLICATION_ID
 from clipsearch.index.upkeep.check_vectors import (
@@ -31,6 +31,7 @@ from clipsearch.index.upkeep.check_vectors import (
 from clipsearch.index.upkeep.checking import check_pages, lagging_sequences, leftovers
 from clipsearch.index.upkeep.reading import (
     DAMAGE,
+    READ_AGAIN,
     CatalogLost,
     CheckedModel,
     HeaderDamaged,
@@ -44,7 +45,7 @@ from clipsearch.index.upkeep.reading import (
     schema_steps,
     undecodable,
 )
-from clipsearch.index.upkeep.salvaging import raise_sequence, salvage
+from clipsearch.index.upkeep.salvaging import raise_sequence, read_again, salvage
 from clipsearch.index.vectors.segments import rebuild
 
 # What SQLite says when a table is whole and an index does not match it.
@@ -233,15 +234,19 @@ def _drop_orphans(state: Reading, repairs: Repairs) -> None:
 
 def _mend_text(state: Reading, repairs: Repairs) -> None:
     """Take out text that is none: what a photo can be without, or else the row."""
+    version = state.value("PRAGMA user_version")
+    columns = dispensable(version)
     for rowid in undecodable(state, "photos"):
-        values = state.rows(f"SELECT {', '.join(DISPENSABLE)} FROM photos WHERE id = ?", (rowid,))
-        for column, value in zip(DISPENSABLE, values[0], strict=True):
+        values = state.rows(f"SELECT {', '.join(columns)} FROM photos WHERE id = ?", (rowid,))
+        for column, value in zip(columns, values[0], strict=True):
             if not is_utf8((value,)):
                 sql = f"UPDATE photos SET {column} = NULL WHERE id = ?"
                 state.connection.execute(sql, (rowid,))
                 repairs.lost.append(f"the {column.replace('_', ' ')} of photo {rowid}")
-    newer = ("exclusions",) if state.value("PRAGMA user_version") >= 3 else ()
-    for table in ("photos", "failures", *newer):
+    if any(undecodable(state, table) for table, since in READ_AGAIN.items() if version >= since):
+        read_again(state.connection)
+        repairs.done.append("dropped words that are not text: `clipsearch index` reads them again")
+    for table in ("photos", "failures", *(["exclusions"] if version >= 3 else [])):
         dropped = undecodable(state, table)
         for rowid in dropped:
             state.connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))

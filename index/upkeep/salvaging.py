@@ -22,12 +22,19 @@ from clipsearch.index.database import PAGE_SIZE
 from clipsearch.index.durable import disk_errors, put_in_place
 from clipsearch.index.identities import kept_identity
 from clipsearch.index.layout import CATALOG, Layout
-from clipsearch.index.migrations import migrate
+from clipsearch.index.migrations import fill_moments, migrate
 from clipsearch.index.paths import escape, to_path
-from clipsearch.index.records import ModelIdentity, utc_now
+from clipsearch.index.photo_columns import SINCE_5, dispensable
+from clipsearch.index.records import SCHEMA_VERSION, ModelIdentity, utc_now
 from clipsearch.index.upkeep.damaged_pages import make_working_copy, rows_in_leaves
 from clipsearch.index.upkeep.findings import EXAMPLES
-from clipsearch.index.upkeep.reading import DAMAGE, CatalogLost, any_text, is_utf8
+from clipsearch.index.upkeep.reading import (
+    DAMAGE,
+    READ_AGAIN,
+    CatalogLost,
+    any_text,
+    is_utf8,
+)
 
 # Python asks SQLite for a row ahead, and so does not give the one before a damaged page; a row
 # asked for alone comes alone.
@@ -41,6 +48,8 @@ _TABLES = (
     *("models", "library", "folders", "mounts", "exclusions"),
     *("failures", "photos", "embeddings"),
 )
+# What the next index run reads again from the photos, if some of it is lost.
+_READ_AGAIN = tuple(READ_AGAIN)
 # Of use only if nothing of them is lost: what they do not name would be taken as never removed.
 _WHOLE_OR_NOT = ("removed_embeddings", "vector_indexes")
 # Indexes that say once more what stands in the rows: index, its columns.
@@ -56,6 +65,7 @@ _WITNESSES = {
     ),
 }
 
+_ADDED = set(SINCE_5)  # columns of photos that a row or a table may be without
 
 # What an index says of the rows, by row id, and whether it could be read to its end.
 _Testimony = tuple[dict[int, tuple[Any, ...]], bool]
@@ -162,10 +172,20 @@ def _read_leaves(path: Path, saved: dict[str, _Saved]) -> None:
         return
     for rowid, values in rows_in_leaves(path):
         for name, table in wanted.items():
-            if rowid in table.lost and len(values) == len(table.columns) and "id" in table.columns:
-                _take(table, name, (rowid, rowid, *values[1:]))
+            if rowid in table.lost and "id" in table.columns:
+                row = _filled_up(values, table.columns)
+                if len(row) == len(table.columns):
+                    _take(table, name, (rowid, rowid, *row[1:]))
     for table in wanted.values():
         table.lost -= table.rows.keys()
+
+
+def _filled_up(values: Sequence[Any], columns: Sequence[str]) -> Sequence[Any]:
+    """Return the values of a row, with the defaults of columns that came after it was written."""
+    newer = columns[len(values) :]
+    if not set(newer) <= _ADDED:
+        return values
+    return (*values, *(0 if column == "facts" else None for column in newer))
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -176,7 +196,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _read_tables(db: sqlite3.Connection) -> dict[str, _Saved]:
-    saved = {name: _read_table(db, name) for name in _TABLES}
+    saved = {name: _read_table(db, name) for name in (*_TABLES, *_READ_AGAIN)}
     for name in _WHOLE_OR_NOT:
         table = _read_table(db, name)
         if table.unreadable or table.lost:
@@ -184,7 +204,7 @@ def _read_tables(db: sqlite3.Connection) -> dict[str, _Saved]:
         saved[name] = table
     else:
         return saved
-    return {name: saved[name] for name in _TABLES}
+    return {name: saved[name] for name in (*_TABLES, *_READ_AGAIN)}
 
 
 def _read_table(db: sqlite3.Connection, name: str) -> _Saved:
@@ -193,11 +213,13 @@ def _read_table(db: sqlite3.Connection, name: str) -> _Saved:
         row[1]
         for row in SqliteUtils(_new_schema()).execute(f"PRAGMA table_info({name})").fetchall()
     )
-    saved = _Saved(columns)
     try:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({name})")}
     except DAMAGE:
         there = set()
+    if name == "photos":  # of an older schema, it has fewer
+        columns = tuple(column for column in columns if column in there | set(columns) - _ADDED)
+    saved = _Saved(columns)
     if not set(columns) <= there:
         return saved
     witnesses = [_testimony(db, name, *witness) for witness in _WITNESSES.get(name, ())]
@@ -359,10 +381,20 @@ def _write(path: Path, saved: dict[str, _Saved]) -> None:
             _insert(connection, name, table)
             if table.sequence:
                 raise_sequence(connection, name, table.sequence)
+        if any(saved[name].lost or saved[name].unreadable for name in _READ_AGAIN):
+            read_again(connection)
+        fill_moments(connection)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def read_again(connection: sqlite3.Connection) -> None:
+    """Drop what is known of words, so that the next index run reads them again."""
+    for table in _READ_AGAIN:
+        connection.execute(f"DELETE FROM {table}")
+    connection.execute("UPDATE photos SET facts = 0")
 
 
 def raise_sequence(connection: sqlite3.Connection, table: str, least: int) -> None:
@@ -397,7 +429,7 @@ def _text(column: str, value: Any) -> Any:
     """Return a value; in place of what is not text any more, one that a row can do with."""
     if not isinstance(value, str) or is_utf8((value,)):
         return value
-    if column in ("taken_at", "camera", "lens", "scanned_at"):
+    if column in (*dispensable(SCHEMA_VERSION), "scanned_at"):
         return None
     return utc_now() if column.endswith("_at") else value
 
@@ -406,6 +438,10 @@ def _losses(saved: dict[str, _Saved]) -> Iterator[str]:
     """Yield what is lost; a photo that is left without an embedding is found by the next check."""
     for name, table in saved.items():
         if name == "embeddings" or name in _WHOLE_OR_NOT:
+            continue
+        if name in _READ_AGAIN:
+            if table.lost or table.unreadable:
+                yield f"some rows of {name}: `clipsearch index` reads them again"
             continue
         if table.lost:
             paths = [str(to_path(table.names[id_])) for id_ in table.lost & table.names.keys()]

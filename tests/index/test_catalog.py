@@ -86,7 +86,8 @@ def test_a_photo_comes_back_with_all_its_metadata(store: Store) -> None:
     store.apply([Embedded(state("a.heic"), "h", RICH, unit(2))], 1)
     record = store.catalog.photo_at(PHOTOS / "a.heic")
     assert record is not None
-    assert record == PhotoRecord(1, state("a.heic"), "h", RICH, record.indexed_at)
+    moment = "2021-07-04T12:30:00", "photo"
+    assert record == PhotoRecord(1, state("a.heic"), "h", RICH, record.indexed_at, *moment)
     assert store.catalog.photos([1, 7]) == {1: record}
     assert [known.photo for known in store.photos_with_content("h")] == [record]
     assert store.photos_with_content("other") == []

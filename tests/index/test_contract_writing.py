@@ -27,6 +27,7 @@ from every_store import (
 from clipsearch.errors import LibraryClosed, LibraryError, LibraryLocked, LibraryReadOnly
 from clipsearch.index.changes import (
     Change,
+    Completed,
     Copied,
     Exclude,
     Failed,
@@ -39,12 +40,13 @@ from clipsearch.index.changes import (
     Moved,
     Scanned,
     SeenMount,
+    SidecarsRead,
     Touched,
     UseModel,
 )
 from clipsearch.index.interface import SearchableStore, WritableStore, writable
 from clipsearch.index.paths import to_text
-from clipsearch.index.records import Exclusion
+from clipsearch.index.records import FACTS, Exclusion, PhotoMetadata, Word
 from clipsearch.index.store import Store
 
 AXES = unit_vectors(9, seed=4)
@@ -69,7 +71,8 @@ def everything(store: SearchableStore) -> dict[str, object]:
     for one in photos.values():
         (known,) = (k for k in store.photos_with_content(one.content_hash) if k.photo.id == one.id)
         rows = {m: store.vectors(m, [one.id])[0].round(4).tolist() for m in known.embedded_by}
-        kept[str(one.file.path)] = one.file, one.content_hash, one.metadata, rows
+        said = one.metadata, one.moment, one.moment_from, store.words([one.id]).get(one.id)
+        kept[str(one.file.path)] = one.file, one.content_hash, said, rows
     places = store.places()
     return {
         "photos": kept,
@@ -246,7 +249,8 @@ def test_a_copy_is_of_what_its_source_was(store: WritableStore) -> None:
 def test_stores_agree_after_any_batches(opened: Opened, tmp_path: Path, seed: int) -> None:
     """With the one in memory, which is simple enough to be believed."""
     random = np.random.default_rng(seed)
-    pool = [Path(name) / f"{n}" for name in STRANGE for n in range(3)]
+    numbers = ("0", "IMG_20190102_030405", "IMG-20210714-WA0001")
+    pool = [Path(name) / number for name in STRANGE for number in numbers]
 
     def batch(step: int, by: Opened) -> list[Change]:
         """Return the same changes for each store, whatever its ids are."""
@@ -264,7 +268,12 @@ def test_stores_agree_after_any_batches(opened: Opened, tmp_path: Path, seed: in
         for _ in range(int(draw.integers(0, 8))):
             content = f"content {draw.integers(0, 9)}"
             vector = embed[int(content[-1]) % len(embed)]
-            changes.append(replace(photo("-", vector, content), file=files.pop()))
+            words = (Word("title", content), Word("keyword", f"embedded at {step}"))
+            changes.append(replace(photo("-", vector, content), file=files.pop(), words=words))
+        taken = PhotoMetadata(4, 3, "JPEG", taken_at="2021-07-14T10:11:12+02:00", facts=FACTS)
+        changes.append(Completed(f"content {draw.integers(0, 9)}", taken, (Word("person", "Ä"),)))
+        beside = tuple(state(f"{n}.xmp") for n in range(int(draw.integers(0, 3))))
+        changes += [SidecarsRead(id_, beside, (Word("title", "sea"),)) for id_ in ids[3:9:2]]
         order = draw.permutation(len(changes))
         return [changes[n] for n in order]
 
@@ -281,6 +290,69 @@ def test_stores_agree_after_any_batches(opened: Opened, tmp_path: Path, seed: in
         queries = unit_vectors(3, seed=9)
         scores = [one.store.search(1, queries, 60)[0] for one in (opened, simple)]
         np.testing.assert_allclose(*scores, atol=2e-6)
+
+
+# What photos and their sidecars say
+
+
+@every_kind
+def test_words_come_with_a_photo_and_go_with_it(store: WritableStore) -> None:
+    sea, anna = Word("title", "The sea"), Word("person", "Anna 'n' \u202e\udcff")
+    store.apply([replace(photo("a", AXES[0], "a"), words=(sea, anna)), photo("b", AXES[1], "b")], 1)
+    assert store.words([1, 2, 77]) == {1: (sea, anna)}
+    store.apply([Copied(1, state("c")), Moved(1, state("d"))])
+    ids = names(store)
+    assert store.words(list(ids.values())) == {ids["c"]: (sea, anna), ids["d"]: (sea, anna)}
+    store.apply([replace(photo("d", AXES[2], "new"), words=(anna,)), Gone(ids["c"])], 1)
+    assert store.words(list(ids.values())) == {ids["d"]: (anna,)}
+
+
+@every_kind
+def test_words_of_sidecars_stand_before_those_of_the_photo(store: WritableStore) -> None:
+    sea, beach, both = Word("title", "sea"), Word("title", "beach"), Word("keyword", "2021")
+    store.apply([replace(photo("a", AXES[0], "a"), words=(sea, both))], 1)
+    store.apply([SidecarsRead(1, (state("a.xmp"),), (beach, both)), SidecarsRead(77, (), (sea,))])
+    assert store.words([1]) == {1: (beach, both, sea)}
+    store.apply([replace(photo("a", AXES[1], "other"), words=(both,))], 1)
+    assert store.words([1]) == {1: (beach, both)}
+    store.apply([SidecarsRead(1, ())])
+    assert store.words([1]) == {1: (both,)}
+
+
+@every_kind
+def test_photos_of_an_older_run_are_completed_with_their_copies(store: WritableStore) -> None:
+    store.apply([photo("a", AXES[0], "a"), photo("b", AXES[1], "b")], 1)
+    store.apply([Copied(1, state("c"))])
+    assert store.incomplete() == 3
+    known = PhotoMetadata(4, 3, "JPEG", perceptual_hash="0f", place="Nizza", facts=FACTS)
+    store.apply([Completed("a", known, (Word("title", "sea"),))])
+    assert store.incomplete() == 1
+    assert store.photos([1])[1].metadata == store.photos([3])[3].metadata == known
+    assert store.words([1, 2, 3]) == dict.fromkeys((1, 3), (Word("title", "sea"),))
+    np.testing.assert_allclose(store.vectors(1, [1]), AXES[:1], atol=1e-3)
+
+
+@every_kind
+def test_a_photo_without_a_date_has_that_of_its_name(store: WritableStore) -> None:
+    taken = PhotoMetadata(4, 3, "JPEG", taken_at="2020-05-06T07:08:09+02:00")
+    name = "IMG_20190102_030405.jpg"
+    store.apply([photo(name, AXES[0], "a"), photo("b", AXES[1], "b")], 1)
+    store.apply([replace(photo("c", AXES[2], "c"), metadata=taken)], 1)
+
+    def moments() -> dict[str, tuple[str | None, str | None]]:
+        photos = store.photos(list(names(store).values())).values()
+        return {one.file.path.name: (one.moment, one.moment_from) for one in photos}
+
+    said, named = ("2020-05-06T07:08:09", "photo"), ("2019-01-02T03:04:05", "name")
+    assert moments() == {name: named, "b": (None, None), "c": said}
+    ids = names(store)
+    store.apply([Moved(ids[name], state("a")), Moved(ids["b"], state("IMG-20210714-WA0001.jpg"))])
+    assert moments() == {
+        **{"a": (None, None), "c": said},
+        "IMG-20210714-WA0001.jpg": ("2021-07-14", "name"),
+    }
+    store.apply([Completed("a", taken), Copied(ids["c"], state(name))])
+    assert moments()["a"] == moments()[name] == said
 
 
 # Models
@@ -413,4 +485,4 @@ def test_one_that_was_opened_for_reading_is_not_written_to(tmp_path: Path) -> No
 @pytest.mark.parametrize("part", [SearchableStore, WritableStore])
 def test_each_part_is_small(part: type) -> None:
     own = [name for name in vars(part) if not name.startswith("_")]
-    assert len(own) <= 13
+    assert len(own) <= 18

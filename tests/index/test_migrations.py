@@ -47,7 +47,7 @@ def test_the_schema_version_is_the_number_of_steps(tmp_path: Path) -> None:
 def test_every_table_is_strict(tmp_path: Path) -> None:
     db = SqliteUtils(make_library(tmp_path))
     ours = [table for table in db.tables if not table.name.startswith(("sqlite_", "_"))]
-    assert len(ours) == 10
+    assert len(ours) == 12
     assert all(table.strict for table in ours)
 
 
@@ -78,7 +78,7 @@ def test_a_step_that_fails_leaves_nothing_behind(
     assert not db["half_done"].exists()
     assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     names = [row["name"][:4] for row in db["_sqlite_migrations"].rows]
-    assert names == ["m001", "m002", "m003", "m004"]
+    assert names == ["m001", "m002", "m003", "m004", "m005"]
 
 
 def test_a_catalog_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sqlite_utils import Database as SqliteUtils
 
 from clipsearch.index import photo_columns
 from clipsearch.index.changes import Embedded
-from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
+from clipsearch.index.records import SCHEMA_VERSION, FileState, ModelIdentity, PhotoMetadata
 from clipsearch.index.store import Store
 
 
@@ -23,7 +23,8 @@ def test_the_schema_has_these_columns_and_no_others(store: Store) -> None:
     there = {name: kind + " NOT NULL" * needed for _, name, kind, needed, *_ in rows.fetchall()}
     assert there.keys() == set(photo_columns.ALL)
     assert {column.name: column.sql for column in photo_columns.METADATA}.items() <= there.items()
-    assert set(photo_columns.DISPENSABLE) >= {"taken_at", "camera", "lens"}
+    assert set(photo_columns.dispensable(SCHEMA_VERSION)) >= {"taken_at", "lens", "moment"}
+    assert set(photo_columns.dispensable(4)) == {"taken_at", "camera", "lens"}
 
 
 def test_every_column_comes_back_as_it_was_written(store: Store) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_raws import dng
+from older_schema import back_to_schema_4
 from PIL import Image
 from places import DATA
 
@@ -26,6 +27,10 @@ from clipsearch.upkeep import check_library
 
 DATA = DATA / "schema-1"
 OLD_PLACE = "/home/someone"
+OLD_COLUMNS = (
+    "id, path, content_hash, size, mtime_ns, width, height, format, orientation, taken_at, camera, "
+    "lens, latitude, longitude, indexed_at"
+)
 
 
 def unpack(folder: Path) -> Path:
@@ -60,6 +65,7 @@ def content(catalog: Path) -> dict[str, list[tuple[object, ...]]]:
             *("removed_embeddings", "vector_indexes", "sqlite_sequence"),
         )
         columns = dict.fromkeys(tables, "*")
+        columns["photos"] = OLD_COLUMNS
         columns["vector_indexes"] = "model_id, file, watermark, vectors, kind, bytes, checksum"
         return {
             table: connection.execute(f"SELECT {names} FROM {table} ORDER BY 1").fetchall()
@@ -100,7 +106,8 @@ def test_opening_for_reading_says_what_to_do_and_changes_nothing(old: Path) -> N
 def test_the_last_schema_is_read_as_it_is_until_something_is_written(tmp_path: Path) -> None:
     with Store.open(tmp_path, create=True) as store, store.writing():
         store.apply([KeepFolder(Path("/photos"), "folder")])
-    connection = sqlite3.connect(tmp_path / "catalog.sqlite")
+    connection = sqlite3.connect(tmp_path / "catalog.sqlite", isolation_level=None)
+    back_to_schema_4(connection)
     connection.executescript(
         "DROP TABLE exclusions; PRAGMA user_version = 2;"
         "DELETE FROM _sqlite_migrations WHERE name > 'm003'"
@@ -157,6 +164,7 @@ def _as_recorded_in_schema_3(catalog: Path, thumbnail: Path, refused: Path) -> N
         "INSERT INTO failures VALUES (?, ?, ?, ?, '')",
         (str(refused), state.st_size, state.st_mtime_ns, reason),
     )
+    back_to_schema_4(connection)
     connection.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm004%'")
     connection.execute("PRAGMA user_version = 3")
     connection.close()
@@ -406,7 +414,7 @@ def test_a_catalog_that_only_calls_itself_old_is_not_believed(tmp_path: Path) ->
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(LibraryDamaged, match="calls itself schema 1 after the step to 4"):
+    with pytest.raises(LibraryDamaged, match="calls itself schema 1 after the step to 5"):
         Store.open(tmp_path)
 
 

@@ -28,6 +28,7 @@ from clipsearch import (
     check_library,
     restore_library,
 )
+from clipsearch.index.photo_columns import SINCE_5
 from clipsearch.index.store import Store
 from clipsearch.index.upkeep.backup import MANIFEST
 
@@ -394,7 +395,10 @@ def test_a_backup_of_a_library_of_the_former_schema_is_restored_as_the_present_o
     rows = all_rows(tmp_path / "old")
     backup_library(tmp_path / "old", tmp_path / "b.tar")
     restore_library(tmp_path / "b.tar", tmp_path / "again")
-    assert all_rows(tmp_path / "again") == rows
+    restored = all_rows(tmp_path / "again")
+    added = len(SINCE_5)
+    restored["photos"] = {id_: row[:-added] for id_, row in restored["photos"].items()}
+    assert restored == rows
     with Store.open(tmp_path / "again", read_only=True) as store:
         scores, _ = store.search(1, np.eye(24, dtype=np.float32)[:1], 3)
     assert np.isfinite(scores).all()
