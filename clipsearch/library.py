@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -384,7 +385,7 @@ class Library:
         text: bool = False,
         image: bool = False,
         **keywords: Unpack[SearchKeywords],
-    ) -> list[Hits]:
+    ) -> builtins.list[Hits]:
         """Return the hits of many queries: for each what `query` finds, in far less time.
 
         Takes several queries, or one, and what `query` takes, strings included. Texts find the same
@@ -458,13 +459,24 @@ class Library:
         """
         return self._searcher.prepare_for_pictures()
 
+    def list(
+        self, options: SearchOptions | None = None, **keywords: Unpack[SearchKeywords]
+    ) -> Hits:
+        """Return the photos that pass the filters, without a question: k of them after `offset`.
+
+        With `sort="date"`, or without a `sort`, the newest come first and those without a date
+        last, with "path" they are in order of their paths. Their score is 0, and no model is
+        loaded. Takes the options of `query`; those that speak of a question change nothing.
+        """
+        return self._searcher.listed(SearchOptions.of(options, keywords))
+
     # looking at the library itself
 
-    def folders(self) -> list[Folder]:
+    def folders(self) -> builtins.list[Folder]:
         """Return the folders and single files that the library keeps up to date, by path."""
         return list(self._store.places().folders)
 
-    def away(self) -> list[AwayFolder]:
+    def away(self) -> builtins.list[AwayFolder]:
         """Return the folders that are not there now (a disk not mounted, say) but have photos.
 
         Their photos stay in the library and come back into results when the folder does;
@@ -472,7 +484,7 @@ class Library:
         """
         return self._searcher.away()
 
-    def failures(self) -> list[Failure]:
+    def failures(self) -> builtins.list[Failure]:
         """Return the files that could not be indexed, with reasons."""
         return self._store.failures()
 

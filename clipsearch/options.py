@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from clipsearch.arguments import (
     above_zero,
@@ -17,6 +17,7 @@ from clipsearch.arguments import (
     whole,
     yes_or_no,
 )
+from clipsearch.asking.keywords import KEYWORDS, FilterKeywords
 from clipsearch.errors import InvalidInput
 from clipsearch.index import filters as tree
 from clipsearch.index.filters import EVERYTHING, Filter
@@ -67,7 +68,7 @@ class SearchOptions:
     def of(cls, options: SearchOptions | None, keywords: SearchKeywords) -> SearchOptions:
         """Return the options that a caller gives whole or as keywords, not both."""
         if options is None:
-            return cls(**keywords)
+            return cls(**_with_filters(keywords))
         if not isinstance(options, cls):
             raise InvalidInput(f"options must be SearchOptions, not {shown(options)}")
         if keywords:
@@ -97,8 +98,8 @@ class SearchOptions:
         return cls(**values)
 
 
-class SearchKeywords(TypedDict, total=False):
-    """The fields of SearchOptions as keywords of the methods that search."""
+class SearchKeywords(FilterKeywords, total=False):
+    """The fields of SearchOptions, and filters, as keywords of the methods that search."""
 
     k: int
     offset: int
@@ -155,6 +156,21 @@ def _pattern(given: object) -> str:
     from clipsearch.photos.exclusions import pattern_given  # what it needs takes long to load
 
     return pattern_given(given)
+
+
+def _with_filters(keywords: SearchKeywords) -> dict[str, Any]:
+    """Return the fields of SearchOptions, in place of filters by their names one tree."""
+    values: dict[str, Any] = dict(keywords)
+    named = {name: values.pop(name) for name in KEYWORDS if name in values}
+    if named:
+        from datetime import datetime
+
+        from clipsearch.asking.filter_keywords import all_of
+
+        filters = all_of(named, datetime.now())
+        given = values.get("filters", EVERYTHING)
+        values["filters"] = given & filters if tree.is_filter(given) else given
+    return values
 
 
 def _set(frozen: object, **values: object) -> None:

@@ -80,7 +80,7 @@ def _signature(function: object) -> str:
     named = [number for number, one in enumerate(given) if one.kind is one.KEYWORD_ONLY]
     if named:
         shown.insert(named[0], "*")
-    return f"({', '.join(shown)}) -> {signature.return_annotation}"
+    return f"({', '.join(shown)}) -> {str(signature.return_annotation).removeprefix('builtins.')}"
 
 
 def _parameter(one: inspect.Parameter) -> str:

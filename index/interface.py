@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from clipsearch.index.changes import Change, KnownFile, KnownState
     from clipsearch.index.filters import Filter
+    from clipsearch.index.listing import Order
     from clipsearch.index.records import (
         Failure,
         KnownPhoto,
@@ -73,6 +74,15 @@ class SearchableStore(Protocol):
         """Return the photos that pass the filters and lie neither at nor below some paths.
 
         None for all of them. It speaks of the state in which it was made.
+        """
+
+    def listed(
+        self, selected: Selection | None, order: Order, *, offset: int = 0, limit: int
+    ) -> NDArray[np.int64]:
+        """Return the ids (n,) of selected photos (None: all): `limit` after the first `offset`.
+
+        By "date" (of `moment`), the newest first and those without one last, or by "path"; what is
+        alike in date, by path.
         """
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:

@@ -52,6 +52,7 @@ from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
     from clipsearch.index.changes import Change, KnownFile, KnownState
+    from clipsearch.index.listing import Order
 
 
 class Store:
@@ -203,6 +204,15 @@ class Store:
             return self.catalog.all_ids()
         with self._db.reading():
             return self._selector.ids_below(paths)
+
+    def listed(
+        self, selected: Selection | None, order: Order, *, offset: int = 0, limit: int
+    ) -> NDArray[np.int64]:
+        """Return the ids (n,) of selected photos by "date" or "path", a page of them."""
+        from clipsearch.index.listing import in_order
+
+        with self._db.reading():
+            return in_order(self._db, selected, order, offset, limit)
 
     def search(
         self,

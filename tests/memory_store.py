@@ -39,7 +39,7 @@ from clipsearch.index.changes import (
     Touched,
     UseModel,
 )
-from clipsearch.index.filters import EVERYTHING, Filter
+from clipsearch.index.filters import EVERYTHING, Filter, full_moment
 from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import (
@@ -144,6 +144,17 @@ class FilledElsewhere:
         kept = [photo.id for photo in photos if passes(filters, photo)]
         left_out = set(self.photos_below(without).tolist())
         return Selection.only_these([id_ for id_ in kept if id_ not in left_out])
+
+    def listed(
+        self, selected: Selection | None, order: str, *, offset: int = 0, limit: int
+    ) -> NDArray[np.int64]:
+        photos = sorted(self._now().photos.values(), key=lambda one: to_text(one.file.path))
+        if order == "date":
+            photos.sort(key=lambda one: full_moment(one.moment or ""), reverse=True)
+            # A sort in reverse keeps the order of what is alike.
+        ids = np.array([one.id for one in photos], np.int64)
+        ids = ids if selected is None else ids[selected.holds(ids)]
+        return ids[offset : offset + limit]
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         state = self._now()

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipsearch import InvalidInput, Library, SearchOptions
+from clipsearch.asking.keywords import FilterKeywords
 from clipsearch.cli.search_flags import SEARCH_FLAGS
+from clipsearch.index.filters import And, Compare
 from clipsearch.options import ONLY, SORTS, SearchKeywords
 
 OPTIONS = st.builds(
@@ -57,11 +59,27 @@ def test_options_do_not_change() -> None:
 
 def test_keywords_and_flags_are_those_of_the_options() -> None:
     names = {one.name for one in fields(SearchOptions)}
-    assert get_type_hints(SearchKeywords) == get_type_hints(SearchOptions)
+    filters = get_type_hints(FilterKeywords)
+    assert get_type_hints(SearchKeywords) == {**get_type_hints(SearchOptions), **filters}
     on_the_command_line = {flag.field for flag in SEARCH_FLAGS}
     # --all stands for two of them.
     assert names - on_the_command_line == {"filters", "relevant", "fold", "only"}
     assert "all" in on_the_command_line
+
+
+def test_filters_are_given_by_name_and_as_a_tree() -> None:
+    tree = Compare("width", ">=", 10)
+    options = SearchOptions.of(None, {"k": 3, "camera": "Pixel", "lens": None, "filters": tree})  # type: ignore[typeddict-item]
+    assert options == SearchOptions(k=3, filters=tree & Compare("camera", "has", "Pixel"))
+    assert SearchOptions.of(None, {"camera": "Pixel"}).filters == And(
+        (Compare("camera", "has", "Pixel"),)
+    )
+    with pytest.raises(InvalidInput, match="no date"):
+        SearchOptions.of(None, {"after": "some time"})
+    with pytest.raises(InvalidInput, match="after must be given within the options"):
+        SearchOptions.of(SearchOptions(), {"after": "2021"})
+    with pytest.raises(InvalidInput, match="filters must be made of"):
+        SearchOptions.of(None, {"filters": 5, "after": "2021"})  # type: ignore[typeddict-item]
 
 
 def test_options_are_given_whole_or_as_keywords(small_library: Path) -> None:

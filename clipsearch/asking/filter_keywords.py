@@ -8,40 +8,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 from clipsearch.arguments import as_list, shown, whole
 from clipsearch.asking import dates
+from clipsearch.asking.keywords import MISSING, ORIENTATIONS
 from clipsearch.errors import InvalidInput
-from clipsearch.index.filters import And, Below, Compare, Field, Filter, Missing, OneOf, Or
+from clipsearch.index.filters import (
+    And,
+    Below,
+    Compare,
+    Field,
+    Filter,
+    Missing,
+    OneOf,
+    Operator,
+    Or,
+)
 from clipsearch.index.paths import to_text
 from clipsearch.near_names import did_you_mean, near_name
 from clipsearch.settings import absolute
 
-ORIENTATIONS = {"landscape": ">", "portrait": "<", "square": "="}
-# What may be asked for as missing: as people call it, and the field.
-MISSING: dict[str, Field] = {
-    **{"date": "moment", "camera": "camera", "lens": "lens", "position": "latitude"},
-    **{"place": "place", "tag": "tag"},
-}
-
-
-class FilterKeywords(TypedDict, total=False):
-    """What the photos found must be like, as keywords of the methods that search."""
-
-    in_: str | Path
-    after: str | date
-    before: str | date
-    camera: str
-    lens: str
-    near: str | Sequence[float]
-    type: str | Sequence[str]
-    min_width: int
-    orientation: str
-    tag: str | Sequence[str]
-    missing: str | Sequence[str]
+# The ratio of width to height, compared with 1.
+_ASPECTS: dict[str, Operator] = {"landscape": ">", "portrait": "<", "square": "="}
+_MISSING_FIELDS: dict[str, Field] = {"date": "moment", "position": "latitude"}
 
 
 class Meant(NamedTuple):
@@ -157,15 +149,15 @@ def _of_type(name: str) -> Filter:
 
 def _min_width(value: object, now: datetime) -> Meant:
     try:
-        pixels = whole(int(value) if isinstance(value, str) else value, "min_width", least=1)
+        pixels = whole(int(value) if isinstance(value, str) else value, "a width", least=1)
     except ValueError:
-        raise InvalidInput(f"min_width must be a whole number, not {shown(value)}") from None
+        raise InvalidInput(f"a width must be a whole number, not {shown(value)}") from None
     return Meant(Compare("width", ">=", pixels), f"at least {pixels} pixels wide")
 
 
 def _orientation(value: object, now: datetime) -> Meant:
     name = _one_of(value, ORIENTATIONS, "orientation")
-    return Meant(Compare("aspect", ORIENTATIONS[name], 1), name)  # type: ignore[arg-type]
+    return Meant(Compare("aspect", _ASPECTS[name], 1), name)
 
 
 def _tag(value: Any, now: datetime) -> Meant:
@@ -176,12 +168,12 @@ def _tag(value: Any, now: datetime) -> Meant:
 
 def _missing(value: Any, now: datetime) -> Meant:
     names = [_one_of(one, MISSING, "missing") for one in as_list(value)]
-    parts = tuple(Missing(MISSING[name]) for name in names)
+    parts = tuple(Missing(_MISSING_FIELDS.get(name, name)) for name in names)  # type: ignore[arg-type]
     said = f"naming no {' or '.join(names)}"
     return Meant(parts[0] if len(parts) == 1 else And(parts), said)
 
 
-def _one_of(value: object, names: Mapping[str, Any], what: str) -> str:
+def _one_of(value: object, names: Sequence[str], what: str) -> str:
     name = _written(value, what).lower()
     if name not in names:
         hint = did_you_mean(near_name(name, names))
@@ -202,4 +194,3 @@ _READ: dict[str, Callable[[Any, datetime], Meant]] = {
     "tag": _tag,
     "missing": _missing,
 }
-KEYWORDS = tuple(_READ)

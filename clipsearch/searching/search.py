@@ -49,6 +49,9 @@ class Searcher(Protocol):
     def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""
 
+    def listed(self, options: SearchOptions) -> Hits:
+        """Return the photos that pass the filters, without a question: by date or path."""
+
     def search_vectors(
         self, queries: NDArray[np.float32], options: SearchOptions
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -114,6 +117,16 @@ class StoreSearcher:
         same = {photo.id for photo in copied} | {*self._in_front_of(copied, model, None).values()}
         vector = self._queries.encode([alone(asked)], model)[0]
         return self._answer(model, vector, options, same)
+
+    def listed(self, options: SearchOptions) -> Hits:
+        """Return the photos that pass the filters, without a question: by date or path."""
+        from clipsearch.searching.listing import page
+
+        model = self._model(None, count_to=0)
+        left_out = self._left_out(options)
+        with self._store.reading():
+            selected = self._selected(options, left_out)
+            return Hits(page(self._store, model.id, selected, options), left_out)
 
     def search_vectors(
         self, queries: NDArray[np.float32], options: SearchOptions

@@ -137,7 +137,7 @@ def test_the_rest_of_the_keys():
         ('in:"summer 2021', "quotes"),
         ('in:"a"b', "quotes"),
         ("near:91,2", "latitude"),
-        ("min-width:wide", "min_width must be a whole number"),
+        ("min-width:wide", "a width must be a whole number"),
     ],
 )
 def test_a_filter_that_can_not_be_meant_is_refused(text, said):
