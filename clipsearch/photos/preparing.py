@@ -6,11 +6,13 @@ second stage, pixels -> vectors, is `Encoder.encode_pixels`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.index.records import PhotoMetadata
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, open_image
+from clipsearch.photos.perceptual_hash import perceptual_hash
 from clipsearch.photos.preprocessing import Preprocessing
 
 
@@ -42,6 +44,7 @@ def prepare(
     try:
         opened = open_image(data, shrink_to=preprocessing.image_size, max_megapixels=max_megapixels)
         pixels = preprocessing.pixels(opened.image).tobytes()
+        metadata = replace(opened.metadata, perceptual_hash=perceptual_hash(opened.image))
     except UnreadableImage as error:
         return Unreadable(str(error), error)
-    return Prepared(opened.metadata, pixels)
+    return Prepared(metadata, pixels)

@@ -149,8 +149,8 @@ def _lit_as(ones: Floats, others: Floats) -> Floats:
 
 def _spectrum(pictures: Floats) -> Floats:
     waves, weights = _waves(_HIGHEST)
-    spectrum: Floats = (waves @ pictures[:, _RING:-_RING, _RING:-_RING] @ waves.T) * weights
-    return spectrum
+    inside = pictures[:, _RING:-_RING, _RING:-_RING]
+    return np.asarray(waves @ inside @ waves.T, np.float32) * weights
 
 
 def _plain(pictures: Floats) -> Floats:

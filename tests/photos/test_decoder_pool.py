@@ -23,7 +23,7 @@ from places import TESTS
 
 from clipsearch.errors import ClipsearchError, UnreadableImage
 from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto, memory_for
-from clipsearch.photos.opening import open_image
+from clipsearch.photos.preparing import Unreadable, prepare
 from clipsearch.photos.preprocessing import Preprocessing
 
 SMALL = Preprocessing(40, 32)
@@ -47,8 +47,12 @@ def reason(future: Future[PreparedPhoto]) -> str:
 
 
 def in_process(data: bytes, preprocessing: Preprocessing = SMALL) -> PreparedPhoto:
-    opened = open_image(data, shrink_to=preprocessing.image_size, max_megapixels=LIMIT)
-    return PreparedPhoto(opened.metadata, np.asarray(preprocessing.pixels(opened.image)))
+    prepared = prepare(data, preprocessing, max_megapixels=LIMIT)
+    if isinstance(prepared, Unreadable):
+        raise UnreadableImage(prepared.reason)
+    pixels = np.frombuffer(prepared.pixels, np.uint8)
+    shape = (preprocessing.height, preprocessing.width, 3)
+    return PreparedPhoto(prepared.metadata, pixels.reshape(shape))
 
 
 def assert_same(photo: PreparedPhoto, other: PreparedPhoto) -> None:
