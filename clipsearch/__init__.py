@@ -31,6 +31,7 @@ from clipsearch.errors import (
 from clipsearch.privacy import switch_off
 
 if TYPE_CHECKING:
+    from clipsearch.asking.grammar import Asked, parse
     from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
     from clipsearch.options import IndexOptions, IndexProgress, SearchOptions
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 switch_off()  # before anything that it concerns can be imported by us
 
 __all__ = [
+    "Asked",
     "BackupReport",
     "CheckReport",
     "ClipsearchError",
@@ -74,11 +76,14 @@ __all__ = [
     "__version__",
     "backup_library",
     "check_library",
+    "parse",
     "restore_library",
     "term",
 ]
 
 _HOMES = {
+    "Asked": "clipsearch.asking.grammar",
+    "parse": "clipsearch.asking.grammar",
     "BackupReport": "clipsearch.index.upkeep.backup",
     "CheckReport": "clipsearch.upkeep",
     "RestoreReport": "clipsearch.index.upkeep.backup",

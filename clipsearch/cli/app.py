@@ -14,7 +14,7 @@ from clipsearch.cli.index_command import index
 from clipsearch.cli.info_command import info
 from clipsearch.cli.models_commands import models_app
 from clipsearch.cli.options import LibraryOption, VerboseOption
-from clipsearch.cli.query_commands import query, similar
+from clipsearch.cli.query_commands import list_, query, similar
 from clipsearch.cli.remove_command import remove
 from clipsearch.cli.serve_command import serve
 from clipsearch.cli.train_command import train
@@ -86,9 +86,11 @@ def _show_help(
     app([*(words or []), "--help"], prog_name="clipsearch", standalone_mode=False)
 
 
-def _add(group: str, command: Callable[..., None], summary: str) -> None:
+def _add(
+    group: str, command: Callable[..., None], summary: str, *, name: str | None = None
+) -> None:
     # The summary is for the list of commands: it fits 60 columns.
-    app.command(cls=Command, rich_help_panel=group, short_help=summary)(command)
+    app.command(name, cls=Command, rich_help_panel=group, short_help=summary)(command)
 
 
 def _add_group(group: str, name: str, commands: Any, **how: Any) -> None:
@@ -99,6 +101,7 @@ _FIND, _KEEP, _MODELS, _CARE = "Find", "Keep the library", "Models", "Care"
 
 _add(_FIND, query, "Find photos by words or by a picture.")
 _add(_FIND, similar, "Find the photos most like a picture.")
+_add(_FIND, list_, "List photos by filters, without a question.", name="list")
 _add(_FIND, serve, "Stay loaded, so that searches answer at once.")
 _add(_KEEP, index, "Add photos, or bring the library up to date.")
 _add(_KEEP, watch, "Keep it up to date as files change.")

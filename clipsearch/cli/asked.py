@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipsearch.cli.search_flags import Search
 from clipsearch.errors import InvalidInput
+from clipsearch.index.filters import EVERYTHING
 from clipsearch.photos.file_reading import read_stream
 from clipsearch.searching import asked as rule
 from clipsearch.searching.asked import is_a_file, looks_like_a_file
@@ -18,6 +21,46 @@ if TYPE_CHECKING:
     from clipsearch.searching.query import Query
 
 STANDARD_INPUT = "-"
+
+
+def with_filters_of(search: Search) -> Search:
+    """Return the search with what its question holds beside words taken out of it, and applied.
+
+    Filters join those of the options, what has a dash before it joins --minus. A picture holds
+    none. Raises InvalidInput for a filter that can't be meant, or where no words are left.
+    """
+    asked = search.asked
+    if search.text or search.image or search.command == "similar" or not (set(asked) & set(":-")):
+        return search
+    if asked == STANDARD_INPUT or is_address(asked) or is_a_file(asked):
+        return search
+    from clipsearch.asking.grammar import joined, parse
+
+    try:
+        found = parse(joined(search.unquoted or [asked]))
+    except InvalidInput as error:
+        way_out = "; --text takes all for words" if search.command == "query" else ""
+        raise InvalidInput(f"{error}{way_out}") from error
+    if not found.understood:
+        return search
+    if not found.text.strip() and search.command == "query":
+        raise InvalidInput(
+            "the question has no words beside its filters: `clipsearch list` shows the photos that "
+            "pass filters"
+        )
+    options = search.options
+    if found.filters != EVERYTHING:
+        given = options.filters
+        both = found.filters if given == EVERYTHING else given & found.filters
+        options = replace(options, filters=both)
+    words = [f'"{found.text}"'] if found.text else []
+    return search._replace(
+        asked=found.text,
+        options=options,
+        minus=search.minus + found.minus,
+        said=(*search.said, f"understood: {', '.join([*words, *found.understood])}"),
+        unquoted=tuple(found.text.split()) if search.unquoted else (),
+    )
 
 
 def understand(

@@ -32,6 +32,13 @@ def recipes(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def types(incomplete: str) -> list[str]:
+    """Offer the types of photos, for the last place of a list with commas."""
+    from clipsearch.photos.formats import type_names
+
+    return listed(type_names())(incomplete)
+
+
 def known_folders(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the folders that the library knows, as what is typed names them."""
     from clipsearch.errors import ClipsearchError

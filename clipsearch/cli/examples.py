@@ -34,6 +34,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("similar beach.jpg --min-score 0.9", "only those that are nearly the same"),
         Example("similar - < beach.jpg", "read the picture from standard input"),
     ),
+    "list": (
+        Example("list", "the newest photos"),
+        Example("list --in ~/Pictures --type jpg --sort path", "what passes some filters"),
+        Example("list -k 1000 --missing date --paths", "those that say no date"),
+    ),
     "serve": (
         Example("serve", "stay, and answer query and similar at once"),
         Example("serve --background", "return once it serves, and let it go on"),

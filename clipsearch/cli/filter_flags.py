@@ -1,12 +1,73 @@
-"""The filters on the command line, and what was understood of them."""
+"""The options that say what photos must be like, and what was understood of them."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from clipsearch.asking.keywords import KEYWORDS
+from clipsearch.asking.keywords import KEYWORDS, MISSING, ORIENTATIONS
+from clipsearch.cli.flags import SearchFlag
 from clipsearch.errors import InvalidInput
-from clipsearch.index.filters import EVERYTHING, And, Filter
+from clipsearch.index.filters import EVERYTHING, And, Compare, Filter
+
+FILTER_FLAGS = (
+    SearchFlag(
+        "in_",
+        "text",
+        ("--in",),
+        "Only photos in this folder or below it; or in any folder of this name.",
+        "PATH",
+    ),
+    SearchFlag(
+        "after",
+        "text",
+        ("--after",),
+        "Only those taken from then on: 2023, 2023-07-14, 'last summer', 'two weeks ago'; or in a "
+        "time: 2021..2022.",
+        "DATE",
+    ),
+    SearchFlag("before", "text", ("--before",), "Only those taken before.", "DATE"),
+    SearchFlag(
+        "camera", "text", ("--camera",), "Only those of a camera with this in its name.", "NAME"
+    ),
+    SearchFlag("lens", "text", ("--lens",), "The same of the lens.", "NAME"),
+    SearchFlag(
+        "near",
+        "text",
+        ("--near",),
+        "Only those taken near a place: LAT,LON or LAT,LON,KM (10 km if not said); or its name, "
+        "which needs `pip install 'clipsearch[places]'`.",
+        "PLACE",
+    ),
+    SearchFlag(
+        "type",
+        "text",
+        ("--type",),
+        "Only those of a type: jpeg, heic, raw, png,…; or several.",
+        "TYPE",
+    ),
+    SearchFlag(
+        "min_width", "count", ("--min-width",), "Only those at least so many pixels wide.", "N"
+    ),
+    SearchFlag(
+        "orientation",
+        "choice",
+        ("--orientation",),
+        f"Only those of a shape: {', '.join(ORIENTATIONS)}.",
+        "SHAPE",
+        choices=ORIENTATIONS,
+    ),
+    SearchFlag(
+        "tag", "terms", ("--tag",), "Only those with this tag; several times: with all.", "TAG"
+    ),
+    SearchFlag(
+        "missing",
+        "terms",
+        ("--missing",),
+        f"Only those that don't say something: {', '.join(MISSING)}.",
+        "WHAT",
+        choices=MISSING,
+    ),
+)
 
 
 class Filters(NamedTuple):
@@ -17,7 +78,7 @@ class Filters(NamedTuple):
 
 
 # Of these, what they were taken for is not plain.
-_INTERPRETED = ("in_", "after", "before", "near")
+_INTERPRETED = ("after", "before", "near")
 
 
 def option_name(keyword: str) -> str:
@@ -43,6 +104,7 @@ def taken_out(values: dict[str, Any]) -> Filters:
         except InvalidInput as error:
             raise InvalidInput(f"{option_name(name)}: {error}") from error
         parts.append(read.filter)
-        if name in _INTERPRETED and read.said.removeprefix("in ") != value:
+        by_name = name == "in_" and isinstance(read.filter, Compare)
+        if name in _INTERPRETED or by_name:
             said.append(f"{option_name(name)[2:]} {value}: {read.said}")
     return Filters(parts[0] if len(parts) == 1 else And(tuple(parts)), tuple(said))

@@ -47,9 +47,13 @@ def show_hits(hits: Sequence[Hit], shape: Shape, fields: Sequence[str] = ()) -> 
         print_hits(hits)
     else:
         write_rows(
-            (hit.rank, f"{hit.score:.4f}", hit.path, dimensions(hit), hit.taken_text or "")
-            for hit in hits
+            (hit.rank, _score(hit), hit.path, dimensions(hit), hit.taken_text or "") for hit in hits
         )
+
+
+def _score(hit: Hit) -> str:
+    """Return the cosine; nothing for a photo that no question found."""
+    return f"{hit.score:.4f}" if hit.why else ""
 
 
 def named(hit: Hit, fields: Sequence[str]) -> dict[str, Any]:
@@ -62,5 +66,5 @@ def named(hit: Hit, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _cells(hit: Hit, fields: Sequence[str]) -> list[object]:
-    found = {**hit.to_dict(), "score": f"{hit.score:.4f}", "path": hit.path}
+    found = {**hit.to_dict(), "score": _score(hit), "path": hit.path}
     return ["" if found[name] is None else found[name] for name in fields]

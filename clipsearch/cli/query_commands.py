@@ -1,4 +1,4 @@
-"""`clipsearch query` and `clipsearch similar`: search the library."""
+"""`clipsearch query`, `clipsearch similar` and `clipsearch list`: search the library."""
 
 import inspect
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsearch.cli import completing
+from clipsearch.cli.flags import SearchFlag
 from clipsearch.cli.given_values import number, one_of_names, some_of, whole_number
 from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.options import (
@@ -14,7 +15,7 @@ from clipsearch.cli.options import (
     LibraryOption,
     VerboseOption,
 )
-from clipsearch.cli.search_flags import SEARCH_FLAGS, Search, SearchFlag, two_shapes
+from clipsearch.cli.search_flags import SEARCH_FLAGS, Search, flags_of, two_shapes
 from clipsearch.errors import InvalidInput
 from clipsearch.options import SearchOptions
 
@@ -38,7 +39,6 @@ _IMAGE = Annotated[
 
 
 _READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "count": (int, whole_number("--top", least=1)),
     "offset": (int, whole_number("--offset", least=0)),
     "score": (float, number("--min-score", least=-1, most=1, why="scores are cosines")),
     "text": (str, str),
@@ -46,8 +46,19 @@ _READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 }
 
 
+_FILTERS = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILTER",
+        show_default=False,
+        help="Filters as they stand in a question: in:holidays, after:2021.",
+    ),
+]
+
+_TERMS = [flag.field for flag in SEARCH_FLAGS if flag.kind == "terms"]
 _OFFERED: dict[str, Callable[..., Any]] = {
     "model": completing.models,
+    "type": completing.types,
     "fields": completing.listed(FIELDS),
 }
 
@@ -56,13 +67,12 @@ def _with_flags(argument: object) -> Callable[[Callable[..., None]], Callable[..
     """Let Typer see a command's argument and all flags of a search in its signature."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        only_similar = command.__name__ != "query"
-        flags = [flag for flag in SEARCH_FLAGS if not (only_similar and flag.only_query)]
+        name = command.__name__.rstrip("_")
+        asked = _parameter("asked", argument)
         parameters = [
-            # Nothing may stand beside --batch.
-            *([_parameter("asked", argument)] if only_similar else []),
-            *([] if only_similar else [_parameter("asked", argument, default=None)]),
-            *(_flag_parameter(flag) for flag in flags),
+            # Nothing may stand beside --batch, and nothing need be said to `list`.
+            asked if name == "similar" else asked.replace(default=None),
+            *(_flag_parameter(flag) for flag in flags_of(name)),
             _parameter("verbose", VerboseOption, default=False),
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -78,6 +88,8 @@ def _parameter(name: str, annotation: object, default: Any = inspect.Parameter.e
 
 def _flag_parameter(flag: SearchFlag) -> Any:
     default = getattr(SearchOptions(), flag.field, None)
+    if flag.kind == "choice" and default is not None and default not in flag.choices:
+        default = flag.choices[0]
     if flag.kind == "library":
         return _parameter(flag.field, LibraryOption, default=None)
     if flag.kind == "device":
@@ -86,9 +98,15 @@ def _flag_parameter(flag: SearchFlag) -> Any:
         option = typer.Option(*flag.names, show_default=False, help=flag.help)
         return _parameter(flag.field, Annotated[bool, option], default=False)
     if flag.kind == "terms":
-        terms = typer.Option(*flag.names, metavar=flag.metavar, help=flag.help, show_default=False)
+        terms = typer.Option(
+            *flag.names,
+            metavar=flag.metavar,
+            help=flag.help,
+            show_default=False,
+            autocompletion=completing.words(flag.choices) if flag.choices else None,
+        )
         return _parameter(flag.field, Annotated[list[str] | None, terms], default=None)
-    taken, parser = _READ.get(flag.kind) or (str, one_of_names(flag.names[0], flag.choices))
+    taken, parser = _reading(flag)
     option = typer.Option(
         *flag.names,
         metavar=flag.metavar,
@@ -97,6 +115,13 @@ def _flag_parameter(flag: SearchFlag) -> Any:
         autocompletion=_OFFERED.get(flag.field) or _offered(flag.choices),
     )
     return _parameter(flag.field, Annotated[taken | None, option], default)
+
+
+def _reading(flag: SearchFlag) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the type of an option's value, and what reads it."""
+    if flag.kind == "count":
+        return int, whole_number(flag.names[0], least=1)
+    return _READ.get(flag.kind) or (str, one_of_names(flag.names[0], flag.choices))
 
 
 def _offered(choices: tuple[str, ...]) -> Callable[..., Any] | None:
@@ -135,10 +160,21 @@ def similar(**given: Any) -> None:
     _search("similar", given)
 
 
+@_with_flags(_FILTERS)
+def list_(**given: Any) -> None:
+    """List the photos that pass filters, without a question: the newest first, or by path.
+
+    No model is loaded. A line at the end says if there are more.
+    """
+    given["device"] = "auto"
+    given["asked"] = given["asked"] or []
+    _search("list", given)
+
+
 def _search(command: str, given: dict[str, Any]) -> None:
     del given["verbose"]  # its callback has done what it asks for
     given = {name: value for name, value in given.items() if value is not None}
-    given |= {name: tuple(given.pop(name)) for name in ("plus", "minus") if given.get(name)}
+    given |= {name: tuple(given.pop(name)) for name in _TERMS if given.get(name)}
     if wrong := two_shapes(given):
         raise InvalidInput(wrong)
     given["device"] = str(given["device"])

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from clipsearch.cli.hits import FIELDS
-from clipsearch.cli.search_flags import SEARCH_FLAGS, SEARCHES, Search, two_shapes
+from clipsearch.cli.search_flags import (
+    LIST_SORTS,
+    SEARCH_FLAGS,
+    SEARCHES,
+    Search,
+    flags_of,
+    two_shapes,
+)
 
 INDEX_FLAGS = {
     "--retry-failed": "retry_failed",
@@ -74,15 +81,18 @@ def _read(
 
 
 def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
-    if len(words) < 2 or words[0] not in SEARCHES or "batch" in given:
+    if not words or words[0] not in SEARCHES or "batch" in given:
         return None
     command, *asked = words
+    if not asked and command != "list":
+        return None
     if len(asked) > 1 and not all(map(str.strip, asked)):
         return None  # of a variable that is not set, perhaps
     if (
         two_shapes(given)
         or given.keys() >= {"text", "image"}
-        or (command != "query" and not given.keys().isdisjoint(_ONLY_FOR_QUERY))
+        or not given.keys() <= {flag.field for flag in flags_of(command)}
+        or (command == "list" and given.get("sort", LIST_SORTS[0]) not in LIST_SORTS)
     ):
         return None
     return Search.of(command, asked, given)
@@ -140,4 +150,3 @@ _VALUES = {
     for name in flag.names
 }
 _REPEATED = {name for flag in SEARCH_FLAGS if flag.kind == "terms" for name in flag.names}
-_ONLY_FOR_QUERY = {flag.field for flag in SEARCH_FLAGS if flag.only_query}

@@ -1,4 +1,4 @@
-"""The options of `clipsearch query` and `clipsearch similar`: one list, from which all derive.
+"""The options of `clipsearch query`, `similar` and `list`: one list, from which all derive.
 
 `quick` reads them without Typer, `query_commands` hands them to Typer, which checks them and makes
 `--help` of them. A new option of a search stands in `SearchOptions` and here.
@@ -8,29 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from clipsearch.cli.filter_flags import FILTER_FLAGS, taken_out
+from clipsearch.cli.flags import SearchFlag
 from clipsearch.cli.hits import FIELDS, Shape
 from clipsearch.options import SORTS, SearchOptions
 
-SEARCHES = ("query", "similar")
-
-Kind = Literal[
-    "flag", "count", "offset", "choice", "score", "text", "terms", "fields", "library", "device"
-]
-
-
-class SearchFlag(NamedTuple):
-    """An option as both parsers read it."""
-
-    field: str  # of SearchOptions, or of Search
-    kind: Kind  # what it takes
-    names: tuple[str, ...]
-    help: str = ""  # none where options.py has the option of several commands
-    metavar: str | None = None
-    only_query: bool = False
-    choices: tuple[str, ...] = ()
-
+SEARCHES = ("query", "similar", "list")
+LIST_SORTS = ("date", "path")
 
 SEARCH_FLAGS = (
     SearchFlag(
@@ -63,6 +49,7 @@ SEARCH_FLAGS = (
         "The order of the photos: relevance, or of the relevant ones date (newest first) or path.",
         choices=SORTS,
     ),
+    *FILTER_FLAGS,
     SearchFlag(
         "all",
         "flag",
@@ -115,6 +102,23 @@ SEARCH_FLAGS = (
     ),
 )
 
+# What makes no sense without a question.
+_OF_A_QUESTION = ("plus", "minus", "all", "min_score", "model", "exact", "device", "only", "where")
+
+
+def flags_of(command: str) -> tuple[SearchFlag, ...]:
+    """Return the options of one of SEARCHES."""
+    flags = (flag for flag in SEARCH_FLAGS if command == "query" or not flag.only_query)
+    if command != "list":
+        return tuple(flags)
+    return tuple(
+        flag._replace(help="The order: date (newest first) or path.", choices=LIST_SORTS)
+        if flag.field == "sort"
+        else flag
+        for flag in flags
+        if flag.field not in _OF_A_QUESTION
+    )
+
 
 class Search(NamedTuple):
     """What was asked for on the command line."""
@@ -131,6 +135,7 @@ class Search(NamedTuple):
     minus: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()  # of each result, where not all are wanted
     unquoted: tuple[str, ...] = ()  # what `asked` was joined of, where it is several arguments
+    said: tuple[str, ...] = ()  # how filters were understood, for a person
 
     @classmethod
     def of(cls, command: str, words: Sequence[str], given: Mapping[str, Any]) -> Search:
@@ -138,7 +143,11 @@ class Search(NamedTuple):
         values = dict(given)
         # What is asked in one go is read by programs: they get all, in rank order.
         everything = values.pop("all", False) or not words
-        values |= {"relevant": not everything, "fold": not everything}
+        if command == "list":
+            values.setdefault("sort", LIST_SORTS[0])
+        else:
+            values |= {"relevant": not everything, "fold": not everything}
+        values["filters"], values["said"] = taken_out(values)
         names = values.keys() & SearchOptions.__dataclass_fields__.keys()
         options = SearchOptions(**{name: values.pop(name) for name in names})
         json, paths, print0 = (values.pop(name, False) for name in ("json", "paths", "print0"))

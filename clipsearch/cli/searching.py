@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, cast
 
-from clipsearch.cli.asked import STANDARD_INPUT, pictures, understand, with_terms
+from clipsearch.cli.asked import STANDARD_INPUT, pictures, understand, with_filters_of, with_terms
 from clipsearch.cli.ending import NOTHING_FOUND, say
 from clipsearch.cli.hits import show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.cli.search_flags import Search
 from clipsearch.errors import InvalidInput, UnreadableImage
+from clipsearch.index.filters import EVERYTHING
 from clipsearch.searching.asked import is_a_file
 from clipsearch.searching.combining import QuerySum, term, weighted, without
 from clipsearch.searching.web_picture import shown_address
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 
 def run(search: Search) -> None:
     """Search and show what was found; ends the process if nothing was."""
-    found = _found(search)
+    search = with_filters_of(search)
+    for line in search.said:
+        say(line)
+    found = _listed(search) if search.command == "list" else _found(search)
     say_what_was_left_out(found.left_out, set())
     for note in found.notes:
         say(note)
@@ -43,6 +48,8 @@ def _nothing(found: Hits, search: Search) -> str:
         return f"nothing found beyond the first {search.options.offset}"
     if found.weak:
         return "nothing here matches (--all shows what comes nearest)"
+    if search.options.filters != EVERYTHING and search.options.min_score is None:
+        return "nothing found: no photo passes the filters"
     return "nothing found"
 
 
@@ -53,6 +60,23 @@ def say_what_was_left_out(folders: Iterable[AwayFolder], said: set[Path]) -> Non
             said.add(folder.path)
             photos = shown_count(folder.photos, "photo")
             say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
+
+
+def _listed(search: Search) -> Hits:
+    """Return what passes the filters, and say whether that is not all."""
+    from clipsearch.library import Library
+
+    if search.asked.strip() or search.minus:
+        words = search.asked or f"-{search.minus[0]}"
+        raise InvalidInput(
+            f"list takes filters, not words: `clipsearch query {quote(words)}` finds photos by them"
+        )
+    options = search.options
+    with Library(search.library, read_only=True) as library:
+        found = library.list(replace(options, k=options.k + 1))
+    if len(found) > options.k:
+        say(f"there are more: --offset {options.offset + options.k} shows the next")
+    return found[: options.k]
 
 
 def _found(search: Search) -> Hits:

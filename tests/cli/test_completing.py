@@ -41,7 +41,7 @@ def test_bash_is_offered_commands_options_and_values(around, tmp_path, small_lib
     photos = str(small_library / "photos")
     offered = {
         "clipsearch que": "query",
-        "clipsearch query dog --m": "--min-score --model",
+        "clipsearch query dog --mo": "--model",
         "clipsearch query dog --device c": "cpu cuda",
         "clipsearch query dog --fields path,sc": "path,score",
         "clipsearch index --model b": "builtin base best",

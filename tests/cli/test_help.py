@@ -21,7 +21,18 @@ EVALUATIONS = [f"eval {command.name}" for command in eval_app.registered_command
 PAGES = ["", *COMMANDS, "models exported", "models pull", *EVALUATIONS]
 ALL_EXAMPLES = [example for examples in EXAMPLES.values() for example in examples]
 # What can run in a moment, in this order: the others train, stay, or fetch.
-RUN = ("index", "query", "similar", "info", "models", "check", "backup", "restore", "remove")
+RUN = (
+    "index",
+    "query",
+    "similar",
+    "list",
+    "info",
+    "models",
+    "check",
+    "backup",
+    "restore",
+    "remove",
+)
 NOT_RUN = ("models pull base",)
 
 

@@ -37,6 +37,14 @@ READ = [
     "query dog --json --fields=path",
     "query a dog --top 5 on a beach",
     "similar my holiday.jpg",
+    "query dog --after 2023 --camera Pixel",
+    "query dog --in=/photos --before 2023-07 --near 48.85,2.35,5 --lens 50mm",
+    "query dog --type jpg,heic --min-width 1000 --orientation portrait",
+    "similar a.jpg --tag beach --tag dog --missing date",
+    "query dog in:holidays",
+    "list",
+    "list --sort path -k5 --offset 5 --json",
+    "list in:holidays --camera Pixel --include-away",
 ]
 LEFT_TO_TYPER = [
     "",
@@ -68,6 +76,13 @@ LEFT_TO_TYPER = [
     "similar a.jpg --image",
     "info",
     "index query dog",
+    "query dog --after",
+    "query dog --min-width 0",
+    "query dog --orientation tall",
+    "list --sort relevance",
+    "list --all",
+    "list --min-score 0.2",
+    "list --help",
 ]
 
 

@@ -19,6 +19,7 @@ COMMANDS = (
     "watch",
     "query",
     "similar",
+    "list",
     "serve",
     "info",
     "models",
