@@ -242,7 +242,7 @@ class IndexRun:
             pixels = [photo.pixels for _, _, photo in ready]
             embeddings = self._encoder().encode_pixels(pixels)
             self._changes += [
-                Embedded(read.file, read.content_hash, photo.metadata, embedding)
+                Embedded(read.file, read.content_hash, photo.metadata, embedding, photo.words)
                 for (read, _, photo), embedding in zip(ready, embeddings, strict=True)
             ]
         self._commit()

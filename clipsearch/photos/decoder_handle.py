@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.index.records import PhotoMetadata
+from clipsearch.index.records import PhotoMetadata, Word
 from clipsearch.photos.decoder_process import (
     LENGTH,
     READY,
@@ -34,7 +34,7 @@ from clipsearch.photos.decoder_process import (
 
 _SECONDS_TO_START = 60.0
 _PIPE_BYTES = 1 << 20  # room for a web photo and its pixels, so that neither side waits
-_LONGEST_ANSWER = 1 << 16  # bytes of JSON; a PhotoMetadata has a few hundred
+_LONGEST_ANSWER = 1 << 18  # bytes of JSON; a photo has a few hundred, and as many as it has words
 
 # Ends that may have nothing to do with the photo: the out-of-memory killer, a user, the alarm that
 # went off while the machine slept.
@@ -104,7 +104,7 @@ class DecoderHandle:
 
     def decode(
         self, data: bytes, shape: tuple[int, int, int]
-    ) -> tuple[PhotoMetadata, NDArray[np.uint8]]:
+    ) -> tuple[PhotoMetadata, NDArray[np.uint8], tuple[Word, ...]]:
         """Decode a photo into pixels of this shape; raises UnreadableImage or DecoderDied."""
         try:
             with self._clock.limit(self, self._settings.seconds):
@@ -113,7 +113,9 @@ class DecoderHandle:
                 self.fit = not answer["last"]
                 if "reason" in answer:
                     raise UnreadableImage(str(answer["reason"]))
-                return PhotoMetadata(**answer["metadata"]), self._receive_into(shape)
+                metadata = PhotoMetadata(**answer["metadata"])
+                words = tuple(Word(*word) for word in answer["words"])
+                return metadata, self._receive_into(shape), words
         except (OSError, EOFError):
             raise self._death() from None
         except (ValueError, TypeError, KeyError):  # its memory may be in any state

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clipsearch import machine
 from clipsearch.errors import ClipsearchError, UnreadableImage
-from clipsearch.index.records import PhotoMetadata
+from clipsearch.index.records import PhotoMetadata, Word
 from clipsearch.photos.decoder_handle import (
     DecoderClock,
     DecoderDied,
@@ -49,6 +49,7 @@ class PreparedPhoto:
 
     metadata: PhotoMetadata
     pixels: NDArray[np.uint8]  # (height, width, 3)
+    words: tuple[Word, ...] = ()
 
 
 class DecoderPool:

@@ -136,7 +136,7 @@ def _answer(
         return out_of_memory, []
     if isinstance(photo, Unreadable):
         return out_of_memory if _is_about_memory(photo.error) else {"reason": photo.reason}, []
-    return {"metadata": asdict(photo.metadata)}, [photo.pixels]
+    return {"metadata": asdict(photo.metadata), "words": photo.words}, [photo.pixels]
 
 
 def _is_about_memory(error: BaseException | None) -> bool:

@@ -86,8 +86,8 @@ def facts_of(
     return ExifFacts(
         orientation=_orientation(main.get(_ORIENTATION)),
         taken_at=_taken_at({**main, **details}),
-        camera=_camera(_text(main.get(_MAKE)), _text(main.get(_MODEL))),
-        lens=_text(details.get(_LENS_MODEL)),
+        camera=_camera(text_in(main.get(_MAKE)), text_in(main.get(_MODEL))),
+        lens=text_in(details.get(_LENS_MODEL)),
         latitude=latitude,
         longitude=longitude,
     )
@@ -108,7 +108,7 @@ def _orientation(value: object) -> int:
 
 def _taken_at(tags: Mapping[int, object]) -> str | None:
     for moment_tag, offset_tag in _MOMENTS:
-        taken = moment(_text(tags.get(moment_tag)), _text(tags.get(offset_tag)))
+        taken = moment(text_in(tags.get(moment_tag)), text_in(tags.get(offset_tag)))
         if taken is not None:
             return taken
     return None
@@ -125,7 +125,7 @@ def _said_elsewhere(image: Image.Image, gps: Mapping[int, object]) -> str | None
 
 def _satellites_time(gps: Mapping[int, object]) -> str | None:
     """Return when the position was found, in UTC."""
-    day, parts = _text(gps.get(_GPS_DATE)) or "", _parts(gps.get(_GPS_TIME))
+    day, parts = text_in(gps.get(_GPS_DATE)) or "", _parts(gps.get(_GPS_TIME))
     if day.startswith("1980"):  # where the clock of the receiver starts
         return None
     time = ":".join(str(int(part)) for part in parts) + "Z" if len(parts) == 3 else ""
@@ -141,7 +141,8 @@ def _camera(make: str | None, model: str | None) -> str | None:
     return f"{make} {model}"
 
 
-def _text(value: object) -> str | None:
+def text_in(value: object) -> str | None:
+    """Return the text of a value, in whatever coding it was written; None where it says nothing."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if not isinstance(value, str):
@@ -176,7 +177,7 @@ def _position(gps: Mapping[int, object]) -> tuple[float | None, float | None]:
 
 
 def _degrees(value: object, reference: object, signs: str, limit: int) -> float | None:
-    sign = (_text(reference) or (_text(value) or "")[-1:]).upper()[:1]
+    sign = (text_in(reference) or (text_in(value) or "")[-1:]).upper()[:1]
     parts = _parts(value)
     if sign not in tuple(signs) or not 1 <= len(parts) <= 3:
         return None
@@ -195,7 +196,7 @@ def _parts(value: object) -> list[float]:
     Empty if one of the others is no number.
     """
     if isinstance(value, str | bytes):
-        found = _NUMBER.findall(_text(value) or "")
+        found = _NUMBER.findall(text_in(value) or "")
         value = tuple(float(n) / float(of or 1) if float(of or 1) else math.nan for n, of in found)
     try:
         parts = [_number(part) for part in (value if isinstance(value, tuple) else (value,))]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.index.records import RAW, PhotoMetadata
+from clipsearch.index.records import FACTS, RAW, PhotoMetadata, Word
 from clipsearch.machine import memory
 from clipsearch.photos.colours import to_rgb
 from clipsearch.photos.exif import ExifFacts, read_exif
@@ -30,6 +30,7 @@ from clipsearch.photos.formats import (
 from clipsearch.photos.mending import lacks_last_marker, mended
 from clipsearch.photos.raw_files import raw_kind
 from clipsearch.photos.raw_pictures import RawFile, UnsupportedRaw
+from clipsearch.photos.words_in_photos import kept, words_in_photo, words_in_raw
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -70,6 +71,7 @@ class OpenedImage:
 
     image: Image.Image  # upright RGB, perhaps at reduced scale
     metadata: PhotoMetadata  # width and height are those of the upright picture at full size
+    words: tuple[Word, ...] = ()
 
 
 def open_image(
@@ -136,7 +138,8 @@ def _open_raw(data: bytes, kind: str, shrink_to: int | None, max_megapixels: flo
             image = _preview(raw, preview, shrink_to or half, shrink_to, max_megapixels)
             if image is None:
                 raise
-        return OpenedImage(image, _metadata(raw.facts(preview), raw.size, RAW))
+        words = kept((*words_in_raw(data), *(words_in_photo(preview) if preview else ())))
+        return OpenedImage(image, _metadata(raw.facts(preview), raw.size, RAW), words)
 
 
 def _preview(
@@ -175,12 +178,15 @@ def _decode(
     picture: ImageFile.ImageFile, shrink_to: int | None, max_megapixels: float
 ) -> OpenedImage:
     # Loading a TIFF turns it upright and forgets the tag; a PNG's EXIF may come after its pixels.
-    facts = read_exif(picture) if picture.format == "TIFF" else None
+    facts: ExifFacts | None = None
+    words: tuple[Word, ...] = ()
+    if picture.format == "TIFF":
+        facts, words = read_exif(picture), words_in_photo(picture)
     full_size = _load(picture, shrink_to)
     _check_size(full_size, max_megapixels)  # some files give another size in their header
     turn = 1
     if facts is None:
-        facts = read_exif(picture)
+        facts, words = read_exif(picture), words_in_photo(picture)
         turn = facts.orientation
     if picture.format == "HEIF":
         if _has_lost_tiles(picture):
@@ -191,7 +197,7 @@ def _decode(
     if turn >= 5:
         full_size = full_size[::-1]
     image = _upright(picture, turn, shrink_to)
-    return OpenedImage(image, _metadata(facts, full_size, str(picture.format)))
+    return OpenedImage(image, _metadata(facts, full_size, str(picture.format)), words)
 
 
 def _upright(picture: Image.Image, turn: int, shrink_to: int | None) -> Image.Image:
@@ -270,4 +276,5 @@ def _metadata(facts: ExifFacts, size: tuple[int, int], format_name: str) -> Phot
         lens=facts.lens,
         latitude=facts.latitude,
         longitude=facts.longitude,
+        facts=FACTS,
     )

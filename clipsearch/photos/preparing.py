@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from clipsearch.errors import UnreadableImage
-from clipsearch.index.records import PhotoMetadata
+from clipsearch.index.records import PhotoMetadata, Word
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, open_image
 from clipsearch.photos.perceptual_hash import perceptual_hash
 from clipsearch.photos.preprocessing import Preprocessing
@@ -21,6 +21,7 @@ class Prepared(NamedTuple):
 
     metadata: PhotoMetadata
     pixels: bytes  # uint8 (height, width, 3), of the size that the preprocessing gives
+    words: tuple[Word, ...] = ()
 
 
 class Unreadable(NamedTuple):
@@ -47,4 +48,4 @@ def prepare(
         metadata = replace(opened.metadata, perceptual_hash=perceptual_hash(opened.image))
     except UnreadableImage as error:
         return Unreadable(str(error), error)
-    return Prepared(metadata, pixels)
+    return Prepared(metadata, pixels, opened.words)

@@ -25,10 +25,15 @@ def facts_in_header(data: bytes) -> ExifFacts:
     """Read the EXIF that a raw file begins with; what is damaged or not there says nothing."""
     if data[4:12] == b"ftypcrx ":
         return facts_of(*(_in_cr3(data, name) for name in _CR3_PARTS))
+    return facts_in(header_exif(data))
+
+
+def header_exif(data: bytes) -> Image.Exif:
+    """Return the first directory of a raw file that is laid out as a TIFF; else it is empty."""
     start = _AS_TIFF.get(data[:4])
     if start is None:
-        return ExifFacts()
-    return facts_in(_exif(data if data.startswith(start) else start + data[4:_NEAR_START]))
+        return _exif(b"")
+    return _exif(data if data.startswith(start) else start + data[4:_NEAR_START])
 
 
 def first_said(*all_facts: ExifFacts) -> ExifFacts:

@@ -21,6 +21,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
 from clipsearch.errors import UnreadableImage
+from clipsearch.index.records import FACTS
 from clipsearch.photos.opening import (
     DEFAULT_MAX_MEGAPIXELS,
     OpenedImage,
@@ -156,6 +157,9 @@ def test_metadata_says_when_with_what_and_where() -> None:
         "lens": "18.0-105.0 mm f/3.5-5.6",
         "latitude": pytest.approx(-33.856806, abs=1e-6),
         "longitude": pytest.approx(-151.21, abs=1e-6),
+        "perceptual_hash": None,
+        "place": None,
+        "facts": FACTS,
     }
 
 
