@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from clipsearch.errors import MissingPackages
 from clipsearch.index.paths import escape, to_path, to_text
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from PIL import Image
 
     from clipsearch.index.records import (
         Exclusion,
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
         PhotoRecord,
     )
     from clipsearch.photos.scanning import ScanProblem
+    from clipsearch.showing.contact_sheet import Card
 
 _MOST_SHOWN = 20  # hits in a notebook
+_NOTEBOOK_SIDE = 160  # pixels of a picture there
 STRONG, LIKELY = 0.75, 0.5  # relevance from which a hit is called so
 
 
@@ -108,6 +114,21 @@ class Hit:
         """Whether it is more than weak; what was found by words always is."""
         return "words" in self.why or self.relevance is None or self.relevance >= LIKELY
 
+    def image(self) -> Image.Image:
+        """Return the photo as it is to be seen: an upright RGB picture of Pillow's, at full size.
+
+        Raises UnreadableImage where the file is gone or can't be decoded.
+        """
+        from clipsearch.photos.opening import open_image
+
+        return open_image(self.path).image
+
+    def open(self) -> None:
+        """Show the photo in this machine's viewer; ClipsearchError where there is none."""
+        from clipsearch.showing.viewer import open_file
+
+        open_file(self.path)
+
     def __repr__(self) -> str:
         taken = f", taken_at={self.taken_text}" if self.taken_text else ""
         return f"Hit({self.rank}, score={self.score:.3f}, {self.source!r}, id={self.id}{taken})"
@@ -132,6 +153,8 @@ class Hit:
 
 
 _FIELDS = frozenset(Hit.__dataclass_fields__)
+_IN_JSON = {"source": "path", "taken_text": "taken_at"}
+_COLUMNS = [*(_IN_JSON.get(name, name) for name in Hit.__dataclass_fields__), "strength"]
 
 
 @dataclass(frozen=True)
@@ -203,6 +226,29 @@ class Hits(Sequence[Hit]):
         found = "1 photo" if len(self) == 1 else f"{len(self) or 'no'} photos"
         return "\n".join([f"<Hits: {found}>", *lines])
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: small pictures of the first photos."""
+        from clipsearch.showing.contact_sheet import fragment
+
+        found = repr(self).partition("\n")[0].strip("<>")
+        below = [] if len(self) <= _MOST_SHOWN else [f"and {len(self) - _MOST_SHOWN} more"]
+        below += [f"left out: {one.path} {one.reason} ({one.photos})" for one in self.left_out]
+        return fragment(cards_of(self[:_MOST_SHOWN], _NOTEBOOK_SIDE), [found, *below])
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame: a row a hit, with what `Hit.to_dict` has as columns.
+
+        `taken_at` is a moment there, without an offset. Raises MissingPackages without pandas,
+        which is no part of an install.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingPackages("to_pandas needs pandas: `pip install pandas`") from error
+        rows = [{**hit.to_dict(), "taken_at": hit.taken_at} for hit in self]
+        table = pandas.DataFrame(rows, columns=_COLUMNS)
+        return table.astype({"taken_at": "datetime64[s]"})
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values from which `from_json` makes the same hits."""
         return {
@@ -218,6 +264,32 @@ class Hits(Sequence[Hit]):
         away = [AwayFolder(**{**one, "path": to_path(one["path"])}) for one in fields["left_out"]]
         return cls(
             map(Hit.from_fields, fields["hits"]), away, weak=fields["weak"], notes=fields["notes"]
+        )
+
+
+def cards_of(hits: Sequence[Hit], side: int) -> Iterator[Card]:
+    """Yield what a page shows of hits, with pictures whose longer side has `side` pixels."""
+    from clipsearch.showing.contact_sheet import Card
+    from clipsearch.showing.thumbnails import data_uri, thumbnails
+
+    pictures = thumbnails((hit.path for hit in hits), side)
+    for hit, picture in zip(hits, pictures, strict=True):
+        when = (hit.taken_text or "")[:16].replace("T", " ")
+        said = (
+            str(hit.path.parent),
+            " · ".join(part for part in (hit.place, when, hit.camera) if part),
+            f"found by {hit.matched}" if hit.matched else "",
+            ", ".join(hit.tags),
+            f"+{len(hit.alike)} like it" if hit.alike else "",
+        )
+        yield Card(
+            rank=hit.rank,
+            name=hit.path.name,
+            address=hit.path.absolute().as_uri(),
+            lines=tuple(line for line in said if line),
+            relevance=hit.relevance,
+            strength=hit.strength,
+            picture=None if picture is None else data_uri(picture),
         )
 
 

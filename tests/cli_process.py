@@ -31,7 +31,8 @@ class Ended:
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """Return this environment without what would change the program's answers."""
-    ours = ("CLIPSEARCH_LIBRARY", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+    ours = {"CLIPSEARCH_LIBRARY", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "CLIPSEARCH_THUMBNAILS"}
+    ours |= {"COLORTERM", "TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID", "KONSOLE_VERSION"}
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "OMP_NUM_THREADS": "1", **extra}
 

@@ -15,6 +15,7 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 # From the ground up: a folder, or a file of clipsearch/, imports only its own and what is below it.
 FLOORS = (
     "errors",
+    "harmless",
     "near_names",
     "consent",
     "arguments",
@@ -29,6 +30,7 @@ FLOORS = (
     "asking",
     "options",
     "progress",
+    "showing",
     "results",
     "models",
     "searching",

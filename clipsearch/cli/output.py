@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clipsearch.cli.ending import BROKEN_PIPE
@@ -17,11 +17,37 @@ from clipsearch.errors import ClipsearchError
 # a character, as Python reads a byte of a file's name that is no UTF-8, can't be written as it is.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
 
 def write_rows(rows: Iterable[Iterable[object]]) -> None:
     """Write tab-separated lines; tabs and newlines in a cell become escapes."""
     lines = ("\t".join(printable(str(cell)) for cell in row) for row in rows)
     write_text("\n".join(lines))
+
+
+def write_csv(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write comma-separated values as RFC 4180 has them, a line of headings first.
+
+    A spreadsheet computes what begins like a formula: text that does gets an apostrophe before it.
+    Control characters become escapes, as of `write_rows`.
+    """
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(headings)
+    writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
+    write_out(text.getvalue().encode())
+
+
+def _csv_cell(cell: object) -> object:
+    if isinstance(cell, (int, float)):
+        return cell
+    text = printable(str(cell))
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
 def write_text(text: str) -> None:

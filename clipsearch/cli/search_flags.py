@@ -100,6 +100,31 @@ SEARCH_FLAGS = (
         ("--print0", "-0"),
         "Write only the paths, each ended by a NUL byte, for xargs -0.",
     ),
+    SearchFlag("csv", "flag", ("--csv",), "Write CSV with a line of headings, for spreadsheets."),
+    SearchFlag(
+        "thumbnails",
+        "flag",
+        ("--thumbnails",),
+        "Show small pictures in the terminal.  [default: where it is known to draw pictures; "
+        "docs/seeing.md]",
+    ),
+    SearchFlag("no_thumbnails", "flag", ("--no-thumbnails",), "Show none."),
+    SearchFlag("open", "flag", ("--open",), "Open what was found: a photo, or a page of several."),
+    SearchFlag(
+        "html",
+        "text",
+        ("--html",),
+        "Write a page with the photos found, small, into FILE, which needs nothing else.",
+        "FILE",
+    ),
+    SearchFlag(
+        "copy_to",
+        "text",
+        ("--copy-to",),
+        "Copy the photos found into DIR, their rank before their name; nothing is overwritten.",
+        "DIR",
+    ),
+    SearchFlag("link_to", "text", ("--link-to",), "The same with links to them.", "DIR"),
 )
 
 # What makes no sense without a question.
@@ -136,6 +161,11 @@ class Search(NamedTuple):
     fields: tuple[str, ...] = ()  # of each result, where not all are wanted
     unquoted: tuple[str, ...] = ()  # what `asked` was joined of, where it is several arguments
     said: tuple[str, ...] = ()  # how filters were understood, for a person
+    thumbnails: bool | None = None  # in the terminal; None where nobody says
+    open: bool = False  # in the viewer
+    html: str | None = None  # the file of a page
+    copy_to: str | None = None  # a folder
+    link_to: str | None = None
 
     @classmethod
     def of(cls, command: str, words: Sequence[str], given: Mapping[str, Any]) -> Search:
@@ -150,21 +180,47 @@ class Search(NamedTuple):
         values["filters"], values["said"] = taken_out(values)
         names = values.keys() & SearchOptions.__dataclass_fields__.keys()
         options = SearchOptions(**{name: values.pop(name) for name in names})
-        json, paths, print0 = (values.pop(name, False) for name in ("json", "paths", "print0"))
-        shape = Shape.JSON if json else Shape.PATHS if paths else Shape.TABLE
-        shape = Shape.PRINT0 if print0 else shape
+        shapes = {shape for field, shape in _SHAPES.items() if values.pop(field, False)}
+        shape = next((shape for shape in _SHAPES.values() if shape in shapes), Shape.TABLE)
+        shown, hidden = (values.pop(name, False) for name in ("thumbnails", "no_thumbnails"))
+        values["thumbnails"] = True if shown else False if hidden else None
         unquoted = tuple(words) if len(words) > 1 else ()
         return cls(command, " ".join(words), options, shape=shape, unquoted=unquoted, **values)
 
+    @property
+    def acts(self) -> bool:
+        """Whether something is to be done with the photos found, beside listing them."""
+        return any(getattr(self, field) for field in _ACTS)
+
 
 def two_shapes(given: Mapping[str, Any]) -> str | None:
-    """Return what is wrong where results are asked for in two shapes at once; None if nothing is.
+    """Return what is wrong where results are asked for in two ways at once; None if nothing is.
 
-    Fields may be written as JSON, and a batch is; paths are alone.
+    Fields may be written as JSON or CSV, and a batch is JSON and nothing beside; paths are alone.
     """
-    paths = next((option for field, option in _PATHS.items() if given.get(field)), None)
-    others = [f"--{field}" for field in ("json", "fields", "batch") if given.get(field)]
-    return f"{others[0]} can't be used together with {paths}" if paths and others else None
+    asked = {field for field, value in given.items() if value not in (None, False)}
+    for first, others in _NOT_TOGETHER.items():
+        if first in asked and (with_it := next((one for one in others if one in asked), None)):
+            return f"{_option(with_it)} can't be used together with {_option(first)}"
+    return None
 
 
-_PATHS = {"paths": "--paths", "print0": "--print0"}
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+# The first that is asked for is the one that counts.
+_SHAPES = {
+    "print0": Shape.PRINT0,
+    "json": Shape.JSON,
+    "csv": Shape.CSV,
+    "paths": Shape.PATHS,
+}
+_ACTS = ("open", "html", "copy_to", "link_to")
+_NOT_TOGETHER = {
+    "paths": ("json", "fields", "batch", "csv"),
+    "print0": ("json", "fields", "batch", "csv"),
+    "csv": ("json", "batch"),
+    "batch": (*_ACTS, "thumbnails"),
+    "no_thumbnails": ("thumbnails",),
+}

@@ -37,10 +37,14 @@ def run(search: Search) -> None:
     say_what_was_left_out(found.left_out, set())
     for note in found.notes:
         say(note)
-    show_hits(found, search.shape, search.fields)
+    show_hits(found, search.shape, search.fields, thumbnails=search.thumbnails)
     if not found:
         say(_nothing(found, search))
         sys.exit(NOTHING_FOUND)
+    if search.acts:
+        from clipsearch.cli.seeing.acting import act
+
+        act(found, search)
 
 
 def _nothing(found: Hits, search: Search) -> str:
