@@ -66,6 +66,7 @@ class Hit:
         # Of what a photo says about itself, all that a hit has a field for.
         said = {name: said for name, said in vars(photo.metadata).items() if name in _FIELDS}
         said["taken_text"] = photo.metadata.taken_at
+        said["place"] = photo.metadata.place or None  # where there is no name, the catalog has ""
         return cls(
             rank=rank,
             score=score,

@@ -29,6 +29,7 @@ from clipsearch.index.changes import (
     Include,
     KeepFolder,
     Moved,
+    Named,
     Scanned,
     SeenMount,
     SidecarsRead,
@@ -39,6 +40,7 @@ from clipsearch.index.database import Database
 from clipsearch.index.embeddings import to_blob
 from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.paths import escape, to_text
+from clipsearch.index.photo_columns import NAMELESS
 from clipsearch.index.records import FileState, PhotoMetadata, Word, utc_now
 
 _PUT = (
@@ -83,8 +85,8 @@ def _apply(db: Database, change: Change, content: _Content | None) -> None:
         case Embedded() | Copied():
             if content is not None:
                 _put(db, change.file, content)
-        case Completed() | SidecarsRead():
-            _take_words(db, change)
+        case Completed() | SidecarsRead() | Named():
+            _take_facts(db, change)
         case Moved() | Touched():
             _point(db, change.photo_id, change.file)
         case Failed():
@@ -208,8 +210,10 @@ def _put_words(db: Database, photo_id: int, source: str, words: Sequence[tuple[s
         db.write(sql, (photo_id, source, field, text))
 
 
-def _take_words(db: Database, change: Completed | SidecarsRead) -> None:
+def _take_facts(db: Database, change: Completed | SidecarsRead | Named) -> None:
     match change:
+        case Named():
+            _name(db, change)
         case Completed():
             _complete(db, change)
         case SidecarsRead():
@@ -222,6 +226,11 @@ def _complete(db: Database, change: Completed) -> None:
     for photo_id, taken_at, text in db.rows(_COMPLETE, (*columns, change.content_hash)):
         _put_moment(db, photo_id, taken_at, text)
         _put_words(db, photo_id, "photo", words)
+
+
+def _name(db: Database, change: Named) -> None:
+    sql = "UPDATE photos SET place = ? WHERE latitude = ? AND longitude = ? AND place IS NULL"
+    db.write(sql, (escape(change.place or NAMELESS), change.latitude, change.longitude))
 
 
 def _put_moment(db: Database, photo_id: int, taken_at: str | None, text: str) -> None:

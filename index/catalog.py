@@ -193,6 +193,14 @@ class Catalog:
             return self.counts(None).photos
         return int(self._db.value("SELECT count(*) FROM photos WHERE facts < ?", (FACTS,)))
 
+    def unnamed_positions(self, limit: int) -> list[tuple[float, float]]:
+        """Return the positions of photos whose place has no name yet, each once."""
+        sql = (
+            "SELECT DISTINCT latitude, longitude FROM photos "
+            "WHERE place IS NULL AND latitude IS NOT NULL AND longitude IS NOT NULL LIMIT ?"
+        )
+        return self._values(tuple, sql, (limit,))
+
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""
         where, parameters = _at_or_below("failures", roots)

@@ -40,6 +40,15 @@ class Completed:
 
 
 @dataclass(frozen=True)
+class Named:
+    """Photos at exactly this position, of whose place nothing was found out yet, have this name."""
+
+    latitude: float
+    longitude: float
+    place: str | None  # None where there is no name, which is then known
+
+
+@dataclass(frozen=True)
 class SidecarsRead:
     """The files beside a photo were read: these are all there are, and their words."""
 
@@ -147,6 +156,7 @@ Change: TypeAlias = (
     Embedded
     | Completed
     | SidecarsRead
+    | Named
     | Touched
     | Moved
     | Copied

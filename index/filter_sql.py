@@ -27,6 +27,7 @@ from clipsearch.index.filters import (
     Within,
     fold,
 )
+from clipsearch.index.photo_columns import NAMELESS
 from clipsearch.index.schema import TABLES
 
 EARTH_RADIUS = 6371.0088  # km, the mean of the WGS 84 ellipsoid
@@ -145,7 +146,7 @@ def stored(field: str, schema: int) -> str:
         return _MOMENT.format("photos.taken_at" if schema < _MOMENTS else "photos.moment")
     if field == "place" and schema < _MOMENTS:
         return "NULL"
-    return f"photos.{field}"
+    return f"nullif(photos.place, '{NAMELESS}')" if field == "place" else f"photos.{field}"
 
 
 def add_functions(connection: sqlite3.Connection) -> None:

@@ -161,6 +161,12 @@ class WritableStore(SearchableStore, Protocol):
     def known_states(self, model_id: int | None, roots: Sequence[Path]) -> set[KnownState]:
         """Return the photos at or below the roots, as files are compared with them."""
 
+    def unnamed_positions(self, limit: int) -> list[tuple[float, float]]:
+        """Return latitudes and longitudes at which photos were taken whose place has no name yet.
+
+        Each once, and no more than `limit`; where there is none (`Named` said so), it is known.
+        """
+
     def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
         """Return the photos that some of `known_states` are of, by path."""
 

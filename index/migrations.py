@@ -163,6 +163,8 @@ ALTER TABLE photos ADD COLUMN facts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE photos ADD COLUMN moment TEXT;
 ALTER TABLE photos ADD COLUMN moment_from TEXT CHECK (moment_from IN ('photo', 'name'));
 CREATE INDEX photos_facts ON photos (facts);  -- finds those to complete without reading the rest
+CREATE INDEX photos_unnamed ON photos (latitude, longitude)  -- and those whose place has no name
+    WHERE place IS NULL AND latitude IS NOT NULL;
 
 CREATE TABLE words (
     id INTEGER PRIMARY KEY,

@@ -38,6 +38,7 @@ FILE = ("path", "size", "mtime_ns")  # of the file, whatever it holds
 CONTENT = ("content_hash", *(column.name for column in METADATA))  # same bytes have the same
 MOMENT = ("moment", "moment_from")  # of what the photo says, or the name of its file
 ALL = ("id", *FILE, *CONTENT, "indexed_at", *MOMENT)
+NAMELESS = ""  # in the column `place`, for one that was looked for in vain
 # What a catalog of an older schema lacks, and what stands for it there.
 SINCE_5 = {"perceptual_hash": "NULL", "place": "NULL", "facts": "0"} | dict.fromkeys(MOMENT, "NULL")
 

@@ -321,6 +321,10 @@ class Store:
         """Return the photos at or below the roots, as files are compared with them."""
         return self.catalog.known_states(model_id, roots)
 
+    def unnamed_positions(self, limit: int) -> list[tuple[float, float]]:
+        """Return the positions of photos whose place has no name yet, each once."""
+        return self.catalog.unnamed_positions(limit)
+
     def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
         """Return the photos that some of `known_states` are of, by path."""
         return self.catalog.known_of(model_id, states)

@@ -33,6 +33,7 @@ from clipsearch.index.changes import (
     KnownFile,
     KnownState,
     Moved,
+    Named,
     Scanned,
     SeenMount,
     SidecarsRead,
@@ -52,6 +53,7 @@ from clipsearch.index.records import (
     KnownPhoto,
     ModelIdentity,
     ModelRow,
+    PhotoMetadata,
     PhotoRecord,
     Places,
     StoreState,
@@ -297,6 +299,12 @@ class MemoryStore(FilledElsewhere):
         known = self._known(model_id)
         return {path: file for path, file in known.items() if to_text(path) in texts}
 
+    def unnamed_positions(self, limit: int) -> list[tuple[float, float]]:
+        known = (photo.metadata for photo in self._now().photos.values())
+        return list(
+            {_position(one) for one in known if one.place is None and None not in _position(one)}
+        )[:limit]
+
     def refresh_vectors(self, model_id: int) -> None:
         self._check_writing()
 
@@ -389,6 +397,8 @@ class _Batch:
 
     def _take_rest(self, change: Change) -> None:
         match change:
+            case Named():
+                self._name(change)
             case Completed() | SidecarsRead():
                 self._take_words(change)
             case KeepFolder():
@@ -419,6 +429,13 @@ class _Batch:
             *(self.exclusions, self.failures, self.current, self.last_id),
             *(self.words, self.sidecars, self.sidecar_words),
         )
+
+    def _name(self, change: Named) -> None:
+        for id_, photo in self.photos.items():
+            known = photo.metadata
+            if (known.latitude, known.longitude, known.place) == (*_position(change), None):
+                named = replace(known, place=change.place or "")
+                self.photos[id_] = replace(photo, metadata=named)
 
     def _complete(self, change: Completed) -> None:
         for id_, photo in self.photos.items():
@@ -468,6 +485,10 @@ class _Batch:
 def with_moment(photo: PhotoRecord) -> PhotoRecord:
     moment, source = moment_of(photo.metadata.taken_at, str(photo.file.path))
     return replace(photo, moment=moment, moment_from=source)
+
+
+def _position(of: Named | PhotoMetadata) -> tuple:
+    return of.latitude, of.longitude
 
 
 def is_below(path: Path, roots: Sequence[Path] | None) -> bool:

@@ -64,7 +64,7 @@ def says(field: str, photo: PhotoRecord, tags: frozenset[str]) -> list[Any]:
     if field == "aspect":
         return [known.width / known.height] if known.height else []
     said = known.taken_at if field == "moment" else getattr(known, field, None)
-    return [] if said is None else [plain(field, said)]
+    return [] if said is None or said == "" else [plain(field, said)]
 
 
 def plain(field: str, value: Any) -> Any:

@@ -106,12 +106,10 @@ def _town(city: dict[str, Any]) -> Town:
 class TownFinder:
     """Names the town that a position lies in or near."""
 
-    def __init__(self, towns: Iterable[Town] | None = None) -> None:
-        """Take the towns, by default those of 5,000 inhabitants and more; MissingPackages."""
+    def __init__(self, towns: Iterable[Town]) -> None:
+        """Take the towns that positions are called after."""
         import numpy as np
 
-        if towns is None:
-            towns = map(_town, _cities(_MIDDLING))
         self._towns = sorted(towns, key=lambda town: town.latitude)
         self._latitudes = np.array([town.latitude for town in self._towns], np.float64)
         self._longitudes = np.array([town.longitude for town in self._towns], np.float64)
@@ -138,6 +136,15 @@ class TownFinder:
         return str(self._towns[first + best]) if outside[best] <= _FARTHEST else None
 
 
+@lru_cache(maxsize=1)
+def town_finder() -> TownFinder:
+    """Return what names positions after towns of 5,000 inhabitants or more; MissingPackages.
+
+    It takes half a second to make, and some 30 MB.
+    """
+    return TownFinder(map(_town, _read(_MIDDLING)))
+
+
 def _km_between(
     latitude: float, longitude: float, others: NDArray[np.float64], far: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -160,6 +167,10 @@ def is_installed() -> bool:
 
 @lru_cache(maxsize=2)
 def _cities(least: int) -> list[dict[str, Any]]:
+    return _read(least)
+
+
+def _read(least: int) -> list[dict[str, Any]]:
     import gc
 
     collecting = gc.isenabled()

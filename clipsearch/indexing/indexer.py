@@ -23,6 +23,7 @@ from clipsearch.index.changes import (
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import Exclusion, Folder, utc_now
 from clipsearch.indexing.model_choice import ModelChoice, loading
+from clipsearch.indexing.places import name_places
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
 from clipsearch.options import IndexOptions, IndexProgress
@@ -168,6 +169,8 @@ class Indexer:
                 stop=stop,
             )
             run.run()
+            if not run.interrupted:
+                name_places(self._store, stop)
             scanned = [] if run.interrupted else [Scanned(root) for root in roots]
             self._store.apply([*scanned, *choice.settled(complete=not run.interrupted)])
             if choice.id is not None:

@@ -5,7 +5,7 @@ import builtins
 import pytest
 
 from clipsearch.asking import gazetteer
-from clipsearch.asking.gazetteer import Town, TownFinder, country_called, town_called
+from clipsearch.asking.gazetteer import Town, TownFinder, country_called, town_called, town_finder
 from clipsearch.asking.places import near
 from clipsearch.errors import InvalidInput, MissingPackages
 from clipsearch.index.filters import Compare, Or, Within
@@ -88,7 +88,7 @@ def test_a_position_is_called_after_the_town_that_it_lies_in_or_near():
 
 @pytest.fixture(scope="module")
 def finder() -> TownFinder:
-    return TownFinder()
+    return town_finder()
 
 
 @with_gazetteer

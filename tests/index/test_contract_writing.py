@@ -38,12 +38,14 @@ from clipsearch.index.changes import (
     Include,
     KeepFolder,
     Moved,
+    Named,
     Scanned,
     SeenMount,
     SidecarsRead,
     Touched,
     UseModel,
 )
+from clipsearch.index.filters import Missing
 from clipsearch.index.interface import SearchableStore, WritableStore, writable
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import FACTS, Exclusion, PhotoMetadata, Word
@@ -330,6 +332,38 @@ def test_photos_of_an_older_run_are_completed_with_their_copies(store: WritableS
     assert store.photos([1])[1].metadata == store.photos([3])[3].metadata == known
     assert store.words([1, 2, 3]) == dict.fromkeys((1, 3), (Word("title", "sea"),))
     np.testing.assert_allclose(store.vectors(1, [1]), AXES[:1], atol=1e-3)
+
+
+@every_kind
+def test_places_are_named_by_position_once_each(store: WritableStore) -> None:
+    def at(name: str, n: int, *position: float | None) -> Change:
+        one = photo(name, AXES[n])
+        latitude, longitude = position
+        where = replace(one.metadata, latitude=latitude, longitude=longitude)
+        return replace(one, metadata=where)
+
+    store.apply([at("a", 0, 50.1, 14.4), at("b", 1, 50.1, 14.4), at("sea", 2, 30.0, -40.0)], 1)
+    store.apply([at("nowhere", 3, None, None), at("half", 4, 50.1, None)], 1)
+    assert sorted(store.unnamed_positions(10)) == [(30.0, -40.0), (50.1, 14.4)]
+    assert len(store.unnamed_positions(1)) == 1
+    store.apply([Named(50.1, 14.4, "Prague, CZ"), Named(30.0, -40.0, None), Named(1, 1, "Sea")])
+    assert store.unnamed_positions(10) == []
+    places = {
+        name: store.photos([id_])[id_].metadata.place or None for name, id_ in names(store).items()
+    }
+    assert places == {
+        **dict.fromkeys(("a", "b"), "Prague, CZ"),
+        **dict.fromkeys(("sea", "nowhere", "half")),
+    }
+    missing = store.select(Missing("place"), [])
+    assert missing is not None
+    ids = store.photos_below(None)
+    assert len(ids[missing.holds(ids)]) == 3
+    # One that is named stays so, and edited it is looked for again.
+    store.apply([Named(50.1, 14.4, "Praha, CZ")])
+    assert store.photos([names(store)["a"]])[names(store)["a"]].metadata.place == "Prague, CZ"
+    store.apply([replace(at("a", 5, 50.2, 14.4), content_hash="edited")], 1)
+    assert store.unnamed_positions(10) == [(50.2, 14.4)]
 
 
 @every_kind
