@@ -29,7 +29,8 @@ from clipsearch.models.devices import check_device
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
 from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo, photos_and_model
-from clipsearch.searching.asked import given_picture, understand_a_call
+from clipsearch.searching.asked import given_picture
+from clipsearch.searching.called import meant_by, meant_in_a_sum
 from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.searching.query import Picture, Query
 from clipsearch.searching.search import StoreSearcher
@@ -375,7 +376,7 @@ class Library:
             LibraryNotFound: the library holds no photos yet.
         """
         checked = SearchOptions.of(options, keywords)
-        return self._searcher.query(_meant(query, text=text, image=image), checked)
+        return self._searcher.query(meant_by(query, text=text, image=image), checked)
 
     def query_batch(
         self,
@@ -395,7 +396,7 @@ class Library:
         them all.
         """
         checked = SearchOptions.of(options, keywords)
-        meant = [_meant(query, text=text, image=image) for query in as_list(queries)]
+        meant = [meant_by(query, text=text, image=image) for query in as_list(queries)]
         return self._searcher.query_batch(meant, checked)
 
     def similar(
@@ -413,7 +414,7 @@ class Library:
         """
         checked = SearchOptions.of(options, keywords)
         if isinstance(image, QuerySum):
-            return self._searcher.similar(image.each(_meant_in_a_sum), checked)
+            return self._searcher.similar(image.each(meant_in_a_sum), checked)
         pictures: list[Picture] = [
             given_picture(one) if isinstance(one, str) else one for one in as_list(image)
         ]
@@ -492,25 +493,27 @@ class Library:
         """Return what the library knows of a photo; InvalidInput if it has none with this id."""
         return self._searcher.photo(photo_id)
 
+    def photos(self, photo_ids: Sequence[int] | NDArray[np.int64]) -> builtins.list[PhotoRecord]:
+        """Return what the library knows of photos, in the order of their ids.
+
+        Takes a row of what `search_vectors` found, too: the -1 that may fill it up are passed over.
+        `list` finds photos by filters. Raises InvalidInput for an id of no photo.
+        """
+        return self._searcher.photos(photo_ids)
+
+    def vectors(
+        self, photo_ids: Sequence[int] | NDArray[np.int64], model: str | Path | None = None
+    ) -> NDArray[np.float32]:
+        """Return the embeddings of photos, float32 (n, width), in the order of their ids.
+
+        They are of unit length but for the rounding to float16, in which they are stored. Takes
+        what `photos` takes, and raises as it does; `model` is the library's own, or another one.
+        """
+        return self._searcher.vectors(photo_ids, model)
+
     def info(self) -> LibraryInfo:
         """Return the state of the library."""
         return self._searcher.info()
-
-
-def _meant(query: Query, *, text: bool, image: bool) -> Query:
-    """Return what a query is by the one rule for strings; raises InvalidInput."""
-    if isinstance(query, QuerySum):
-        return query.each(lambda one: _meant(one, text=text, image=image))
-    text, image = yes_or_no(text, "text"), yes_or_no(image, "image")
-    if text and image:
-        raise InvalidInput("a query is text or an image: not both can be True")
-    if not isinstance(query, str) or not query.strip():  # which is refused where texts are
-        return query
-    return understand_a_call(query, text=text, image=image)
-
-
-def _meant_in_a_sum(query: Query) -> Query:
-    return _meant(query, text=False, image=False)
 
 
 def _index_options(options: object) -> IndexOptions:

@@ -2,16 +2,19 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from made_hits import made_hit
+from PIL import Image
 from places import ROOT
 
 import clipsearch
-from clipsearch import Hits, IndexReport, Library
+from clipsearch import Hits, IndexReport, Library, MissingPackages, UnreadableImage
 from clipsearch.results import AwayFolder
 
 
@@ -119,3 +122,35 @@ def test_only_what_is_public_is_listed_and_the_page_of_the_api_has_it() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     missing = [name for name in dir(clipsearch) if name not in page and name != "__version__"]
     assert not missing
+
+
+def test_a_photo_is_seen_upright_at_full_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (600, 300), "red").save(tmp_path / "turned.jpg", exif=exif)
+    image = made_hit(tmp_path / "turned.jpg").image()
+    assert (image.size, image.mode) == ((300, 600), "RGB")
+    with pytest.raises(UnreadableImage):
+        made_hit(tmp_path / "gone.jpg").image()
+
+
+def test_a_table_of_hits_needs_pandas_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingPackages, match="pip install pandas"):
+        Hits().to_pandas()
+
+
+def test_a_table_of_hits_has_a_row_for_each_and_moments_as_such(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    hits = Hits(
+        [
+            made_hit(tmp_path / "a.jpg", taken_text="2021-07-04T12:30:00+02:00", tags=("beach",)),
+            made_hit(tmp_path / "b.jpg", 2),
+        ]
+    )
+    table = hits.to_pandas()
+    assert list(table.columns) == list(hits[0].to_dict())
+    assert list(table["path"]) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+    assert table["taken_at"][0] == pandas.Timestamp("2021-07-04 12:30:00")
+    assert table["taken_at"].isna().tolist() == [False, True]
+    assert list(Hits().to_pandas().columns) == list(table.columns)

@@ -19,7 +19,9 @@ from clipsearch.options import SearchOptions
 from clipsearch.photos.away import away_folders
 from clipsearch.photos.decoders import Decoders
 from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
+from clipsearch.searching import looking_up
 from clipsearch.searching.combining import QuerySum, alone, summed
+from clipsearch.searching.looking_up import PhotoIds
 from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
 from clipsearch.searching.stages import as_ranked, shown
 
@@ -65,6 +67,15 @@ class Searcher(Protocol):
 
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what is known of a photo; InvalidInput if the library has none with this id."""
+
+    def photos(self, photo_ids: PhotoIds) -> list[PhotoRecord]:
+        """Return what is known of photos, in the order of their ids, -1 passed over.
+
+        Raises InvalidInput if the library has none with one of these ids.
+        """
+
+    def vectors(self, photo_ids: PhotoIds, model: str | Path | None) -> NDArray[np.float32]:
+        """Return embeddings, float32 (n, width), of photos, as `photos` does."""
 
     def info(self) -> LibraryInfo:
         """Return the state of the library."""
@@ -169,6 +180,14 @@ class StoreSearcher:
         if not found:
             raise InvalidInput(f"the library has no photo {in_words(photo_id)}")
         return found[photo_id]
+
+    def photos(self, photo_ids: PhotoIds) -> list[PhotoRecord]:
+        """Return what is known of photos, in the order of their ids, -1 passed over."""
+        return looking_up.photos_of(self._store, photo_ids)
+
+    def vectors(self, photo_ids: PhotoIds, model: str | Path | None) -> NDArray[np.float32]:
+        """Return embeddings, float32 (n, width), of photos, as `photos` does."""
+        return looking_up.vectors_of(self._store, self._model(model, count_to=0).id, photo_ids)
 
     def info(self) -> LibraryInfo:
         """Return the state of the library."""
