@@ -112,7 +112,10 @@ def questions(album: Path, photos: list[Described]) -> list[Question]:
         Question(("query", "a grand piano"), finds=False),
         Question(("query", "Ein Hund läuft über die Wiese")),
         Question(("query", "football players", "--sort", "date"), subject=("football", "soccer")),
-        Question(("query", "skateboard", "--top", "5", "--offset", "5"), subject=("skateboard",)),
+        Question(
+            ("query", "skateboard", "--top", "5", "--offset", "5"),
+            subject=("skateboard", "skateboarder", "skateboarding"),
+        ),
         Question(("similar", first), lambda photo: str(photo.path) != first),
         Question(("similar", first, second), lambda photo: str(photo.path) not in (first, second)),
         Question(("similar", str(copied), "--all"), lambda photo: photo.path != copied),
