@@ -32,6 +32,7 @@ from clipsearch.privacy import switch_off
 
 if TYPE_CHECKING:
     from clipsearch.asking.grammar import Asked, parse
+    from clipsearch.copies import AlikeGroup, CopiedPhoto, Duplicates
     from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
     from clipsearch.options import IndexOptions, IndexProgress, SearchOptions
@@ -44,10 +45,13 @@ __version__ = "0.1.0"
 switch_off()  # before anything that it concerns can be imported by us
 
 __all__ = [
+    "AlikeGroup",
     "Asked",
     "BackupReport",
     "CheckReport",
     "ClipsearchError",
+    "CopiedPhoto",
+    "Duplicates",
     "FailedFile",
     "Hit",
     "Hits",
@@ -84,6 +88,9 @@ __all__ = [
 _HOMES = {
     "Asked": "clipsearch.asking.grammar",
     "parse": "clipsearch.asking.grammar",
+    "AlikeGroup": "clipsearch.copies",
+    "CopiedPhoto": "clipsearch.copies",
+    "Duplicates": "clipsearch.copies",
     "BackupReport": "clipsearch.index.upkeep.backup",
     "CheckReport": "clipsearch.upkeep",
     "RestoreReport": "clipsearch.index.upkeep.backup",

@@ -32,6 +32,7 @@ FLOORS = (
     "progress",
     "showing",
     "results",
+    "copies",
     "models",
     "searching",
     "indexing",

@@ -8,6 +8,7 @@ import typer
 from clipsearch.cli import completing
 from clipsearch.cli.backup_command import backup, restore
 from clipsearch.cli.check_command import check
+from clipsearch.cli.duplicates_command import duplicates
 from clipsearch.cli.eval_group import Evaluations
 from clipsearch.cli.help_pages import SETTINGS, Command, Group
 from clipsearch.cli.index_command import index
@@ -102,6 +103,7 @@ _FIND, _KEEP, _MODELS, _CARE = "Find", "Keep the library", "Models", "Care"
 _add(_FIND, query, "Find photos by words or by a picture.")
 _add(_FIND, similar, "Find the photos most like a picture.")
 _add(_FIND, list_, "List photos by filters, without a question.", name="list")
+_add(_FIND, duplicates, "Find photos that are there twice, or nearly.")
 _add(_FIND, serve, "Stay loaded, so that searches answer at once.")
 _add(_KEEP, index, "Add photos, or bring the library up to date.")
 _add(_KEEP, watch, "Keep it up to date as files change.")

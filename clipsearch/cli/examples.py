@@ -39,6 +39,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("list --in ~/Pictures --type jpg --sort path", "what passes some filters"),
         Example("list -k 1000 --missing date --paths", "those that say no date"),
     ),
+    "duplicates": (
+        Example("duplicates", "what is there twice, and which of them to keep"),
+        Example("duplicates --in ~/Pictures --only same", "below one folder, nothing else"),
+        Example("duplicates --script ~/twice > move.sh", "a script that moves the others"),
+    ),
     "serve": (
         Example("serve", "stay, and answer query and similar at once"),
         Example("serve --background", "return once it serves, and let it go on"),

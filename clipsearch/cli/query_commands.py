@@ -72,7 +72,7 @@ def _with_flags(argument: object) -> Callable[[Callable[..., None]], Callable[..
         parameters = [
             # Nothing may stand beside --batch, and nothing need be said to `list`.
             asked if name == "similar" else asked.replace(default=None),
-            *(_flag_parameter(flag) for flag in flags_of(name)),
+            *(flag_parameter(flag) for flag in flags_of(name)),
             _parameter("verbose", VerboseOption, default=False),
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -86,7 +86,8 @@ def _parameter(name: str, annotation: object, default: Any = inspect.Parameter.e
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def _flag_parameter(flag: SearchFlag) -> Any:
+def flag_parameter(flag: SearchFlag) -> Any:
+    """Return the parameter of a command by which Typer reads a flag."""
     default = getattr(SearchOptions(), flag.field, None)
     if flag.kind == "choice" and default is not None and default not in flag.choices:
         default = flag.choices[0]

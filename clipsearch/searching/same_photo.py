@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +28,15 @@ _INSIDE = SIDE - 2 * _RING
 _HIGHEST = 8  # frequency that is compared, in half waves to the side
 _STEP, _MOST = 0.0125, 0.1  # of a side: steps in which the place of a crop is found; cut at an end
 _MOST_OF_A_SIDE = 0.13  # that is cut off, at both ends together
+_FRAME = 4  # levels by which the corners of a border differ: some of the picture shines through
 _ROUNDS = 2  # the place along one side, then along the other; and again
 _AT_ONCE = 4096  # pairs, so that memory is bounded
 
 # Where a part may lie that is looked for roughly, as the places of its ends along a side.
 _ROUGH_CUTS = ((0.0, 0.0), (0.05, 0.05), (0.0, 0.1), (0.1, 0.0), (0.025, 0.025))
 _ROUGH_HIGHEST = 4
-# What the number of `roughly_alike` must be for the pair to be worth a closer look.
-ROUGHLY = 0.95
+# From these products on, of `rough_parts` and of `turned_alike`, a pair is worth a closer look.
+ROUGHLY, TURNED = 0.95, 0.97
 
 
 class Likeness(NamedTuple):
@@ -57,9 +58,17 @@ def levels(hashes: Sequence[str]) -> Floats:
     return table[letters].reshape(len(hashes), SIDE, SIDE)
 
 
-def is_hash(text: str | None) -> bool:
+def is_hash(text: str | None) -> TypeGuard[str]:
     """Say whether a text is a hash that can be compared: not empty, and of the right letters."""
     return text is not None and len(text) == SIDE * SIDE and not text.strip(LETTERS)
+
+
+def is_framed(text: str | None) -> bool:
+    """Say of a hash whether its picture is of one colour in all corners, as with a border."""
+    if not is_hash(text):
+        return False
+    corners = levels([text])[0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    return bool(np.ptp(corners) <= _FRAME)
 
 
 def turned(pictures: Floats) -> Iterator[Floats]:
@@ -213,32 +222,18 @@ def turned_alike(pictures: Floats) -> Floats:
 
 
 def rough_parts(pictures: Floats) -> Floats:
-    """Return unit vectors (n, places, w) of the parts of pictures that are looked for roughly.
+    """Return unit vectors (n, places, w) of parts of pictures, the first that of the whole.
 
-    The first is that of the whole picture.
+    The product of one with the whole of another picture is ROUGHLY or more where that is the part.
     """
     waves, weights = _waves(_ROUGH_HIGHEST)
-    scaled = np.stack([waves @ _window(low, 1 - high)[_RING:-_RING] for low, high in _ROUGH_CUTS])
-    return np.stack(
-        [
-            _unit(((row @ pictures @ column.T) * weights).reshape(len(pictures), -1))
-            for row in scaled
-            for column in scaled
-        ],
-        axis=1,
-    )
-
-
-def roughly_alike(ones: Floats, others: Floats) -> Floats:
-    """Return how alike (n,) the better part of each pair is; ROUGHLY is worth a closer look.
-
-    Takes what `rough_parts` made of them.
-    """
-    better: Floats = np.maximum(
-        np.einsum("npw,nw->np", ones, others[:, 0]).max(axis=1),
-        np.einsum("npw,nw->np", others, ones[:, 0]).max(axis=1),
-    )
-    return better
+    scaled = [waves @ _window(low, 1 - high)[_RING:-_RING] for low, high in _ROUGH_CUTS]
+    parts = [
+        _unit(((row @ pictures @ column.T) * weights).reshape(len(pictures), -1))
+        for row in scaled
+        for column in scaled
+    ]
+    return np.stack(parts, axis=1)
 
 
 def _unit(vectors: Floats) -> Floats:

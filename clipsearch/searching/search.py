@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import shown as in_words
+from clipsearch.copies import Duplicates
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
 from clipsearch.index.records import RAW, ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
@@ -53,6 +54,9 @@ class Searcher(Protocol):
 
     def listed(self, options: SearchOptions) -> Hits:
         """Return the photos that pass the filters, without a question: by date or path."""
+
+    def duplicates(self, options: SearchOptions) -> Duplicates:
+        """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
 
     def search_vectors(
         self, queries: NDArray[np.float32], options: SearchOptions
@@ -138,6 +142,15 @@ class StoreSearcher:
         with self._store.reading():
             selected = self._selected(options, left_out)
             return Hits(page(self._store, model.id, selected, options), left_out)
+
+    def duplicates(self, options: SearchOptions) -> Duplicates:
+        """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
+        from clipsearch.searching.duplicates import find_duplicates
+
+        model = self._model(options.model, count_to=None)
+        with self._store.reading():
+            selected = self._selected(options, self._left_out(options))
+            return find_duplicates(self._store, model.id, model.photos, selected)
 
     def search_vectors(
         self, queries: NDArray[np.float32], options: SearchOptions
@@ -327,7 +340,7 @@ class StoreSearcher:
             raise self._empty()
         return row
 
-    def _model(self, name: str | Path | None, *, count_to: int) -> ModelRow:
+    def _model(self, name: str | Path | None, *, count_to: int | None) -> ModelRow:
         """Return the library's model, or another one it holds embeddings of."""
         models = self._store.models(count_to=count_to)
         current = next((row for row in models if row.is_current), None)

@@ -26,6 +26,7 @@ RUN = (
     "query",
     "similar",
     "list",
+    "duplicates",
     "info",
     "models",
     "check",

@@ -20,6 +20,7 @@ COMMANDS = (
     "query",
     "similar",
     "list",
+    "duplicates",
     "serve",
     "info",
     "models",

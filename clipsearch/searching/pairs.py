@@ -1,0 +1,136 @@
+"""The pairs of photos that are worth a closer look, found among many without comparing all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.searching import same_photo
+from clipsearch.searching.alike import LEAST_CLOSE, LOOK_ALIKE, Looks, Places
+from clipsearch.searching.same_photo import Floats
+
+# Unit vectors (n, width) and k -> cosines and photo ids of the nearest, both (n, k); -1: no more.
+Search: TypeAlias = Callable[[Floats, int], tuple[Floats, NDArray[np.int64]]]
+
+NEIGHBOURS = 32  # nearest photos that each is compared with
+_TURNED_NEIGHBOURS = 8
+_AT_ONCE = 2048  # photos
+_COMPARED_WITH_ALL = 5_000  # photos; more are compared with those in the lists nearby
+_LISTS_LOOKED_INTO = 16
+
+
+class Pairs(NamedTuple):
+    """Pairs of places in Looks, the first the lower one, each once."""
+
+    ones: Places  # (m,)
+    others: Places  # (m,)
+
+    @classmethod
+    def of(cls, ones: Places, others: Places) -> Pairs:
+        """Return each of some pairs once, without those of a photo with itself."""
+        low, high = np.minimum(ones, others), np.maximum(ones, others)
+        pairs = np.unique(np.stack([low, high], axis=1)[low < high], axis=0)
+        return cls(pairs[:, 0], pairs[:, 1])
+
+    @classmethod
+    def joined(cls, *parts: Pairs) -> Pairs:
+        """Return the pairs of several."""
+        return cls.of(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def all_pairs(looks: Looks) -> Pairs:
+    """Return all pairs of a few photos that may be the same."""
+    ones, others = (places.astype(np.int64) for places in np.triu_indices(len(looks), 1))
+    with_pictures = looks.has_picture[ones] & looks.has_picture[others]
+    close = looks.closeness(ones, others) >= LEAST_CLOSE
+    parts = same_photo.rough_parts(looks.at(np.arange(len(looks))))
+    wholes = parts[:, 0]
+    rough = np.einsum("npw,mw->nmp", parts, wholes, optimize=True).max(axis=2, initial=-1)
+    rough = np.maximum(rough, rough.T)[ones, others] >= same_photo.ROUGHLY
+    shapes = same_photo.turned_alike(looks.at(np.arange(len(looks))))
+    turned = (shapes @ shapes.T)[ones, others] >= same_photo.TURNED
+    identical = looks.contents[ones] == looks.contents[others]
+    worth = identical | (with_pictures & ((close & rough) | turned))
+    return Pairs(ones[worth], others[worth])
+
+
+def by_content(looks: Looks) -> Pairs:
+    """Return the photos of the same bytes, each with the first of them."""
+    _, first, which = np.unique(looks.contents, return_index=True, return_inverse=True)
+    return Pairs.of(first[which].astype(np.int64), np.arange(len(looks)))
+
+
+def by_embedding(looks: Looks, search: Search) -> tuple[Pairs, Pairs]:
+    """Return the pairs of neighbours that may be a picture and its part, and the look-alikes."""
+    parts: list[Pairs] = []
+    alike: list[Pairs] = []
+    for places in _chunks(len(looks)):
+        cosines, ids = search(looks.vectors[places], min(NEIGHBOURS, len(looks)))
+        others = _places_of(looks, ids)
+        close = np.where(others >= 0, looks.as_closeness(cosines), -1)
+        ones = np.broadcast_to(places[:, None], others.shape)
+        likely = (close >= LEAST_CLOSE) & looks.has_picture[ones] & looks.has_picture[others]
+        likely &= _rough(looks, places, others) >= same_photo.ROUGHLY
+        parts.append(Pairs.of(ones[likely], others[likely]))
+        much = close >= LOOK_ALIKE
+        alike.append(Pairs.of(ones[much], others[much]))
+    return Pairs.joined(*parts), Pairs.joined(*alike)
+
+
+def _rough(looks: Looks, places: Places, others: Places) -> Floats:
+    """Return the products (m, k) of photos' parts with the whole of their neighbours."""
+    rough = np.empty(others.shape, np.float32)
+    for start in range(0, len(places), 256):
+        few = slice(start, start + 256)
+        parts = same_photo.rough_parts(looks.at(places[few]))
+        wholes = looks.wholes[others[few]]
+        rough[few] = (parts @ wholes.transpose(0, 2, 1)).max(axis=1)
+    return rough
+
+
+def by_shape(looks: Looks) -> Pairs:
+    """Return the pairs whose pictures are nearly the same when turned or mirrored."""
+    with_picture = np.flatnonzero(looks.has_picture)
+    if len(with_picture) < 2:
+        return Pairs(*np.empty((2, 0), np.int64))
+    chunks = [with_picture[chunk] for chunk in _chunks(len(with_picture))]
+    shapes = np.concatenate([same_photo.turned_alike(looks.at(chunk)) for chunk in chunks])
+    ones, others = _neighbours(shapes)
+    return Pairs.of(with_picture[ones], with_picture[others])
+
+
+def _neighbours(shapes: Floats) -> tuple[Places, Places]:
+    """Return pairs of unit vectors (n, w) whose product is TURNED or more."""
+    if len(shapes) <= _COMPARED_WITH_ALL:
+        ones, others = np.nonzero(np.triu(shapes @ shapes.T, 1) >= same_photo.TURNED)
+        return ones.astype(np.int64), others.astype(np.int64)
+    import faiss
+
+    lists = round(4 * len(shapes) ** 0.5)
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(shapes.shape[1]), shapes.shape[1], lists, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.min_points_per_centroid = 1
+    index.cp.max_points_per_centroid = 40
+    index.train(shapes)
+    index.add(shapes)
+    index.nprobe = _LISTS_LOOKED_INTO
+    products, others = index.search(shapes, _TURNED_NEIGHBOURS + 1)
+    ones, column = np.nonzero((products >= same_photo.TURNED) & (others >= 0))
+    return ones.astype(np.int64), others[ones, column].astype(np.int64)
+
+
+def _chunks(count: int) -> Iterator[Places]:
+    for start in range(0, count, _AT_ONCE):
+        yield np.arange(start, min(start + _AT_ONCE, count))
+
+
+def _places_of(looks: Looks, ids: NDArray[np.int64]) -> Places:
+    """Return the places in Looks of photos by their ids; -1 for those that are not in it."""
+    order = np.argsort(looks.ids)
+    found = np.searchsorted(looks.ids, ids, sorter=order)
+    places = order[np.minimum(found, len(looks) - 1)]
+    return np.where(looks.ids[places] == ids, places, -1)
