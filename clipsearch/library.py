@@ -371,6 +371,7 @@ class Library:
             exact: look at all photos, also in a library so large that its index is approximate.
             model: another model that the library was indexed with.
             filters: what the photos must be like, made of the values in `clipsearch.filters`.
+            where: a condition in SQL that they must meet, too; for a library on this machine.
 
         Raises:
             InvalidInput: the query is empty or can't be read, or an option makes no sense.

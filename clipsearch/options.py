@@ -45,6 +45,7 @@ class SearchOptions:
     relevant: bool = False  # leave out what matches too little to be an answer
     fold: bool = False  # show one photo of several copies, or of a burst
     filters: Filter = EVERYTHING
+    where: str | None = None  # a condition in SQL on the photos of a local library
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what can't be meant; whether there is such a model shows later."""
@@ -61,6 +62,8 @@ class SearchOptions:
             exact=yes_or_no(self.exact, "exact"),
             model=model_name(self.model),
         )
+        if self.where is not None and not (isinstance(self.where, str) and self.where.strip()):
+            raise InvalidInput(f"where must be a condition in SQL, not {shown(self.where)}")
         if not tree.is_filter(self.filters):
             raise InvalidInput(f"filters must be made of And, Compare …, not {shown(self.filters)}")
 
@@ -112,6 +115,7 @@ class SearchKeywords(FilterKeywords, total=False):
     relevant: bool
     fold: bool
     filters: Filter
+    where: str | None
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,13 @@ class SearchableStore(Protocol):
         Raises InvalidInput for queries of another shape or that are not finite.
         """
 
-    def select(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
+    def select(
+        self, filters: Filter, without: Sequence[Path], where: str | None = None
+    ) -> Selection | None:
         """Return the photos that pass the filters and lie neither at nor below some paths.
 
-        None for all of them. It speaks of the state in which it was made.
+        None for all of them. It speaks of the state in which it was made. `where` is a condition in
+        SQL, which only the library's own store knows: all others raise InvalidInput.
         """
 
     def listed(

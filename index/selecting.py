@@ -46,8 +46,15 @@ class Selector:
         self._last_columns: CatalogColumns | None = None  # of whatever state
         self._filtered = 0  # how often filters were asked for
 
-    def selection(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
-        """Return the photos that pass and lie neither at nor below some paths; None for all."""
+    def selection(
+        self, filters: Filter, without: Sequence[Path], where: str | None = None
+    ) -> Selection | None:
+        """Return the photos that pass and lie neither at nor below some paths; None for all.
+
+        With `where` only those for which that condition in SQL is true (see `where.ids_where`).
+        """
+        if where is not None:
+            return self._where(where, self.selection(filters, without))
         if filters == EVERYTHING and not without:
             return None
         known = self._known_now()
@@ -59,6 +66,12 @@ class Selector:
             known.selections = {}
         known.selections[key] = selection
         return selection
+
+    def _where(self, where: str, others: Selection | None) -> Selection:
+        from clipsearch.index.where import ids_where
+
+        ids = ids_where(self._db, where)
+        return Selection.only_these(ids if others is None else ids[others.holds(ids)])
 
     def _select(self, filters: Filter, without: Sequence[Path], known: _Known) -> Selection | None:
         if filters == EVERYTHING:

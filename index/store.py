@@ -189,14 +189,18 @@ class Store:
             apply_changes(self._db, changes, model_id)
 
     def select(
-        self, filters: Filter = EVERYTHING, without: Sequence[Path] = ()
+        self,
+        filters: Filter = EVERYTHING,
+        without: Sequence[Path] = (),
+        where: str | None = None,
     ) -> Selection | None:
         """Return the photos that pass the filters and lie neither at nor below some paths.
 
-        None for all of them.
+        None for all of them. With `where` that condition in SQL on the view `photo` is true, too;
+        InvalidInput for one that is wrong, does more than compare, or takes too long.
         """
         with self._db.reading():
-            return self._selector.selection(filters, without)
+            return self._selector.selection(filters, without, where)
 
     def photos_below(self, paths: Sequence[Path] | None) -> NDArray[np.int64]:
         """Return the ids (n,), rising, of the photos at or below some paths; None: of all."""

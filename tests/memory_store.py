@@ -139,7 +139,11 @@ class FilledElsewhere:
                 scores[row, : len(best)], found[row, : len(best)] = cosines[best], ids[best]
         return scores, found
 
-    def select(self, filters: Filter, without: Sequence[Path]) -> Selection | None:
+    def select(
+        self, filters: Filter, without: Sequence[Path], where: str | None = None
+    ) -> Selection | None:
+        if where is not None:
+            raise InvalidInput("this store knows no SQL")
         if filters == EVERYTHING:
             return Selection.all_but_these(self.photos_below(without)) if without else None
         photos = self._now().photos.values()

@@ -26,6 +26,7 @@ OPTIONS = st.builds(
     min_score=st.none() | st.floats(-1, 1),
     include_away=st.booleans(),
     exact=st.booleans(),
+    where=st.none() | st.just("width > 3"),
     model=st.none() | st.sampled_from(["builtin", "ViT-B-32/laion2b_s34b_b79k"]),
 )
 
@@ -44,7 +45,19 @@ def test_only_what_is_not_usual_is_written() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{"kk": 3}, {"k": 0}, {"k": "3"}, {"exact": 1}, {"filters": {"a": 1}}, {3: 3}, None, [], "k"],
+    [
+        {"kk": 3},
+        {"k": 0},
+        {"k": "3"},
+        {"exact": 1},
+        {"where": 3},
+        {"where": " "},
+        {"filters": {"a": 1}},
+        {3: 3},
+        None,
+        [],
+        "k",
+    ],
     ids=repr,
 )
 def test_anything_else_is_refused(value: object) -> None:

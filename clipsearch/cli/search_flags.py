@@ -78,6 +78,14 @@ SEARCH_FLAGS = (
         "Show photos too whose folder is not there now (disk not mounted).",
     ),
     SearchFlag(
+        "where",
+        "text",
+        ("--where",),
+        'Only photos for which this condition in SQL is true, such as "width > 4000 AND camera '
+        "LIKE 'Pixel%'\" (see docs/filters.md).",
+        "SQL",
+    ),
+    SearchFlag(
         "exact",
         "flag",
         ("--exact",),

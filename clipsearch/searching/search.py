@@ -328,7 +328,8 @@ class StoreSearcher:
         return pictures_beside(self._store, model.id, raws, selected)
 
     def _selected(self, options: SearchOptions, left_out: Sequence[AwayFolder]) -> Selection | None:
-        return self._store.select(options.filters, [folder.path for folder in left_out])
+        without = [folder.path for folder in left_out]
+        return self._store.select(options.filters, without, options.where)
 
     def _left_out(self, options: SearchOptions) -> list[AwayFolder]:
         return [] if options.include_away else self.away()

@@ -93,8 +93,10 @@ class Server:
         None where the server can't say: the library itself then says what is wrong. Raises
         OtherProtocol for a server of another version.
         """
+        if options.model is not None or options.where is not None:  # which servers refuse
+            return None
         terms, data = _terms(meant)
-        if terms is None or options.offset + options.k > MOST_HITS or options.model is not None:
+        if terms is None or options.offset + options.k > MOST_HITS:
             return None
         fields = {
             "protocol": PROTOCOL,

@@ -256,6 +256,8 @@ def checked_question(fields: dict[str, Any], data: bytes) -> Question:
         raise InvalidInput("no search")
     if options.offset + options.k > MOST_HITS:
         raise InvalidInput("too many photos")
+    if options.where is not None:
+        raise InvalidInput("a condition in SQL is for who has the library alone")
     if options.model is not None:
         raise InvalidInput("only the library's own model is loaded")
     asked = _terms(fields.get("terms"), data)

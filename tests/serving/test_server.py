@@ -403,6 +403,7 @@ def test_no_client_can_bring_it_down(library, serve):
         {"options": {"include_away": 1}},
         {"options": {"exact": None}},
         {"options": {"model": "builtin"}},
+        {"options": {"where": "width > 3"}},
         {"options": {"kk": 3}},
         {"options": {"filters": {"kk": 3}}},
         {"options": [3]},
