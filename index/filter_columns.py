@@ -18,11 +18,10 @@ from clipsearch.index.database import Database
 from clipsearch.index.filter_arrays import Rows
 from clipsearch.index.filter_sql import folded_name, has_tags, stored
 from clipsearch.index.filters import TEXTS, Field, fold
-from clipsearch.index.schema import TABLES
+from clipsearch.index.schema import BLOCK_BITS
 from clipsearch.index.selection import rising
 
-COUNTED = 5  # the schema from which changes are counted
-BLOCK_BITS = 10  # a block holds the photos whose ids are the same but for so many bits
+_COUNTED = 5  # the schema from which changes are counted
 _TAGGED = "SELECT group_concat(photo_id) FROM photo_tags WHERE tag_id = ?"
 _ROWS_AT_ONCE = 1 << 16
 _WORTH_FOLLOWING = 4  # one block in so many has changed, or more: all is read again
@@ -61,7 +60,7 @@ class CatalogColumns:
         changes = _changes(self._db)
         blocks = changes.keys() | self._changes.keys()
         changed = sorted(one for one in blocks if changes.get(one) != self._changes.get(one))
-        if not changes or len(changed) * _WORTH_FOLLOWING > len(blocks):
+        if self._db.schema < _COUNTED or len(changed) * _WORTH_FOLLOWING > len(blocks):
             return CatalogColumns(self._db, _ids(self._db, ""), changes)
         pieces = [(block, _ids(self._db, _in_block(block))) for block in changed]
         other = CatalogColumns(self._db, self._spliced(self.ids, pieces), changes)
@@ -171,7 +170,7 @@ def _in_block(block: int) -> str:
 
 def _changes(db: Database) -> dict[int, int]:
     """Return how often each block has changed; nothing where it is not counted."""
-    if "photo_blocks" not in TABLES or db.schema < COUNTED:
+    if db.schema < _COUNTED:
         return {}
     return dict(db.rows("SELECT block, changes FROM photo_blocks"))
 

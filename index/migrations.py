@@ -12,7 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.records import SCHEMA_VERSION
-from clipsearch.index.schema import APPLICATION_ID, TABLES
+from clipsearch.index.schema import APPLICATION_ID, BLOCK_BITS, TABLES
 
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "TABLES", "migrate"]
 
@@ -190,6 +190,24 @@ CREATE TRIGGER words_removed BEFORE DELETE ON photos BEGIN
 END;
 """
 
+# How often the photos of each block have changed: what is held of them in memory is read again by
+# the block. See filter_columns.
+_BLOCKS = f"""
+CREATE TABLE photo_blocks (
+    block INTEGER PRIMARY KEY,
+    changes INTEGER NOT NULL
+) STRICT;
+INSERT INTO photo_blocks (block, changes) SELECT DISTINCT id >> {BLOCK_BITS}, 0 FROM photos;
+""" + "".join(
+    f"""
+CREATE TRIGGER photo_counted_on_{change.lower()} AFTER {change} ON photos BEGIN
+    INSERT INTO photo_blocks (block, changes) VALUES ({row}.id >> {BLOCK_BITS}, 1)
+        ON CONFLICT (block) DO UPDATE SET changes = changes + 1;
+END;
+"""
+    for change, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+)
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
@@ -259,6 +277,7 @@ def m005_words_and_moments(db: Database) -> None:
     """Make room for what is read out of photos and sidecars beside the pictures themselves."""
     db.executescript(_FACTS)
     fill_moments(db.conn)
+    db.executescript(_BLOCKS)
     db.execute("PRAGMA user_version = 5")
 
 

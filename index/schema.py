@@ -11,9 +11,11 @@ from clipsearch.index.records import SCHEMA_VERSION
 APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
 TABLES = {
     *("photos", "failures", "folders", "mounts", "models", "library"),
-    *("words", "sidecars"),
+    *("words", "sidecars", "photo_blocks"),
     *("exclusions", "embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
 }
+
+BLOCK_BITS = 10  # a block are the photos whose ids are the same but for so many bits
 
 # For a catalog from elsewhere: nothing planted in its schema calls what reaches beyond the file,
 # and damaged pages are noticed early.

@@ -63,7 +63,7 @@ def says(field: str, photo: PhotoRecord, tags: frozenset[str]) -> list[Any]:
         return [plain(field, tag) for tag in tags]
     if field == "aspect":
         return [known.width / known.height] if known.height else []
-    said = known.taken_at if field == "moment" else getattr(known, field, None)
+    said = photo.moment if field == "moment" else getattr(known, field)
     return [] if said is None or said == "" else [plain(field, said)]
 
 

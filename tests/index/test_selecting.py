@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from every_store import ONE, Kind, Opened, every_kind, unit_vectors
 from hypothesis import HealthCheck, example, given, settings
@@ -18,20 +22,27 @@ from made_filters import (
     LONGITUDES,
     MOMENTS,
     NAMES,
+    PLACES,
     SIZES,
     trees,
 )
+from older_schema import back_to_schema_4
 from plain_filters import passes
 
-from clipsearch.index.changes import Change, Embedded
+from clipsearch.index import filter_columns
+from clipsearch.index.changes import Change, Embedded, Gone, Moved
+from clipsearch.index.database import Database
 from clipsearch.index.filter_arrays import passing
 from clipsearch.index.filter_columns import CatalogColumns
 from clipsearch.index.filters import (
+    EVERYTHING,
     And,
     Below,
     Compare,
     Filter,
+    Missing,
     Not,
+    OneOf,
     Within,
 )
 from clipsearch.index.interface import SearchableStore
@@ -57,6 +68,7 @@ def made_photo(number: int, path: str) -> Embedded:
         camera=maybe(CAMERAS),  # type: ignore[arg-type]
         lens=maybe(["50mm", "35 mm"]),  # type: ignore[arg-type]
         latitude=maybe(LATITUDES),  # type: ignore[arg-type]
+        place=maybe(PLACES),  # type: ignore[arg-type]
         longitude=maybe(LONGITUDES),  # type: ignore[arg-type]
     )
     vector = unit_vectors(1, seed=number)[0]
@@ -89,7 +101,7 @@ def expected(store: SearchableStore, tree: Filter) -> list[int]:
 
 
 @every_kind
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=trees(), without=st.lists(st.sampled_from(FOLDERS[1:]).map(Path), max_size=2))
 @example(tree=~PIXEL, without=[])
 @example(tree=And([Compare("width", ">", 0)] * 900), without=[])  # type: ignore[arg-type]
@@ -105,16 +117,127 @@ def test_what_passes_is_what_plain_python_says(
     assert ids_of(store, tree, without) == expected(store, kept)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=trees())
-def test_sql_and_columns_agree(tmp_path: Path, tree: Filter) -> None:
-    with Store.open(tmp_path / "library", create=True) as store:
-        if not len(store.photos_below(None)):
-            with store.writing():
-                store.add_model(ONE)
-                store.apply(made_photos(70), 1)
-        wanted = expected(store, tree)
-        with store._db.reading():
-            assert sorted(store._selector._ids_passing(tree).tolist()) == wanted
-            columns = CatalogColumns.read(store._db)
-            assert columns.ids[passing(tree, columns)].tolist() == wanted
+def test_sql_and_columns_agree(spread: Store, tree: Filter) -> None:
+    wanted = expected(spread, tree)
+    with spread._db.reading():
+        assert sorted(spread._selector._ids_passing(tree).tolist()) == wanted
+        columns = CatalogColumns.read(spread._db)
+        assert columns.ids[passing(tree, columns)].tolist() == wanted
+
+
+ASKED: list[Filter] = [
+    Compare("path", "has", "a"),
+    Below("/p/a"),
+    Compare("folder", "=", "é"),
+    Compare("moment", ">", "2021-07-14"),
+    OneOf("camera", ("pixel 7", "nandu")),
+    Within(47.0, 8.0, 100.0),
+    Compare("aspect", ">", 1.0),
+    Missing("lens"),
+]
+
+
+@pytest.fixture
+def spread(tmp_path: Path) -> Iterator[Store]:
+    """Return a store, open for writing, whose photos lie in many blocks."""
+    with Store.open(tmp_path / "library", create=True) as store, store.writing():
+        store.add_model(ONE)
+        for block in range(12):
+            store._db.write(
+                "UPDATE sqlite_sequence SET seq = ? WHERE name = 'photos'", (block << 10,)
+            )
+            store.apply(made_photos(9, first=100 * block), 1)
+        yield store
+
+
+def passing_now(columns: CatalogColumns) -> list[list[int]]:
+    return [columns.ids[passing(tree, columns)].tolist() for tree in ASKED]
+
+
+def test_columns_follow_all_changes_and_read_no_more_than_the_blocks_that_changed(
+    spread: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(5)
+    read: list[str] = []
+    values = filter_columns._values
+
+    def counted(db: Database, field: str, texts: dict[str, int] | None, where: str) -> np.ndarray:
+        read.append(where)
+        return values(db, field, texts, where)
+
+    monkeypatch.setattr(filter_columns, "_values", counted)
+    columns = CatalogColumns.read(spread._db)
+    passing_now(columns)
+    for step in range(25):
+        ids = spread.photos_below(None).tolist()
+        one, other = chance.sample(ids, 2)
+        changes: list[list[Change]] = [
+            [Gone(one)],
+            [Moved(one, FileState(Path(f"/p/a/moved {step}.jpg"), 10, 100)), Gone(other)],
+            [made_photo(1000 + step, f"/p/é/new {step}.jpg")],
+            [replace(made_photo(2000 + step, "/"), file=spread.photos([one])[one].file)],
+        ]
+        spread.apply(changes[step % 4], 1)
+        read.clear()
+        columns = columns.followed()
+        assert "" not in read, "all photos were read again"
+        assert len(set(read)) <= 2
+        assert passing_now(columns) == [expected(spread, tree) for tree in ASKED]
+        assert "" not in read
+
+
+def test_another_state_has_other_photos_whoever_committed_it(spread: Store) -> None:
+    with Store.open(spread.folder, read_only=True) as reader:
+        for step in range(6):
+            for tree in ASKED[:4]:
+                assert ids_of(reader, tree) == expected(spread, tree)
+            spread.apply([made_photo(step, f"/p/a/{step} a.jpg"), Gone(step + 3)], 1)
+
+
+def test_a_block_shows_one_state_to_filters_too(spread: Store) -> None:
+    tree = Below("/p/a")
+    with Store.open(spread.folder, read_only=True) as reader:
+        for _ in range(2):  # by SQL, then by columns
+            with reader.reading():
+                before = ids_of(reader, tree)
+                spread.apply([Gone(before[0])], 1)
+                assert ids_of(reader, tree) == before
+                assert ids_of(reader, Not(tree)) == expected(reader, Not(tree))
+            assert ids_of(reader, tree) == before[1:]
+
+
+def test_a_library_of_an_older_schema_is_filtered_as_it_is(spread: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    folder.mkdir()
+    spread._db.copy_to(folder / "catalog.sqlite")
+    with closing(sqlite3.connect(folder / "catalog.sqlite")) as older:
+        older.execute("PRAGMA recursive_triggers = ON")
+        back_to_schema_4(older)
+        older.commit()
+    with Store.open(folder, read_only=True) as store:
+        for _ in range(2):
+            for tree in ASKED:
+                assert ids_of(store, tree) == ids_of(spread, tree)
+            assert ids_of(store, Missing("place")) == spread.photos_below(None).tolist()
+            assert ids_of(store, Compare("tag", "=", "beach")) == []
+
+
+def test_only_a_few_selections_are_kept(spread: Store) -> None:
+    for width in range(100):
+        assert ids_of(spread, Compare("width", ">", width)) == expected(
+            spread, Compare("width", ">", width)
+        )
+    assert len(spread._selector._known.selections) <= 16
+
+
+def test_what_passes_is_named_by_the_smaller_part(spread: Store) -> None:
+    spread.select(PIXEL)
+    few, many = spread.select(PIXEL), spread.select(~PIXEL)
+    assert few is not None
+    assert many is not None
+    assert (few.all_but, many.all_but) == (False, True)
+    assert few.ids.tolist() == many.ids.tolist()
+    assert spread.select(Compare("width", ">", 0)) is None
+    assert spread.select(EVERYTHING) is None
