@@ -1,7 +1,12 @@
 """Filters of every kind for property tests, about photos that may say anything or nothing."""
 
+import random
+from pathlib import Path
+
+from every_store import unit_vectors
 from hypothesis import strategies as st
 
+from clipsearch.index.changes import Change, Embedded
 from clipsearch.index.filters import (
     And,
     Below,
@@ -13,6 +18,7 @@ from clipsearch.index.filters import (
     Or,
     Within,
 )
+from clipsearch.index.records import FileState, PhotoMetadata
 
 # Few of each, so that filters and photos meet.
 FOLDERS = ["/", "/p", "/p/a", "/p/a/b", "/p/ab", "/p/é", "/p/A"]
@@ -90,3 +96,32 @@ def trees() -> st.SearchStrategy[Filter]:
         ),
         max_leaves=12,
     )
+
+
+def made_photo(number: int, path: str) -> Embedded:
+    """Return a photo that says this and that, or nothing, as its number has it."""
+    chance = random.Random(number)
+
+    def maybe(values: list[str] | list[float]) -> object:
+        return chance.choice([None, *values])
+
+    metadata = PhotoMetadata(
+        chance.choice(SIZES),
+        chance.choice(SIZES),
+        chance.choice(FORMATS),
+        taken_at=maybe(MOMENTS),  # type: ignore[arg-type]
+        camera=maybe(CAMERAS),  # type: ignore[arg-type]
+        lens=maybe(["50mm", "35 mm"]),  # type: ignore[arg-type]
+        latitude=maybe(LATITUDES),  # type: ignore[arg-type]
+        place=maybe(PLACES),  # type: ignore[arg-type]
+        longitude=maybe(LONGITUDES),  # type: ignore[arg-type]
+    )
+    vector = unit_vectors(1, seed=number)[0]
+    return Embedded(FileState(Path(path), 10, 100), f"hash {number}", metadata, vector)
+
+
+def made_photos(count: int, first: int = 0) -> list[Change]:
+    """Return photos at paths of all sorts."""
+    chance = random.Random(first)
+    paths = {f"{chance.choice(FOLDERS).rstrip('/')}/{chance.choice(NAMES)}" for _ in range(count)}
+    return [made_photo(first + number, path) for number, path in enumerate(sorted(paths))]

@@ -36,8 +36,8 @@ _SPARE = 16  # neighbours fetched beyond k, for ties (and on a GPU for removed v
 _GPU_MAX_K = 2048  # of FAISS
 _GPU_VECTORS_AT_ONCE = 1 << 16
 _WORTH_A_THREAD = 50_000  # vectors
-# So many selected vectors, or fewer, are looked at whole, and lists are left aside, unless most of
-# the index is selected: of 500,000 that takes 24 ms of a processor, the lists 30.
+# So many selected vectors, or fewer, are looked at whole, and lists are left aside, which is
+# promised: of 500,000 that takes 24 ms of a processor, the lists 30.
 EXACT_WITHIN = 50_000
 # One selected vector in so many, or fewer: they are read one by one, which takes about 1 us each.
 # Else all are passed by, those not selected unread, at 2 ns each (of 512 dimensions, on one core).
@@ -221,7 +221,7 @@ class VectorIndex:
 
     def _has_lists_for(self, k: int, left: _Left) -> bool:
         """Tell whether lists are there and worth it, and nothing faster is at hand."""
-        few = left.selected and left.count <= min(EXACT_WITHIN, len(self) // 2)
+        few = left.selected and left.count <= EXACT_WITHIN
         return self._lists is not None and not few and not self._on_gpu(k, left)
 
     def _search_rows(

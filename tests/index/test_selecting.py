@@ -11,26 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from every_store import ONE, Kind, Opened, every_kind, unit_vectors
+from every_store import ONE, Kind, Opened, every_kind
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from made_filters import (
-    CAMERAS,
     FOLDERS,
-    FORMATS,
-    LATITUDES,
-    LONGITUDES,
-    MOMENTS,
-    NAMES,
-    PLACES,
-    SIZES,
+    made_photo,
+    made_photos,
     trees,
 )
 from older_schema import back_to_schema_4
 from plain_filters import passes
 
 from clipsearch.index import filter_columns
-from clipsearch.index.changes import Change, Embedded, Gone, Moved
+from clipsearch.index.changes import Change, Gone, Moved
 from clipsearch.index.database import Database
 from clipsearch.index.filter_arrays import passing
 from clipsearch.index.filter_columns import CatalogColumns
@@ -47,39 +41,10 @@ from clipsearch.index.filters import (
 )
 from clipsearch.index.interface import SearchableStore
 from clipsearch.index.paths import to_text
-from clipsearch.index.records import FileState, PhotoMetadata
+from clipsearch.index.records import FileState
 from clipsearch.index.store import Store
 
 PIXEL = Compare("camera", "has", "pixel")
-
-
-def made_photo(number: int, path: str) -> Embedded:
-    """Return a photo that says this and that, or nothing, as its number has it."""
-    chance = random.Random(number)
-
-    def maybe(values: list[str] | list[float]) -> object:
-        return chance.choice([None, *values])
-
-    metadata = PhotoMetadata(
-        chance.choice(SIZES),
-        chance.choice(SIZES),
-        chance.choice(FORMATS),
-        taken_at=maybe(MOMENTS),  # type: ignore[arg-type]
-        camera=maybe(CAMERAS),  # type: ignore[arg-type]
-        lens=maybe(["50mm", "35 mm"]),  # type: ignore[arg-type]
-        latitude=maybe(LATITUDES),  # type: ignore[arg-type]
-        place=maybe(PLACES),  # type: ignore[arg-type]
-        longitude=maybe(LONGITUDES),  # type: ignore[arg-type]
-    )
-    vector = unit_vectors(1, seed=number)[0]
-    return Embedded(FileState(Path(path), 10, 100), f"hash {number}", metadata, vector)
-
-
-def made_photos(count: int, first: int = 0) -> list[Change]:
-    """Return photos at paths of all sorts."""
-    chance = random.Random(first)
-    paths = {f"{chance.choice(FOLDERS).rstrip('/')}/{chance.choice(NAMES)}" for _ in range(count)}
-    return [made_photo(first + number, path) for number, path in enumerate(sorted(paths))]
 
 
 @pytest.fixture

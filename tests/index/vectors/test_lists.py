@@ -135,6 +135,25 @@ def test_what_is_left_out_makes_place_for_the_next_best(
     assert np.isneginf(scores[0, left:]).all()
 
 
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.6, 0.99])
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_where_few_enough_pass_all_of_them_are_looked_at(
+    written: tuple[Path, FileStamp, float], share: float, k: int
+) -> None:
+    """However large a part of the index they are."""
+    index = VectorIndex.open(*written[:2], verify=False)
+    passing = np.random.default_rng(4).permutation(COUNT)[: round(share * COUNT)]
+    scores, found = index.search(
+        QUERIES, k, selected=Selection.only_these(IDS[passing, 1]), exact=False
+    )
+    cosines = QUERIES @ clustered(COUNT).astype(np.float32)[passing].T
+    for query, row in zip(cosines, found, strict=True):
+        best = np.lexsort((IDS[passing, 1], -query))[:k]
+        assert row[: len(best)].tolist() == IDS[passing[best], 1].tolist()
+        assert (row[len(best) :] == -1).all()
+    assert (np.isneginf(scores) == (found == -1)).all()
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_threads_search_the_same_lists_at_once(
     written: tuple[Path, FileStamp, float], wrapped: bool, monkeypatch: pytest.MonkeyPatch

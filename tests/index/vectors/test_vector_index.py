@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from overlooking_gpu import Overlooking
 
 from clipsearch.index.selection import Selection
 from clipsearch.index.vectors import vector_files, vector_index
@@ -369,17 +370,6 @@ def test_threads_search_one_index_within_selections_of_their_own() -> None:
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(search, range(18)))
-
-
-class Overlooking:
-    """Stands in for FAISS's index on a GPU: it searches all, and takes no selector."""
-
-    def __init__(self, index: VectorIndex) -> None:
-        self._all = index
-
-    def search(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, ids = self._all.search(queries, count)
-        return scores, np.searchsorted(self._all.ids[:, 1], ids)
 
 
 def test_a_gpu_is_passed_by_where_only_some_are_selected() -> None:
