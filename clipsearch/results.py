@@ -59,6 +59,8 @@ class Hit:
     matched: str | None = None  # the text that holds words of the question
     behind: int | None = None  # the photo before it in these hits that it is a copy or burst of
     alike: tuple[int, ...] = ()  # photos like it that were folded behind it, by their ids
+    moment: str | None = None  # when it was taken: local time, no offset; or a day alone
+    moment_from: str | None = None  # what says so: "photo", or "name" of the file
 
     @classmethod
     def from_record(cls, rank: int, score: float, photo: PhotoRecord) -> Hit:
@@ -74,6 +76,8 @@ class Hit:
             id=photo.id,
             size=photo.file.size,
             content_hash=photo.content_hash,
+            moment=photo.moment,
+            moment_from=photo.moment_from,
             **said,
         )
 
@@ -96,12 +100,19 @@ class Hit:
         """When it was taken: what the clock showed there, without an offset.
 
         A day alone is its midnight. The offset from UTC, which few photos know, is left out, so
-        that all can be compared with each other; `taken_text` has it.
+        that all can be compared with each other; `taken_text` has it. Where the photo doesn't say
+        when, its file's name may: `moment_from` is "name" then.
         """
         from datetime import datetime
 
-        taken = datetime.fromisoformat(self.taken_text) if self.taken_text else None
-        return taken and taken.replace(tzinfo=None)
+        said = self.moment or self.taken_text
+        return datetime.fromisoformat(said).replace(tzinfo=None) if said else None
+
+    @property
+    def when(self) -> str:
+        """The moment for a person, to the minute; marked where only the name says so."""
+        text = (self.moment or self.taken_text or "")[:16].replace("T", " ")
+        return f"{text} (name)" if self.moment_from == "name" else text
 
     @property
     def strength(self) -> str | None:
@@ -131,13 +142,14 @@ class Hit:
         open_file(self.path)
 
     def __repr__(self) -> str:
-        taken = f", taken_at={self.taken_text}" if self.taken_text else ""
+        said = self.moment or self.taken_text
+        taken = f", taken_at={said}" if said else ""
         return f"Hit({self.rank}, score={self.score:.3f}, {self.source!r}, id={self.id}{taken})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary, with `path_bytes` (base64) if the name is not UTF-8.
 
-        `taken_at` is text there: `taken_text`.
+        `taken_at` is text there: what the photo says, `taken_text`.
         """
         found = {"rank": self.rank, "score": round(self.score, 6), "path": self.source}
         fields: dict[str, Any] = found | {
@@ -275,10 +287,9 @@ def cards_of(hits: Sequence[Hit], side: int) -> Iterator[Card]:
 
     pictures = thumbnails((hit.path for hit in hits), side)
     for hit, picture in zip(hits, pictures, strict=True):
-        when = (hit.taken_text or "")[:16].replace("T", " ")
         said = (
             str(hit.path.parent),
-            " · ".join(part for part in (hit.place, when, hit.camera) if part),
+            " · ".join(part for part in (hit.place, hit.when, hit.camera) if part),
             f"found by {hit.matched}" if hit.matched else "",
             ", ".join(hit.tags),
             f"+{len(hit.alike)} like it" if hit.alike else "",

@@ -68,10 +68,10 @@ def test_what_is_shown_is_short_and_says_what_it_is(small_library: Path) -> None
     assert repr(library) == f"Library({str(folder)!r}, 5 photos, {model})"
     assert repr(info) == f"LibraryInfo({str(folder)!r}, 5 photos, {model})"
     assert repr(replace(info, photos=1058, model=None)).endswith(", 1,058 photos)")
-    taken = replace(hit, taken_text="2024-05-06T07:08:09")
+    taken = replace(hit, taken_text="2024-05-06T07:08:09", moment=None)
     shown = f"Hit(1, score={hit.score:.3f}, {hit.source!r}, id={hit.id}"
     assert repr(taken) == f"{shown}, taken_at=2024-05-06T07:08:09)"
-    assert repr(replace(hit, taken_text=None)) == f"{shown})"
+    assert repr(replace(hit, taken_text=None, moment=None)) == f"{shown})"
     assert hit.content_hash not in repr(library.photo(hit.id))
     library.close()
     assert repr(library) == f"Library({str(folder)!r}, closed)"
@@ -96,11 +96,24 @@ def test_the_moment_of_a_hit_is_what_the_clock_showed(
     small_library: Path, taken_text: str | None, taken_at: datetime | None
 ) -> None:
     with Library(small_library / "library", read_only=True) as library:
-        hit = replace(library.query("a dog", k=1)[0], taken_text=taken_text)
+        hit = replace(library.query("a dog", k=1)[0], taken_text=taken_text, moment=None)
     assert hit.taken_at == taken_at
     assert hit.to_dict()["taken_at"] == taken_text
     assert "taken_text" not in hit.to_dict()
     assert Hits.from_json(json.loads(json.dumps(Hits([hit]).to_json())))[0] == hit
+
+
+def test_where_the_photo_says_no_date_the_name_of_its_file_may(tmp_path: Path) -> None:
+    by_name = made_hit(tmp_path / "a.jpg", moment="2021-07-14", moment_from="name")
+    assert by_name.taken_at == datetime(2021, 7, 14)
+    assert by_name.to_dict()["taken_at"] is None
+    assert by_name.when == "2021-07-14 (name)"
+    said = {"taken_text": "2021-07-14T09:30:10+02:00", "moment": "2021-07-14T09:30:10"}
+    by_photo = made_hit(tmp_path / "a.jpg", **said, moment_from="photo")
+    assert by_photo.taken_at == datetime(2021, 7, 14, 9, 30, 10)
+    assert by_photo.to_dict()["taken_at"] == said["taken_text"]
+    assert by_photo.when == "2021-07-14 09:30"
+    assert made_hit(tmp_path / "a.jpg").when == ""
 
 
 def test_moments_with_and_without_an_offset_are_put_in_order_by_the_local_clock(
@@ -109,7 +122,7 @@ def test_moments_with_and_without_an_offset_are_put_in_order_by_the_local_clock(
     said = ["2024-05-06T09:00:00-08:00", "2024-05-06", "2024-05-06T08:00:00+13:00"]
     with Library(small_library / "library", read_only=True) as library:
         hit = library.query("a dog", k=1)[0]
-    hits = [replace(hit, taken_text=text) for text in (*said, "2024-05-06T08:30:00")]
+    hits = [replace(hit, taken_text=text, moment=None) for text in (*said, "2024-05-06T08:30:00")]
     in_order = sorted(hits, key=lambda one: one.taken_at or datetime.min)
     assert [one.taken_text for one in in_order] == [
         *(said[1], said[2], "2024-05-06T08:30:00", said[0])

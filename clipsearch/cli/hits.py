@@ -29,7 +29,7 @@ class Shape(Enum):
 FIELDS = (
     *("rank", "score", "path", "id", "width", "height", "format", "size"),
     *("taken_at", "camera", "lens", "latitude", "longitude", "content_hash"),
-    *("relevance", "strength", "why", "matched", "alike", "place", "tags"),
+    *("relevance", "strength", "why", "matched", "alike", "place", "tags", "moment", "moment_from"),
 )
 
 

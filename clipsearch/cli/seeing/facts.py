@@ -39,7 +39,7 @@ class Facts(NamedTuple):
             style=style,
             photo=printable(short_path(hit.path)),
             place=printable(hit.place or ""),
-            taken=printable((hit.taken_text or "")[:16].replace("T", " ")),
+            taken=printable(hit.when),
             alike=f"+{len(hit.alike)} like it" if hit.alike else "",
             matched=printable(hit.matched or ""),
             camera=printable(hit.camera or ""),
