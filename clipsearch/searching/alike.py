@@ -43,7 +43,6 @@ LOOK_ALIKE = 0.9  # closeness; others are not looked for
 _AT_ONCE = 4096  # photos
 _SAMPLE = 256  # photos that stand for the library
 _HIGHEST_BASE = 0.6  # cosine: a library of nothing but copies has no others to compare with
-_NO_PICTURE = bytes(SIDE**2)
 _TO_THE_SECOND = len("2023-07-14T18:22:05")
 
 
@@ -66,13 +65,16 @@ class Looks:
     def of(cls, photos: Iterable[PhotoRecord], vectors: Floats, base: float) -> Looks:
         """Return what rows of the catalog and their embeddings (n, width) tell."""
         rows = [_row(photo) for photo in photos]
-        ids, pictures, was_read, sizes, contents, seconds, cameras = zip(*rows, strict=True)
+        ids, hashes, sizes, contents, seconds, cameras = zip(*rows, strict=True)
+        has_picture = np.array([is_hash(text) for text in hashes], bool)
+        pictures = np.zeros((len(rows), SIDE, SIDE), np.uint8)
+        pictures[has_picture] = same_photo.levels([text for text in hashes if is_hash(text)])
         return cls(
             ids=np.array(ids, np.int64),
             vectors=vectors,
-            pictures=np.frombuffer(b"".join(pictures), np.uint8).reshape(-1, SIDE, SIDE),
-            has_picture=np.array([picture != _NO_PICTURE for picture in pictures], bool),
-            was_read=np.array(was_read, bool),
+            pictures=pictures,
+            has_picture=has_picture,
+            was_read=np.array([text is not None for text in hashes], bool),
             sizes=np.array(sizes, np.float64),
             contents=_numbered(contents),
             seconds=np.array(seconds, np.float64),
@@ -86,6 +88,15 @@ class Looks:
     def at(self, places: Places) -> Floats:
         """Return the pictures (m, SIDE, SIDE) of some photos."""
         return self.pictures[places].astype(np.float32)
+
+    def near_in_time(self, ones: Places, others: Places) -> NDArray[np.bool_]:
+        """Say of pairs (m,) whether one camera took them within seconds."""
+        near: NDArray[np.bool_] = (
+            (np.abs(self.seconds[ones] - self.seconds[others]) <= BURST_SECONDS)
+            & (self.cameras[ones] == self.cameras[others])
+            & (self.cameras[ones] >= 0)
+        )
+        return near
 
     def closeness(self, ones: Places, others: Places) -> Floats:
         """Return how close (m,) the embeddings of pairs are."""
@@ -146,30 +157,18 @@ def _off(
 
 def of_one_burst(looks: Looks, ones: Places, others: Places) -> NDArray[np.bool_]:
     """Say of pairs (m,) whether one camera took them of one scene within seconds."""
-    together: NDArray[np.bool_] = (
-        (np.abs(looks.seconds[ones] - looks.seconds[others]) <= BURST_SECONDS)
-        & (looks.cameras[ones] == looks.cameras[others])
-        & (looks.closeness(ones, others) >= _SAME_SCENE)
-    )
-    return together
+    close = looks.closeness(ones, others) >= _SAME_SCENE
+    return looks.near_in_time(ones, others) & close
 
 
-_Row: TypeAlias = "tuple[int, bytes, bool, tuple[int, int], str, float, str | None]"
+_Row: TypeAlias = "tuple[int, str | None, tuple[int, int], str, float, str | None]"
 
 
 def _row(photo: PhotoRecord) -> _Row:
-    """Return what Looks hold of a photo, as little as that takes."""
+    """Return what Looks hold of a photo: a row of the catalog is larger."""
     said = photo.metadata
-    text = said.perceptual_hash
-    return (
-        photo.id,
-        same_photo.levels([text]).astype(np.uint8).tobytes() if is_hash(text) else _NO_PICTURE,
-        text is not None,
-        (said.width, said.height),
-        photo.content_hash,
-        _seconds(photo),
-        said.camera,
-    )
+    size, seconds = (said.width, said.height), _seconds(photo)
+    return photo.id, said.perceptual_hash, size, photo.content_hash, seconds, said.camera
 
 
 def _numbered(texts: Sequence[str | None]) -> NDArray[np.int64]:

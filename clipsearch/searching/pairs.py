@@ -42,18 +42,20 @@ class Pairs(NamedTuple):
 
 
 def all_pairs(looks: Looks) -> Pairs:
-    """Return all pairs of a few photos that may be the same."""
+    """Return the pairs of a few photos that may be the same: all are compared with all."""
     ones, others = (places.astype(np.int64) for places in np.triu_indices(len(looks), 1))
-    with_pictures = looks.has_picture[ones] & looks.has_picture[others]
-    close = looks.closeness(ones, others) >= LEAST_CLOSE
-    parts = same_photo.rough_parts(looks.at(np.arange(len(looks))))
-    wholes = parts[:, 0]
-    rough = np.einsum("npw,mw->nmp", parts, wholes, optimize=True).max(axis=2, initial=-1)
-    rough = np.maximum(rough, rough.T)[ones, others] >= same_photo.ROUGHLY
+    identical = looks.contents[ones] == looks.contents[others]
+    pictured = looks.has_picture[ones] & looks.has_picture[others]
+    close = looks.as_closeness(looks.vectors @ looks.vectors.T)[ones, others] >= LEAST_CLOSE
     shapes = same_photo.turned_alike(looks.at(np.arange(len(looks))))
     turned = (shapes @ shapes.T)[ones, others] >= same_photo.TURNED
-    identical = looks.contents[ones] == looks.contents[others]
-    worth = identical | (with_pictures & ((close & rough) | turned))
+    near = np.flatnonzero(pictured & close & ~turned & ~identical)
+    parts = same_photo.rough_parts(looks.at(np.arange(len(looks)))) if len(near) else None
+    worth = identical | (pictured & turned)
+    if parts is not None:
+        fits = (parts.reshape(-1, parts.shape[-1]) @ parts[:, 0].T).reshape(*parts.shape[:2], -1)
+        rough = fits.max(axis=1)
+        worth[near] = np.maximum(rough, rough.T)[ones[near], others[near]] >= same_photo.ROUGHLY
     return Pairs(ones[worth], others[worth])
 
 

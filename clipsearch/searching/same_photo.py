@@ -30,7 +30,7 @@ _STEP, _MOST = 0.0125, 0.1  # of a side: steps in which the place of a crop is f
 _MOST_OF_A_SIDE = 0.13  # that is cut off, at both ends together
 _FRAME = 4  # levels by which the corners of a border differ: some of the picture shines through
 _ROUNDS = 2  # the place along one side, then along the other; and again
-_AT_ONCE = 4096  # pairs, so that memory is bounded
+_AT_ONCE = 1024  # pairs, so that memory is bounded
 
 # Where a part may lie that is looked for roughly, as the places of its ends along a side.
 _ROUGH_CUTS = ((0.0, 0.0), (0.05, 0.05), (0.0, 0.1), (0.1, 0.0), (0.025, 0.025))
@@ -124,17 +124,29 @@ def _part(ones: Floats, others: Floats) -> tuple[Floats, Floats]:
     windows, shares = _windows()
     waves, weights = _waves(_HIGHEST)
     inside = waves @ windows[:, _RING:-_RING]  # (windows, waves, SIDE)
+    stacked = inside.reshape(-1, SIDE)  # for one product in place of many
     wanted = _spectrum(others)
     columns = np.zeros(len(ones), np.int64)
     for _ in range(_ROUNDS):
         half = ones @ inside[columns].transpose(0, 2, 1)
-        rows = np.stack([_cosine(one @ half * weights, wanted) for one in inside]).argmax(axis=0)
+        spectra = (stacked @ half).reshape(len(ones), len(windows), len(waves), len(waves))
+        rows = _fits(spectra * weights, wanted).argmax(axis=1)
         half = inside[rows] @ ones
-        fits = np.stack([_cosine(half @ one.T * weights, wanted) for one in inside])
-        columns = fits.argmax(axis=0)
+        spectra = (half @ stacked.T).reshape(len(ones), len(waves), len(windows), len(waves))
+        fits = _fits(spectra.transpose(0, 2, 1, 3) * weights, wanted)
+        columns = fits.argmax(axis=1)
     parts: Floats = windows[rows] @ ones @ windows[columns].transpose(0, 2, 1)
-    best = np.maximum(fits.max(axis=0), _in_any_light(parts, others))
+    best = np.maximum(fits.max(axis=1), _in_any_light(parts, others))
     return best, np.stack([shares[rows], shares[columns]], axis=1)
+
+
+def _fits(spectra: Floats, wanted: Floats) -> Floats:
+    """Return the cosines (n, windows) of spectra (n, windows, waves, waves) to the one wanted."""
+    product = np.einsum("nwij,nij->nw", spectra, wanted)
+    lengths = np.einsum("nwij,nwij->nw", spectra, spectra)
+    lengths *= np.einsum("nij,nij->n", wanted, wanted)[:, None]
+    cosines: Floats = product / np.sqrt(np.maximum(lengths, 1e-12))
+    return cosines
 
 
 def _in_any_light(ones: Floats, others: Floats) -> Floats:
@@ -226,14 +238,20 @@ def rough_parts(pictures: Floats) -> Floats:
 
     The product of one with the whole of another picture is ROUGHLY or more where that is the part.
     """
-    waves, weights = _waves(_ROUGH_HIGHEST)
-    scaled = [waves @ _window(low, 1 - high)[_RING:-_RING] for low, high in _ROUGH_CUTS]
-    parts = [
-        _unit(((row @ pictures @ column.T) * weights).reshape(len(pictures), -1))
-        for row in scaled
-        for column in scaled
-    ]
-    return np.stack(parts, axis=1)
+    weights = _waves(_ROUGH_HIGHEST)[1]
+    stacked = _rough_windows()
+    cuts, waves = len(_ROUGH_CUTS), len(weights)
+    spectra = (stacked @ pictures @ stacked.T).reshape(len(pictures), cuts, waves, cuts, waves)
+    weighed = np.asarray(spectra.transpose(0, 1, 3, 2, 4) * weights, np.float32)
+    return _unit(weighed.reshape(len(pictures), cuts**2, waves**2))
+
+
+@cache
+def _rough_windows() -> Floats:
+    """Return the waves of the parts that are looked for roughly (places of a side, SIDE)."""
+    waves = _waves(_ROUGH_HIGHEST)[0]
+    cut = [waves @ _window(low, 1 - high)[_RING:-_RING] for low, high in _ROUGH_CUTS]
+    return np.concatenate(cut)
 
 
 def _unit(vectors: Floats) -> Floats:

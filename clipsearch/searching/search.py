@@ -22,6 +22,7 @@ from clipsearch.photos.decoders import Decoders
 from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
 from clipsearch.searching import looking_up
 from clipsearch.searching.combining import QuerySum, alone, summed
+from clipsearch.searching.folding import links_among
 from clipsearch.searching.looking_up import PhotoIds
 from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
 from clipsearch.searching.stages import as_ranked, shown
@@ -247,7 +248,10 @@ class StoreSearcher:
                 found = self._ranked(model, vector[np.newaxis], wider, selected)[0]
                 return [hit for hit in found if hit.id not in without][:n]
 
-            hits, weak = shown(ranking, options)
+            def linking(hits: Sequence[Hit]) -> dict[int, list[int]]:
+                return links_among(self._store, model.id, hits)
+
+            hits, weak = shown(ranking, options, linking)
         return Hits(hits, left_out, weak=weak)
 
     def _hits(

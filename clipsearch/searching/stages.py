@@ -6,7 +6,7 @@ that k counts what is shown, more are ranked where some of them fall away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
@@ -21,6 +21,7 @@ Ranking: TypeAlias = Callable[[int], Sequence[Hit]]
 
 # Ranks are nearly those of relevance: below so many weak ones in a row nothing is looked for.
 _PATIENCE = 100
+_MORE = 10  # hits beyond those wanted that are compared with them first
 SORTED = 1_000  # of the relevant, so many at most are put in order of date or path
 _MOST = 10_000  # that are ranked beyond what is asked for
 
@@ -34,18 +35,28 @@ def as_ranked(options: SearchOptions) -> bool:
     )
 
 
-def shown(ranking: Ranking, options: SearchOptions) -> tuple[list[Hit], int]:
+# Returns the places of hits, from 0, with those of earlier ones that show the same.
+Linking: TypeAlias = Callable[[Sequence[Hit]], Mapping[int, Sequence[int]]]
+
+
+def _no_links(_: Sequence[Hit]) -> Mapping[int, Sequence[int]]:
+    return {}
+
+
+def shown(
+    ranking: Ranking, options: SearchOptions, linking: Linking = _no_links
+) -> tuple[list[Hit], int]:
     """Return the page of hits that the options ask for, and how many were weak.
 
     Where weak ones are left out, date and path order all that are relevant, up to SORTED of them;
     else the page alone, which is chosen by rank.
     """
     wanted = options.offset + options.k
-    hits, weak = _enough(ranking, options, wanted)
+    hits, weak = _enough(ranking, options, linking, wanted)
     if options.sort != "relevance":
         order = _ORDERS[options.sort]
         if options.relevant and hits and all(_is_known(hit) for hit in hits):
-            hits, weak = _enough(ranking, options, max(wanted, SORTED))
+            hits, weak = _enough(ranking, options, linking, max(wanted, SORTED))
             hits = sorted(hits, key=order)
         else:
             hits[options.offset :] = sorted(hits[options.offset :], key=order)
@@ -58,19 +69,34 @@ def _is_known(hit: Hit) -> bool:
     return hit.relevance is not None or "words" in hit.why
 
 
-def _enough(ranking: Ranking, options: SearchOptions, wanted: int) -> tuple[list[Hit], int]:
-    """Return as many hits as wanted, or all, marked or folded; and how many were weak."""
+def _enough(
+    ranking: Ranking, options: SearchOptions, linking: Linking, wanted: int
+) -> tuple[list[Hit], int]:
+    """Return as many hits as wanted, or all, marked or folded; and how many were weak.
+
+    Where they are not folded, only copies of the same bytes are marked: that costs nothing.
+    """
     asked = wanted if not (options.relevant or options.fold) else max(2 * wanted, _PATIENCE)
     while True:
         ranked = ranking(asked)
         strong = [hit for hit in ranked if hit.is_relevant]
-        hits = marked(strong if options.relevant else ranked)
-        hits = folded(hits) if options.fold else hits
+        hits = strong if options.relevant else ranked
+        hits = _folded_until(hits, wanted, linking) if options.fold else marked(hits, {})
         all_seen = len(ranked) < asked or asked >= max(_MOST, wanted)
         in_vain = options.relevant and not any(hit.is_relevant for hit in ranked[-_PATIENCE:])
         if len(hits) >= wanted or all_seen or in_vain:
             return hits[:wanted], len(ranked) - len(strong)
         asked = min(4 * asked, max(_MOST, wanted))
+
+
+def _folded_until(hits: Sequence[Hit], wanted: int, linking: Linking) -> list[Hit]:
+    """Return hits folded: enough of the first for what is wanted, for comparing takes time."""
+    looked_at = wanted + _MORE
+    while True:
+        found = folded(marked(hits[:looked_at], linking(hits[:looked_at])))
+        if len(found) >= wanted or looked_at >= len(hits):
+            return found
+        looked_at *= 2
 
 
 def _by_date(hit: Hit) -> tuple[float, str]:

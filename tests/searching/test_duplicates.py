@@ -17,7 +17,7 @@ from clipsearch import Duplicates, Library
 from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
 from clipsearch.photos.opening import open_image
 from clipsearch.photos.perceptual_hash import perceptual_hash
-from clipsearch.searching.alike import Looks, base_of, same
+from clipsearch.searching.alike import Looks, base_of, of_one_burst, same
 from clipsearch.searching.duplicates import connected
 from clipsearch.searching.pairs import Pairs, all_pairs, by_content, by_embedding, by_shape
 
@@ -120,6 +120,41 @@ def test_photos_of_an_older_library_are_the_same_by_their_bytes_alone(
         assert found.incomplete == found.photos == len(EDITS) + 2
 
 
+def test_results_show_each_photo_once_whatever_was_done_to_it(library: Library) -> None:
+    from clipsearch.index.filters import Compare, Not, Or
+
+    # Of a part that was cropped and a whole that was turned, only a third one tells.
+    cut = Or(tuple(Compare("path", "has", word) for word in ("crop", "border", "brighter")))
+    hits = library.query("a photo", k=100, fold=True, filters=Not(cut))
+    shown = [hit.path.parent.name for hit in hits]
+    assert len(shown) == len(SCENES) + len(OTHERS)
+    assert set(shown) >= {str(number) for number in SCENES}
+
+
+def test_what_is_folded_is_behind_what_shows_the_same(library: Library) -> None:
+    hits = library.query("a photo", k=100, fold=True)
+    every = [photo_id for hit in hits for photo_id in (hit.id, *hit.alike)]
+    assert sorted(every) == sorted(hit.id for hit in library.query("a photo", k=100))
+    for hit in hits:
+        of_one = {library.photo(photo_id).file.path.parent for photo_id in hit.alike}
+        assert of_one <= {hit.path.parent}
+
+
+def test_the_first_of_those_that_are_the_same_stands_for_them(library: Library) -> None:
+    ranked = library.query("a photo", k=100)
+    rank_of = {hit.id: hit.rank for hit in ranked}
+    for hit in library.query("a photo", k=100, fold=True):
+        assert all(rank_of[hit.id] < rank_of[photo_id] for photo_id in hit.alike)
+
+
+def test_pages_of_folded_results_have_neither_gaps_nor_repeats(library: Library) -> None:
+    at_once = [hit.id for hit in library.query("a photo", k=100, fold=True)]
+    pages: list[int] = []
+    while page := library.query("a photo", k=3, offset=len(pages), fold=True):
+        pages += [hit.id for hit in page]
+    assert pages == at_once
+
+
 # Judged from numbers
 
 
@@ -191,6 +226,25 @@ def test_frames_of_one_second_are_not_the_same() -> None:
     )
     assert pair_is_same(record(1, frame), record(2, moved))  # for all that is known of them
     assert not pair_is_same(record(1, frame, **said), record(2, moved, **said))
+
+
+def test_a_burst_is_of_one_camera_one_scene_and_few_seconds() -> None:
+    camera = {"camera": "Pixel 7"}
+    first = record(1, picture(3), moment="2023-07-14T18:22:05", **camera)
+    soon = record(2, picture(20), moment="2023-07-14T18:22:08", **camera)
+    later = record(3, picture(20), moment="2023-07-14T18:22:09", **camera)
+    of_another = record(4, picture(20), camera="X100", moment="2023-07-14T18:22:05")
+    of_none = record(5, picture(20), moment="2023-07-14T18:22:05")
+    a_day = record(6, picture(20), moment="2023-07-14", **camera)
+
+    def together(one: PhotoRecord, other: PhotoRecord, cosine: float = 0.9) -> bool:
+        two = looks(one, other, cosine=cosine)
+        return bool(of_one_burst(two, np.array([0]), np.array([1]))[0])
+
+    assert together(first, soon)
+    assert not together(first, soon, cosine=0.5)
+    for other in (later, of_another, of_none, a_day):
+        assert not together(first, other), other.id
 
 
 def test_pictures_of_one_colour_are_the_same_by_their_bytes_alone() -> None:
