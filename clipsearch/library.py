@@ -370,7 +370,19 @@ class Library:
             include_away: find photos too whose folder is not there now (see `away`).
             exact: look at all photos, also in a library so large that its index is approximate.
             model: another model that the library was indexed with.
-            filters: what the photos must be like, made of the values in `clipsearch.filters`.
+            in_: only photos in a folder or below it; or in any folder of a name.
+            after, before: only those taken from then on, and before: a date, or text such as
+                "2023-07" or "last summer"; `after` takes a range, too: "2021..2022".
+            camera, lens: only those with this in its name.
+            near: only those taken near a place: (latitude, longitude), with the km as a third
+                number (10 if not said), or text: "48.85,2.35", or a place's name, which needs the
+                extra `places`.
+            type: only those of a type, or of several: "jpg", "heic", "raw".
+            min_width: only those at least so many pixels wide.
+            orientation: only those that are "landscape", "portrait" or "square".
+            tag: only those with this tag, or with all of several.
+            missing: only those that don't say "date", "camera", "lens", "position", "place", "tag".
+            filters: the same and more as a tree, of the values in `clipsearch.filters`.
             where: a condition in SQL that they must meet, too; for a library on this machine.
 
         Raises:

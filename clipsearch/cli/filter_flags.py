@@ -35,7 +35,7 @@ FILTER_FLAGS = (
         "text",
         ("--near",),
         "Only those taken near a place: LAT,LON or LAT,LON,KM (10 km if not said); or its name, "
-        "which needs `pip install 'clipsearch[places]'`.",
+        "which needs the extra `places` (docs/filters.md).",
         "PLACE",
     ),
     SearchFlag(

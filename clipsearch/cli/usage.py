@@ -167,7 +167,10 @@ def _no_such_option(ctx: Any, option: str, given: Sequence[str]) -> str:
         return f"{option} stands after the command: `{path} {command} … {option}`"
     word = next((one for one in given if one.startswith(option)), option)
     if _name(ctx) == "query" and not option.startswith("--") and len(word) > len(option):
-        return f"query has no option {option}; words with a dash stand after --: `{path} -- {word}`"
+        return (
+            f"query has no option {option}: for what the photo should not show, put all of the "
+            f'question in quotes (`{path} "a beach {word}"`)'
+        )
     near = next((name for name in synonyms if name in known), None)
     if near is None and option.startswith("--"):
         near = near_name(option[2:], [name[2:] for name in known if name.startswith("--")])
