@@ -150,7 +150,8 @@ class IndexOptions:
 class IndexProgress:
     """How far an index run is."""
 
-    phase: str  # "waiting", "scanning", "loading model", "fetching model", "encoding", "saving"
+    # "waiting", "scanning", "loading model", "fetching model", "encoding", "saving", "completing"
+    phase: str
     done: int  # files
     total: int  # files; 0 while unknown
     message: str = ""

@@ -332,6 +332,7 @@ class IndexReport:
     notes: tuple[str, ...] = ()  # one line each, for the user
     seconds: float = 0.0
     interrupted: bool = False
+    completed: int = 0  # of an earlier version, of which more is known now; not embedded again
 
     def __repr__(self) -> str:
         counts = {

@@ -54,8 +54,12 @@ _PUT = (
         f"{name} = excluded.{name}" for name in (*photo_columns.CONTENT, *photo_columns.MOMENT)
     ),
 )
+# A place that was named before stays: the file itself does not say it.
 _COMPLETE = "UPDATE photos SET {} WHERE content_hash = ? RETURNING id, taken_at, path".format(
-    ", ".join(f"{name} = ?" for name in photo_columns.CONTENT)
+    ", ".join(
+        f"{name} = coalesce(?, place)" if name == "place" else f"{name} = ?"
+        for name in photo_columns.CONTENT
+    )
 )
 _TAKEN_AT = photo_columns.CONTENT.index("taken_at")
 

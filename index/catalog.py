@@ -33,7 +33,7 @@ from clipsearch.index.records import (
 )
 
 if TYPE_CHECKING:
-    from clipsearch.index.changes import KnownFile, KnownState
+    from clipsearch.index.changes import KnownFile, KnownState, SeenSidecar
 
 _T = TypeVar("_T")
 
@@ -186,6 +186,26 @@ class Catalog:
         for id_, word in self._values(_word, sql, (json.dumps([int(id_) for id_ in ids]),)):
             found.setdefault(id_, {})[word] = None
         return {id_: tuple(words) for id_, words in found.items()}
+
+    def known_sidecars(self, roots: Sequence[Path]) -> set[SeenSidecar]:
+        """Return the sidecars whose words are known, of the photos at or below the roots."""
+        from clipsearch.index.changes import SeenSidecar
+
+        if not self._db.value("SELECT EXISTS (SELECT 1 FROM sidecars)"):
+            return set()
+        where, parameters = _at_or_below("photos", roots)
+        sql = (
+            "SELECT photos.path, sidecars.path, sidecars.size, sidecars.mtime_ns FROM photos "
+            "JOIN sidecars ON sidecars.photo_id = photos.id "
+            f"WHERE photos.id IN (SELECT id FROM photos {where})"
+        )
+        return set(self._values(lambda row: SeenSidecar(*row), sql, parameters))
+
+    def to_complete(self, roots: Sequence[Path]) -> list[KnownFile]:
+        """Return the photos at or below the roots that `incomplete` counts, by path."""
+        condition, parameters = at_or_below("photos", roots)
+        where = f"WHERE facts < {FACTS} AND {condition} ORDER BY path"
+        return list(self._known_files(None, where, parameters).values())
 
     def incomplete(self) -> int:
         """Count the photos of which less was read out of the file than is today."""

@@ -196,6 +196,19 @@ class SeenFile(NamedTuple):
         return FileState(to_path(self.path), self.size, self.mtime_ns)
 
 
+class SeenSidecar(NamedTuple):
+    """A file that speaks of a photo beside it, as a scan sees it, or as the catalog knows it."""
+
+    photo: str  # path, as the catalog writes it
+    path: str  # of the sidecar, likewise
+    size: int  # bytes
+    mtime_ns: int
+
+    def state(self) -> FileState:
+        """Return the sidecar's own state."""
+        return FileState(to_path(self.path), self.size, self.mtime_ns)
+
+
 # A row of the catalog as the SeenFile of its file if that is unchanged; equal to none if the model
 # in question has not embedded the photo.
 KnownState: TypeAlias = tuple[Any, ...]

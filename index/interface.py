@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clipsearch.index.changes import Change, KnownFile, KnownState
+    from clipsearch.index.changes import Change, KnownFile, KnownState, SeenSidecar
     from clipsearch.index.filters import Filter
     from clipsearch.index.listing import Order
     from clipsearch.index.records import (
@@ -172,6 +172,12 @@ class WritableStore(SearchableStore, Protocol):
 
     def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
         """Return the photos that some of `known_states` are of, by path."""
+
+    def known_sidecars(self, roots: Sequence[Path]) -> set[SeenSidecar]:
+        """Return the sidecars whose words are known, of the photos at or below the roots."""
+
+    def to_complete(self, roots: Sequence[Path]) -> list[KnownFile]:
+        """Return the photos at or below the roots that `incomplete` counts, by path."""
 
     def refresh_vectors(self, model_id: int) -> None:
         """Make searches of a model's vectors fast again after changes; readers go on meanwhile.

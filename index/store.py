@@ -51,7 +51,7 @@ from clipsearch.index.vectors.segments import Segment, coverage, refresh, segmen
 from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
 
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
-    from clipsearch.index.changes import Change, KnownFile, KnownState
+    from clipsearch.index.changes import Change, KnownFile, KnownState, SeenSidecar
     from clipsearch.index.listing import Order
 
 
@@ -332,6 +332,14 @@ class Store:
     def known_of(self, model_id: int | None, states: Iterable[KnownState]) -> dict[Path, KnownFile]:
         """Return the photos that some of `known_states` are of, by path."""
         return self.catalog.known_of(model_id, states)
+
+    def known_sidecars(self, roots: Sequence[Path]) -> set[SeenSidecar]:
+        """Return the sidecars whose words are known, of the photos at or below the roots."""
+        return self.catalog.known_sidecars(roots)
+
+    def to_complete(self, roots: Sequence[Path]) -> list[KnownFile]:
+        """Return the photos at or below the roots that `incomplete` counts, by path."""
+        return self.catalog.to_complete(roots)
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the embeddings (n, width) of photos, as stored; LibraryError if one has none."""

@@ -36,6 +36,7 @@ from clipsearch.index.changes import (
     Named,
     Scanned,
     SeenMount,
+    SeenSidecar,
     SidecarsRead,
     Touched,
     UseModel,
@@ -309,6 +310,24 @@ class MemoryStore(FilledElsewhere):
             {_position(one) for one in known if one.place is None and None not in _position(one)}
         )[:limit]
 
+    def known_sidecars(self, roots: Sequence[Path]) -> set[SeenSidecar]:
+        state = self._now()
+        return {
+            SeenSidecar(to_text(photo.file.path), to_text(one.path), one.size, one.mtime_ns)
+            for id_, photo in state.photos.items()
+            for one in state.sidecars.get(id_, ())
+            if is_below(photo.file.path, roots)
+        }
+
+    def to_complete(self, roots: Sequence[Path]) -> list[KnownFile]:
+        photos = self._now().photos
+        known = sorted(self._known(None).values(), key=lambda one: to_text(one.file.path))
+        return [
+            one
+            for one in known
+            if photos[one.photo_id].metadata.facts < FACTS and is_below(one.file.path, roots)
+        ]
+
     def refresh_vectors(self, model_id: int) -> None:
         self._check_writing()
 
@@ -444,7 +463,9 @@ class _Batch:
     def _complete(self, change: Completed) -> None:
         for id_, photo in self.photos.items():
             if photo.content_hash == change.content_hash:
-                self.photos[id_] = with_moment(replace(photo, metadata=change.metadata))
+                place = change.metadata.place or photo.metadata.place
+                metadata = replace(change.metadata, place=place)
+                self.photos[id_] = with_moment(replace(photo, metadata=metadata))
                 self.words[id_] = change.words
 
     def _put(

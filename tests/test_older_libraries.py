@@ -32,6 +32,11 @@ from clipsearch.upkeep import check_library
 ARCHIVES = sorted(DATA.glob("made-by-*.tar.xz"))
 # What bf16 changes in the score of a picture; the vectors of texts and of the library are the same.
 PICTURES_WITHIN, TEXTS_WITHIN = 0.02, 0.001
+# Of photos, what older versions have; the rest is read out of the files by the next run.
+OLD_COLUMNS = (
+    "id, path, content_hash, size, mtime_ns, width, height, format, orientation, taken_at, camera, "
+    "lens, latitude, longitude, indexed_at"
+)
 KEPT = ("photos", "embeddings", "failures", "models", "folders", "mounts")
 
 
@@ -115,7 +120,11 @@ def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def rows(folder: Path, tables: Sequence[str] = KEPT) -> dict[str, list[Any]]:
     catalog = sqlite3.connect(folder / "catalog.sqlite")
     try:
-        found = {name: catalog.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+        columns = dict.fromkeys(tables, "*") | {"photos": OLD_COLUMNS}
+        found = {
+            name: catalog.execute(f"SELECT {columns[name]} FROM {name}").fetchall()
+            for name in tables
+        }
     finally:
         catalog.close()
     # When a folder was last looked at is all that a run may change.

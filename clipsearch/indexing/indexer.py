@@ -31,6 +31,7 @@ from clipsearch.photos.away import away_folders, lies_below
 from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.exclusions import Exclusions
 from clipsearch.photos.scanning import finds, is_picture
+from clipsearch.photos.sidecars import photos_in_place_of_sidecars
 from clipsearch.results import IndexReport
 
 Progress = Callable[[IndexProgress], None]
@@ -98,7 +99,7 @@ class Indexer:
     ) -> IndexReport:
         """Bring single files and folders below the known folders up to date."""
         return self._run(
-            lambda *_: self._known(paths),
+            lambda *_: self._known(photos_in_place_of_sidecars(paths)),
             None,
             options,
             progress,

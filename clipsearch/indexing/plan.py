@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipsearch.index.changes import (
@@ -15,15 +15,18 @@ from clipsearch.index.changes import (
     ForgetMount,
     Gone,
     Include,
+    KnownFile,
     SeenFile,
     SeenMount,
+    SeenSidecar,
     ToOpen,
     compare,
     take_out_unchanged,
 )
 from clipsearch.index.interface import WritableStore
-from clipsearch.index.paths import to_text
+from clipsearch.index.paths import to_path, to_text
 from clipsearch.index.records import Exclusion
+from clipsearch.indexing.more_facts import changed_sidecars, sidecars_read
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.away import (
     A_FOLDER,
@@ -63,6 +66,7 @@ class Plan:
         self.unchanged = 0
         self.known_failures = 0
         self.changes: list[Change] = []  # for which no file must be opened
+        self._sidecars: list[SeenSidecar] = []
 
     def files_to_open(self, model_id: int | None) -> list[ToOpen]:
         """Settle what needs no look inside a file; return the files that do."""
@@ -79,6 +83,29 @@ class Plan:
         self.changes += map(ForgetFailure, forgotten)
         postpone = self._options.postpone or (lambda _: False)
         return [item for item in found.to_open if not postpone(item.file.path)]
+
+    def sidecars_changed(self) -> Iterator[Change]:
+        """Yield what the sidecars say that are not as they were; for when photos have their rows.
+
+        They are read here: they are small, and parsed with care.
+        """
+        known = self._store.known_sidecars(self._roots)
+        unseen = self._unseen()
+        for photo, beside in changed_sidecars(self._sidecars, known).items():
+            path = to_path(photo)
+            if beside or (path.is_file() and not lies_below(path, unseen)):
+                yield from sidecars_read(self._store, path, beside)
+
+    def photos_to_complete(self) -> list[KnownFile]:
+        """Return the photos of which less was read than is today, but for those that are away."""
+        if not self._store.incomplete():
+            return []
+        unseen = self._unseen()
+        photos = self._store.to_complete(self._roots)
+        return [known for known in photos if not lies_below(known.file.path, unseen)]
+
+    def _unseen(self) -> set[Path]:
+        return {*self._away(), *(problem.path for problem in self.problems)}
 
     def photos_gone(self) -> list[Change]:
         """Return what forgets the photos whose files are not there, at the end of the run.
@@ -131,6 +158,8 @@ class Plan:
             for entry in scan_photos(root, include_hidden=hidden, exclusions=exclusions):
                 if isinstance(entry, SeenFile):
                     seen.append(entry)
+                elif isinstance(entry, SeenSidecar):
+                    self._sidecars.append(entry)
                 elif isinstance(entry, MountPoint):
                     self.changes.append(SeenMount(entry.path))
                 elif isinstance(entry, IgnoreFile):

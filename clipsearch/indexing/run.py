@@ -21,6 +21,7 @@ from clipsearch.index.changes import (
     Copied,
     Embedded,
     Failed,
+    KnownFile,
     Moved,
     ToOpen,
     Touched,
@@ -29,6 +30,7 @@ from clipsearch.index.changes import (
 from clipsearch.index.interface import WritableStore
 from clipsearch.index.records import FileState
 from clipsearch.indexing.model_choice import ModelChoice, loading
+from clipsearch.indexing.more_facts import Completion
 from clipsearch.indexing.plan import Plan
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.decoder_pool import PreparedPhoto
@@ -117,6 +119,7 @@ class IndexRun:
         self._encode_and_commit()
         if not self.interrupted:
             self._remove_gone()
+            self._read_more()
 
     def report(self, model: str, notes: Sequence[str], seconds: float) -> IndexReport:
         """Return what the run did."""
@@ -137,11 +140,40 @@ class IndexRun:
             notes=tuple(notes),
             seconds=seconds,
             interrupted=self.interrupted,
+            completed=counts["completed"],
         )
 
     def _check_stop(self) -> None:
         if self._stop():
             raise _Stopped
+
+    def _read_more(self) -> None:
+        """Read sidecars that changed, and what an earlier version left unread in photos."""
+        completion = Completion(self._store, self._decode, self._progress)
+        try:
+            for change in self.plan.sidecars_changed():
+                self._changes.append(change)
+                self._check_stop()
+            photos = self.plan.photos_to_complete()
+            if photos:
+                completion.complete(self._to_complete(completion.to_open(photos)))
+        except (_Stopped, KeyboardInterrupt):
+            self.interrupted = True
+        completion.commit()
+        self.counts["completed"] = completion.done
+        self._commit()
+
+    def _to_complete(self, files: Iterable[ToOpen]) -> Iterator[tuple[KnownFile, bytes, str]]:
+        """Yield what can be read of files whose photos are known, until the run is stopped."""
+        pool = ThreadPoolExecutor(max_workers=2)
+        try:
+            for read in self._read_ahead(pool, files):
+                self._check_stop()
+                if isinstance(read, ReadFile) and read.item.known is not None:
+                    yield read.item.known, read.data, read.content_hash
+                del read  # else it stays in memory beside the next
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _take_in(self, to_open: Sequence[ToOpen]) -> None:
         """Read, place, prepare and encode files; reading and decoding work ahead of the encoder."""

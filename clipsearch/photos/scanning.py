@@ -6,18 +6,19 @@ import os
 import stat
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
 
 from clipsearch.errors import InvalidInput
-from clipsearch.index.changes import SeenFile
+from clipsearch.index.changes import SeenFile, SeenSidecar
 from clipsearch.index.paths import escape
 from clipsearch.index.records import FileState
 from clipsearch.photos.exclusions import IGNORE_FILE, Exclusions, IgnoreFileUnreadable, Rules
 from clipsearch.photos.formats import begins_like_a_picture, is_image_name
+from clipsearch.photos.sidecars import beside, is_sidecar_name, matched
 from clipsearch.settings import absolute
 
 # Folders that hold no photos of their own, in lower case. Names with a leading dot (.git,
@@ -70,15 +71,16 @@ class IgnoreFile:
 
 
 Found: TypeAlias = FileState | ScanProblem | MountPoint | IgnoreFile
-Seen: TypeAlias = SeenFile | ScanProblem | MountPoint | IgnoreFile
+Seen: TypeAlias = SeenFile | SeenSidecar | ScanProblem | MountPoint | IgnoreFile
 
 _NO_RULES = Rules(frozenset())
 
 
 def find_photos(root: Path, *, include_hidden: bool = False) -> Iterator[Found]:
-    """Yield what `scan_photos` does, with each photo's path as a `Path`."""
+    """Yield what `scan_photos` does but sidecars, with each photo's path as a `Path`."""
     for entry in scan_photos(root, include_hidden=include_hidden):
-        yield entry.state() if isinstance(entry, SeenFile) else entry
+        if not isinstance(entry, SeenSidecar):
+            yield entry.state() if isinstance(entry, SeenFile) else entry
 
 
 def scan_photos(
@@ -86,6 +88,7 @@ def scan_photos(
 ) -> Iterator[Seen]:
     """Yield each photo at or below `root`, each entry that can't be looked at, and mount points.
 
+    Sidecars come with the photos that they lie beside.
     A single file is yielded whatever its name. In a folder the suffix decides, and hidden, trash
     and thumbnail folders are left out unless `include_hidden`, always what `exclusions` and ignore
     files (which are yielded, too) leave out. Links are followed, but each folder is seen once,
@@ -109,6 +112,7 @@ def scan_photos(
         yield from _walk(str(place), include_hidden, rules)
     elif stat.S_ISREG(state.st_mode):
         yield SeenFile(escape(str(place)), state.st_size, state.st_mtime_ns)
+        yield from beside(str(place))
     else:
         yield ScanProblem(place, _special(state.st_mode))
 
@@ -173,6 +177,7 @@ def _look_through(folder: str, include_hidden: bool, rules: Rules) -> _Look:
         look.rules = rules.with_ignore_file(folder)
         look.found += _ignore_file(entries[place], look.rules.bad_lines)
     check = bool(look.rules)
+    sidecars: list[os.DirEntry[str]] = []
     for entry in entries:
         name = entry.name
         if not include_hidden and not _is_wanted(name, in_library):
@@ -186,9 +191,18 @@ def _look_through(folder: str, include_hidden: bool, rules: Rules) -> _Look:
             continue
         elif is_image_name(name):
             look.found.append(_look_at(entry))
-        elif "." not in name and _is_broken_link(entry):
-            look.found.append(ScanProblem(Path(entry.path), "broken link"))
+        elif is_sidecar_name(name):
+            sidecars.append(entry)
+        else:
+            look.found += _broken_link(entry)
+    look.found += _sidecars(look.found, sidecars)
     return look
+
+
+def _sidecars(found: Sequence[Seen], entries: Sequence[os.DirEntry[str]]) -> list[Seen]:
+    """Return the sidecars among the entries of a folder, for the photos that were found there."""
+    photos = [one for one in found if isinstance(one, SeenFile)] if entries else []
+    return list(matched(photos, entries))
 
 
 def _ignore_file(entry: os.DirEntry[str], bad_lines: Iterable[int]) -> Iterator[Seen]:
@@ -248,14 +262,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_broken_link(entry: os.DirEntry[str]) -> bool:
-    if not entry.is_symlink():
-        return False
+def _broken_link(entry: os.DirEntry[str]) -> list[Seen]:
+    """Return the problem of a link that leads nowhere and may have led to a folder."""
+    if "." in entry.name or not entry.is_symlink():
+        return []
     try:
         entry.stat()
     except OSError:
-        return True
-    return False
+        return [ScanProblem(Path(entry.path), "broken link")]
+    return []
 
 
 def _look_at(entry: os.DirEntry[str]) -> SeenFile | ScanProblem:

@@ -9,6 +9,7 @@ from clipsearch.options import IndexProgress
 from clipsearch.progress.pace import Pace
 
 SECONDS_BETWEEN_LINES = 10.0
+_OF_FILES = ("encoding", "completing")  # phases in which files are opened
 
 
 class ProgressLines:
@@ -30,14 +31,14 @@ class ProgressLines:
             self._say(progress.message)
         if progress.phase != self._phase:
             self._phase, self._pace = progress.phase, Pace()
-        if progress.phase == "encoding":
+        if progress.phase in _OF_FILES:
             self._pace.note(progress.done, now)
         if now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
             self._say(self._line(progress))
 
     def _line(self, progress: IndexProgress) -> str:
-        if progress.phase != "encoding" or not progress.total:
+        if progress.phase not in _OF_FILES or not progress.total:
             return f"{progress.phase}: {progress.done}" if progress.done else progress.phase
         files = f"{progress.done} of {progress.total} files"
         if self._pace.speed is None:

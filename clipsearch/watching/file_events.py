@@ -16,6 +16,7 @@ from clipsearch.index.records import FileState
 from clipsearch.photos.exclusions import IGNORE_FILE
 from clipsearch.photos.formats import is_image_name
 from clipsearch.photos.scanning import IgnoreFile, ScanProblem, find_photos, is_skipped
+from clipsearch.photos.sidecars import is_sidecar_name
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -200,7 +201,7 @@ class KnownFolders:
             self._walk(event, root)
         elif event in self._folders:
             self._forget(event)
-        elif not is_image_name(path.name):
+        elif not is_image_name(path.name) and not is_sidecar_name(path.name):
             return []
         return self._found_as(path, root) if self._links or self.links_changed else [path]
 

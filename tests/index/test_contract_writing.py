@@ -41,6 +41,7 @@ from clipsearch.index.changes import (
     Named,
     Scanned,
     SeenMount,
+    SeenSidecar,
     SidecarsRead,
     Touched,
     UseModel,
@@ -315,6 +316,10 @@ def test_words_of_sidecars_stand_before_those_of_the_photo(store: WritableStore)
     store.apply([replace(photo("a", AXES[0], "a"), words=(sea, both))], 1)
     store.apply([SidecarsRead(1, (state("a.xmp"),), (beach, both)), SidecarsRead(77, (), (sea,))])
     assert store.words([1]) == {1: (beach, both, sea)}
+    known = SeenSidecar(*(to_text(PHOTOS / name) for name in ("a", "a.xmp")), 10, 100)
+    assert store.known_sidecars([PHOTOS]) == store.known_sidecars([PHOTOS / "a"]) == {known}
+    assert known.state() == state("a.xmp")
+    assert store.known_sidecars([PHOTOS / "b"]) == set()
     store.apply([replace(photo("a", AXES[1], "other"), words=(both,))], 1)
     assert store.words([1]) == {1: (beach, both)}
     store.apply([SidecarsRead(1, ())])
@@ -331,6 +336,11 @@ def test_photos_of_an_older_run_are_completed_with_their_copies(store: WritableS
     assert store.incomplete() == 1
     assert store.photos([1])[1].metadata == store.photos([3])[3].metadata == known
     assert store.words([1, 2, 3]) == dict.fromkeys((1, 3), (Word("title", "sea"),))
+    store.apply([Completed("a", replace(known, place=None))])  # which the file does not say
+    assert store.photos([1])[1].metadata == known
+    assert store.words([1]) == {}
+    assert [known.photo_id for known in store.to_complete([PHOTOS])] == [2]
+    assert store.to_complete([PHOTOS / "a"]) == []
     np.testing.assert_allclose(store.vectors(1, [1]), AXES[:1], atol=1e-3)
 
 
