@@ -39,9 +39,10 @@ from clipsearch.index.changes import (
 from clipsearch.index.database import Database
 from clipsearch.index.embeddings import to_blob
 from clipsearch.index.moments_in_names import moment_of
-from clipsearch.index.paths import escape, to_text
+from clipsearch.index.paths import escape, text_range_below, to_text
 from clipsearch.index.photo_columns import NAMELESS
 from clipsearch.index.records import FileState, PhotoMetadata, Word, utc_now
+from clipsearch.index.word_search import word_index
 
 _PUT = (
     "INSERT INTO photos (path, size, mtime_ns, indexed_at, {columns}) VALUES ({values}) "
@@ -126,15 +127,19 @@ def _apply_to_places(
     path = to_text(change.path)
     match change:
         case KeepFolder():
+            known = db.value("SELECT kind FROM folders WHERE path = ?", (path,))
             db.write(
                 "INSERT INTO folders (path, kind, added_at) VALUES (?, ?, ?) "
                 "ON CONFLICT (path) DO UPDATE SET kind = excluded.kind",
                 (path, change.kind, utc_now()),
             )
+            if known != change.kind:  # from where on names count
+                word_index.mark_below(db, *text_range_below(change.path))
         case Scanned():
             db.write("UPDATE folders SET scanned_at = ? WHERE path = ?", (utc_now(), path))
         case ForgetFolder():
             db.write("DELETE FROM folders WHERE path = ?", (path,))
+            word_index.mark_below(db, *text_range_below(change.path))
         case SeenMount():
             sql = "INSERT INTO mounts (path) VALUES (?) ON CONFLICT (path) DO NOTHING"
             db.write(sql, (path,))

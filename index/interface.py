@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Word,
     )
     from clipsearch.index.selection import Selection
+    from clipsearch.index.word_search.finding import WordsFound
 
 
 @runtime_checkable
@@ -68,6 +69,15 @@ class SearchableStore(Protocol):
         the scores are those of the stored float16. With `exact` they are the best k for certain,
         else nearly all of them. Several threads may search at once, each its own selection.
         Raises InvalidInput for queries of another shape or that are not finite.
+        """
+
+    def find_words(self, words: Sequence[str], selected: Selection | None = None) -> WordsFound:
+        """Return the photos, of those that are `selected` (None: all), that have some of the words.
+
+        The words are those that `asked_words` makes of a question. A photo has the words of its
+        path below an indexed folder, and of the texts that `words` returns
+        (index/word_search/splitting.py). Words say the more the rarer they are among all photos of
+        the store, as `finding.weight` counts it. A store that has no words finds none.
         """
 
     def select(

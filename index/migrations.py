@@ -208,6 +208,36 @@ END;
     for change, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
 )
 
+# Which photos the index of words does not stand for (word_search/word_index.py): derived from the
+# rest, it is made by whoever writes next, not here.
+_STALE_WORDS = """
+-- Photos for which the index of words does not stand yet, or not any more.
+CREATE TABLE stale_words (
+    photo_id INTEGER PRIMARY KEY
+) STRICT;
+INSERT INTO stale_words (photo_id) SELECT id FROM photos;
+
+CREATE TRIGGER stale_words_photo_added AFTER INSERT ON photos BEGIN
+    INSERT INTO stale_words (photo_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER stale_words_photo_moved AFTER UPDATE OF path ON photos
+WHEN OLD.path IS NOT NEW.path BEGIN
+    INSERT INTO stale_words (photo_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER stale_words_photo_removed AFTER DELETE ON photos BEGIN
+    INSERT INTO stale_words (photo_id) VALUES (OLD.id) ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER stale_words_text_added AFTER INSERT ON words BEGIN
+    INSERT INTO stale_words (photo_id) VALUES (NEW.photo_id) ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER stale_words_text_changed AFTER UPDATE ON words BEGIN
+    INSERT INTO stale_words (photo_id) VALUES (NEW.photo_id) ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER stale_words_text_removed AFTER DELETE ON words BEGIN
+    INSERT INTO stale_words (photo_id) VALUES (OLD.photo_id) ON CONFLICT DO NOTHING;
+END;
+"""
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
@@ -276,6 +306,7 @@ def m004_raw_photos(db: Database) -> None:
 def m005_words_and_moments(db: Database) -> None:
     """Make room for what is read out of photos and sidecars beside the pictures themselves."""
     db.executescript(_FACTS)
+    db.executescript(_STALE_WORDS)
     fill_moments(db.conn)
     db.executescript(_BLOCKS)
     db.execute("PRAGMA user_version = 5")

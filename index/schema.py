@@ -11,7 +11,7 @@ from clipsearch.index.records import SCHEMA_VERSION
 APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
 TABLES = {
     *("photos", "failures", "folders", "mounts", "models", "library"),
-    *("words", "sidecars", "photo_blocks"),
+    *("words", "sidecars", "photo_blocks", "stale_words"),
     *("exclusions", "embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
 }
 

@@ -49,6 +49,8 @@ from clipsearch.index.upgrading import bring_up_to_date
 from clipsearch.index.vectors.model_vectors import ModelVectors, VectorFollower
 from clipsearch.index.vectors.segments import Segment, coverage, refresh, segments_of
 from clipsearch.index.vectors.vector_files import EXACT, MAX_WIDTH, UnusableFile
+from clipsearch.index.word_search import word_index
+from clipsearch.index.word_search.finding import WordFinder, WordsFound
 
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
     from clipsearch.index.changes import Change, KnownFile, KnownState, SeenSidecar
@@ -69,6 +71,7 @@ class Store:
         self._following = threading.Lock()  # held while vectors are brought up to date
         self._mine = threading.local()  # .vectors: those of this thread's `reading`, by model
         self._selector = Selector(db, self.catalog)
+        self._words = WordFinder(db)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool = False, read_only: bool = False) -> Store:
@@ -168,6 +171,7 @@ class Store:
 
         with writer_lock(self._layout.lock, wait=wait, stop=given_up, waiting=waiting):
             join_double_slashes(self._db)
+            word_index.keep(self._db)
             self._writer = threading.get_ident()
             try:
                 yield
@@ -187,6 +191,12 @@ class Store:
             return
         with self._db.writing():
             apply_changes(self._db, changes, model_id)
+            word_index.take_in(self._db)
+
+    def make_words_anew(self) -> None:
+        """Make the index of words from the rest of the catalog, whatever is in its place."""
+        self._check_writing()
+        word_index.make_anew(self._db)
 
     def select(
         self,
@@ -249,6 +259,10 @@ class Store:
                         f"{self.folder}: an embedding in the catalog is of no photo; {HOW_TO_MEND}"
                     )
         return scores, photo_ids
+
+    def find_words(self, words: Sequence[str], selected: Selection | None = None) -> WordsFound:
+        """Return the photos, of those selected, whose path or texts have some of the words."""
+        return self._words.find(words, selected)
 
     def _vectors_now(self, model_id: int, width: int) -> ModelVectors:
         """Return a model's vectors in the state that the block of `reading` shows."""

@@ -62,6 +62,9 @@ from clipsearch.index.records import (
     utc_now,
 )
 from clipsearch.index.selection import Selection
+from clipsearch.index.word_search.finding import WordsFound, found_of, readings_of, weight
+from clipsearch.index.word_search.splitting import STAR, words_of
+from clipsearch.index.word_search.word_index import roots_of, words_of_path
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,25 @@ class FilledElsewhere:
                 best = np.lexsort((ids, -cosines))[:k]
                 scores[row, : len(best)], found[row, : len(best)] = cosines[best], ids[best]
         return scores, found
+
+    def find_words(self, words: Sequence[str], selected: Selection | None = None) -> WordsFound:
+        state = self._now()
+        folders = [to_text(one.path) for one in state.folders.values() if one.kind == "folder"]
+        held = {id_: self._words_of(id_, roots_of(folders)) for id_ in state.photos}
+        found = []
+        for word in words:
+            for one, share in readings_of(word):
+                some = [id_ for id_, has in held.items() if any(_is(one, word) for word in has)]
+                says = share * weight(len(some), len(held)) if some else 1.0
+                if some:
+                    break
+            found.append((np.array(some if says else [], np.int64), says))
+        return found_of(found, selected)
+
+    def _words_of(self, photo_id: int, roots: Sequence[str]) -> set[str]:
+        path = to_text(self._now().photos[photo_id].file.path)
+        texts = [word.text for word in self.words([photo_id]).get(photo_id, ())]
+        return {*words_of_path(path, roots), *(word for text in texts for word in words_of(text))}
 
     def select(
         self, filters: Filter, without: Sequence[Path], where: str | None = None
@@ -505,6 +527,10 @@ class _Batch:
             del self.at[photo.file.path]
         for rows in (*self.vectors.values(), self.words, self.sidecars, self.sidecar_words):
             rows.pop(photo_id, None)  # type: ignore[attr-defined]
+
+
+def _is(asked: str, word: str) -> bool:
+    return word.startswith(asked[:-1]) if asked.endswith(STAR) else word == asked
 
 
 def with_moment(photo: PhotoRecord) -> PhotoRecord:

@@ -77,7 +77,7 @@ def test_keywords_and_flags_are_those_of_the_options() -> None:
     on_the_command_line = {flag.field for flag in SEARCH_FLAGS}
     assert filters.keys() <= on_the_command_line
     # --all stands for two of them.
-    assert names - on_the_command_line == {"filters", "relevant", "fold", "only"}
+    assert names - on_the_command_line == {"filters", "relevant", "fold"}
     assert "all" in on_the_command_line
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from clipsearch.cli.filter_flags import FILTER_FLAGS, taken_out
 from clipsearch.cli.flags import SearchFlag
 from clipsearch.cli.hits import FIELDS, Shape
-from clipsearch.options import SORTS, SearchOptions
+from clipsearch.options import ONLY, SORTS, SearchOptions
 
 SEARCHES = ("query", "similar", "list")
 LIST_SORTS = ("date", "path")
@@ -50,6 +50,14 @@ SEARCH_FLAGS = (
         choices=SORTS,
     ),
     *FILTER_FLAGS,
+    SearchFlag(
+        "only",
+        "choice",
+        ("--only",),
+        "Find by what is seen (visual), or by names, captions and people (words), alone.",
+        choices=ONLY,
+        only_query=True,
+    ),
     SearchFlag(
         "all",
         "flag",

@@ -117,6 +117,10 @@ class QueryEncoder:
             self._encode_pictures(some, model, vectors)
         return vectors
 
+    def logit_scale(self, model: ModelRow) -> float | None:
+        """Return what the model multiplies cosines by, as `TextEncoderSettings` says."""
+        return self._models.text_encoder_of(model).logit_scale
+
     def prepare_for_pictures(self, model: ModelRow) -> bool:
         """Start what decodes and load what encodes, unless that is torch; return whether it was."""
         if not self._models.goes_without_torch(model):

@@ -30,6 +30,7 @@ from clipsearch.searching.stages import as_ranked, shown
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
     from clipsearch.index.selection import Selection
+    from clipsearch.searching.words import Written
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
@@ -102,10 +103,15 @@ class StoreSearcher:
     def query(self, query: Query, options: SearchOptions) -> Hits:
         """Return the photos nearest to a text or picture, best first."""
         model = self._searchable_model(options)
-        return self._answer(model, self._queries.encode([query], model)[0], options)
+        vector = self._queries.encode([query], model)[0]
+        if options.only != "visual" and (texts := summed(query).texts):
+            return self._answer(model, vector, options, question=" ".join(texts))
+        _check_visual(options)
+        return self._answer(model, vector, options)
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
         """Return the hits of each query by what is seen alone; BATCH at a time go together."""
+        _check_visual(options)
         model = self._searchable_model(options)
         found: list[Hits] = []
         for start in range(0, len(queries), BATCH):
@@ -121,6 +127,7 @@ class StoreSearcher:
 
         Of a sum, without all pictures in it.
         """
+        _check_visual(options)
         self._searchable_model(options)  # else the picture need not be looked at
         asked = summed(picture).each(lambda one: one if isinstance(one, str) else read_picture(one))
         model = self._searchable_model(options)
@@ -160,6 +167,7 @@ class StoreSearcher:
 
         Rows with fewer hits end in -inf and -1.
         """
+        _check_visual(options)
         model = self._searchable_model(options)
         vectors = _as_vectors(queries)
         photos = model.photos
@@ -237,11 +245,17 @@ class StoreSearcher:
         vector: NDArray[np.float32],
         options: SearchOptions,
         without: Collection[int] = (),
+        question: str | None = None,
     ) -> Hits:
-        """Return the hits of a question by its unit vector (width,), without some photos."""
+        """Return the hits of a question by its unit vector (width,), without some photos.
+
+        With the `question` itself, its words count, too.
+        """
         left_out = self._left_out(options)
         with self._store.reading():  # one state of the catalog for vectors and rows
             selected = self._selected(options, left_out)
+            if question is not None:
+                return self._answer_in_words(model, vector, question, options, selected, left_out)
 
             def ranking(n: int) -> list[Hit]:
                 wider = replace(options, k=n + len(without))
@@ -253,6 +267,62 @@ class StoreSearcher:
 
             hits, weak = shown(ranking, options, linking)
         return Hits(hits, left_out, weak=weak)
+
+    def _answer_in_words(
+        self,
+        model: ModelRow,
+        vector: NDArray[np.float32],
+        question: str,
+        options: SearchOptions,
+        selected: Selection | None,
+        left_out: Sequence[AwayFolder],
+    ) -> Hits:
+        """Return the hits of a question by what is seen and written, in the state being read."""
+        from clipsearch.searching.words import Written, not_covered
+
+        written = Written.of(
+            *(self._store, model.id, vector, question),
+            scale=self._queries.logit_scale(model),
+            selected=selected,
+            least=-np.inf if options.min_score is None else options.min_score,
+        )
+
+        def ranking(n: int) -> list[Hit]:
+            nonlocal written
+            seen: list[Hit] = []
+            if options.only != "words":
+                seen = self._ranked(model, vector[np.newaxis], replace(options, k=n), selected)[0]
+            hits, written = self._merged(model, seen, written, n, selected)
+            nearest = {hit.id for hit in seen[: options.offset + options.k]}
+            return written.explained(self._store, hits, nearest)
+
+        hits, weak = shown(ranking, options)
+        notes = not_covered(written.missing, self._store.incomplete())
+        return Hits(hits, left_out, weak=weak, notes=notes)
+
+    def _merged(
+        self,
+        model: ModelRow,
+        seen: Sequence[Hit],
+        written: Written,
+        n: int,
+        selected: Selection | None,
+    ) -> tuple[list[Hit], Written]:
+        """Return the n best of what is seen or written, and what is written in front of others.
+
+        A raw photo behind a picture is none of them.
+        """
+        known = {hit.id: hit for hit in seen}
+        while True:
+            best = written.ranked(seen)[:n]
+            records = self._store.photos([id_ for id_ in best if id_ not in known])
+            behind = self._in_front_of(records.values(), model, selected)
+            for id_, record in records.items():
+                known[id_] = Hit.from_record(0, written.cosines[id_], record)
+            if not behind:
+                ranked = (replace(known[id_], rank=rank) for rank, id_ in enumerate(best, 1))
+                return list(ranked), written
+            written = written.but(behind)
 
     def _hits(
         self, model: ModelRow, vectors: NDArray[np.float32], options: SearchOptions
@@ -365,6 +435,11 @@ class StoreSearcher:
     def _empty(self) -> LibraryNotFound:
         hint = "`clipsearch index FOLDER` adds some"
         return LibraryNotFound(f"the library {self._folder} holds no photos yet: {hint}")
+
+
+def _check_visual(options: SearchOptions) -> None:
+    if options.only == "words":
+        raise InvalidInput("only what is asked in words, one question, can be found by words alone")
 
 
 def _as_vectors(queries: object) -> NDArray[np.float32]:

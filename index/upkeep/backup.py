@@ -377,6 +377,7 @@ def _make_usable(place: Path, file: Path, manifest: dict[str, Any]) -> None:
         raise _no_backup(file, "its catalog is not what its list says")
     try:
         with Store.open(place) as store, store.writing():
+            store.make_words_anew()  # as index files are: from what was checked
             for model in store.catalog.models():
                 store.refresh_vectors(model.id)
     except (LibraryDamaged, LibraryNotFound) as error:

@@ -41,6 +41,7 @@ from clipsearch.index.upkeep.reading import (
     schema_steps,
     undecodable,
 )
+from clipsearch.index.word_search import word_index
 
 NOTHING_TO_SAVE = (
     "restore a backup into an empty folder (`clipsearch restore FILE`), or move "
@@ -183,6 +184,8 @@ def _check_schema(
         wrong = list(missing_definitions(state.connection))
         what = "definitions are missing or changed"
         problems.extend(Problem.of(wrong, what, REPAIR))
+        what = "names and texts can't be searched"
+        problems.extend(Problem.of(word_index.faults(state), what, REPAIR))
     return Checked(
         "tables", len(schema_of(state.connection)), "definition", tuple(problems), tuple(notes)
     )

@@ -47,6 +47,7 @@ from clipsearch.index.upkeep.reading import (
 )
 from clipsearch.index.upkeep.salvaging import raise_sequence, read_again, salvage
 from clipsearch.index.vectors.segments import rebuild
+from clipsearch.index.word_search import word_index
 
 # What SQLite says when a table is whole and an index does not match it.
 _ONLY_AN_INDEX = re.compile(
@@ -75,6 +76,7 @@ def repair_catalog(folder: Path) -> Repairs:
             raise LibraryDamaged(f"{folder}: the catalog is lost: {error}") from error
         with _errors_translated(folder), closing(_connect(Layout(folder).catalog)) as connection:
             _mend_rows(folder, connection, repairs)
+            _mend_words(Database(Layout(folder).catalog, connection), repairs)
         _remove_leftovers(folder, repairs)
     return repairs
 
@@ -109,6 +111,7 @@ def _mend_file(folder: Path, repairs: Repairs) -> None:
         with closing(_connect(Layout(folder).catalog)) as connection:
             if planted(Reading(connection)):
                 raise LibraryDamaged(f"{folder}: names of tables belong to something else")
+            _remove_damaged_words(connection)
             said = check_pages(Reading(connection)).problems
             if _tables_changed(connection):
                 raise sqlite3.DatabaseError("its definitions are damaged")
@@ -123,6 +126,13 @@ def _mend_file(folder: Path, repairs: Repairs) -> None:
                 f"{folder}: another program holds the catalog; try again when it is done"
             ) from error
     salvage(folder, repairs.done, repairs.lost)
+
+
+def _remove_damaged_words(connection: Connection) -> None:
+    """Remove the index of words where a newer SQLite finds it damaged, and nothing else."""
+    said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(100000)")]
+    if all(word_index.INDEX in line for line in said):
+        connection.execute(f"DROP TABLE IF EXISTS {word_index.INDEX}")
 
 
 def _tables_changed(connection: sqlite3.Connection) -> bool:
@@ -254,6 +264,16 @@ def _mend_text(state: Reading, repairs: Repairs) -> None:
             repairs.lost.append(
                 f"{len(dropped)} rows of {table}, which held bytes that are not text"
             )
+
+
+def _mend_words(db: Database, repairs: Repairs) -> None:
+    """Make the index of words anew if it is no good; it is derived from the rest."""
+    if db.schema_version() < word_index.SINCE:
+        return
+    if faults := word_index.faults(db):
+        repairs.done.append(f"made the index of words anew ({faults[0]})")
+        word_index.make_anew(db)
+    word_index.keep(db)
 
 
 def _mend_models(folder: Path, state: Reading, repairs: Repairs) -> None:
