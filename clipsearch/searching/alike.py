@@ -120,7 +120,10 @@ def base_of(vectors: Floats) -> float:
     if len(sample) < 2:
         return 0.0
     ones, others = np.triu_indices(len(sample), 1)
-    return min(float(np.median((sample @ sample.T)[ones, others])), _HIGHEST_BASE)
+    cosines = np.sort((sample @ sample.T)[ones, others])
+    # np.median would load masked arrays, which takes longer than all else here.
+    median = (cosines[len(cosines) // 2] + cosines[~(len(cosines) // 2)]) / 2
+    return min(float(median), _HIGHEST_BASE)
 
 
 def same(looks: Looks, ones: Places, others: Places) -> NDArray[np.bool_]:

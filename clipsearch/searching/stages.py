@@ -21,7 +21,7 @@ Ranking: TypeAlias = Callable[[int], Sequence[Hit]]
 
 # Ranks are nearly those of relevance: below so many weak ones in a row nothing is looked for.
 _PATIENCE = 100
-_MORE = 10  # hits beyond those wanted that are compared with them first
+_MORE = 10  # hits beyond those wanted that are looked at first, for some of these may fall away
 SORTED = 1_000  # of the relevant, so many at most are put in order of date or path
 _MOST = 10_000  # that are ranked beyond what is asked for
 
@@ -76,27 +76,19 @@ def _enough(
 
     Where they are not folded, only copies of the same bytes are marked: that costs nothing.
     """
-    asked = wanted if not (options.relevant or options.fold) else max(2 * wanted, _PATIENCE)
+    asked = wanted + _MORE if options.relevant or options.fold else wanted
     while True:
         ranked = ranking(asked)
         strong = [hit for hit in ranked if hit.is_relevant]
         hits = strong if options.relevant else ranked
-        hits = _folded_until(hits, wanted, linking) if options.fold else marked(hits, {})
+        hits = folded(marked(hits, linking(hits))) if options.fold else marked(hits, {})
         all_seen = len(ranked) < asked or asked >= max(_MOST, wanted)
-        in_vain = options.relevant and not any(hit.is_relevant for hit in ranked[-_PATIENCE:])
+        last = ranked[-_PATIENCE:]
+        in_vain = len(last) == _PATIENCE and not any(hit.is_relevant for hit in last)
+        in_vain = in_vain and options.relevant
         if len(hits) >= wanted or all_seen or in_vain:
             return hits[:wanted], len(ranked) - len(strong)
-        asked = min(4 * asked, max(_MOST, wanted))
-
-
-def _folded_until(hits: Sequence[Hit], wanted: int, linking: Linking) -> list[Hit]:
-    """Return hits folded: enough of the first for what is wanted, for comparing takes time."""
-    looked_at = wanted + _MORE
-    while True:
-        found = folded(marked(hits[:looked_at], linking(hits[:looked_at])))
-        if len(found) >= wanted or looked_at >= len(hits):
-            return found
-        looked_at *= 2
+        asked = min(max(4 * asked, _PATIENCE), max(_MOST, wanted))
 
 
 def _by_date(hit: Hit) -> tuple[float, str]:

@@ -79,7 +79,7 @@ def test_nothing_is_looked_for_where_all_is_weak():
 
     found, weak = shown(ranking, SearchOptions(relevant=True))
     assert (found, weak) == ([], 100)
-    assert asked == [100]
+    assert asked == [20, 100]
 
 
 def test_what_was_found_by_words_or_has_no_relevance_is_never_cut():
