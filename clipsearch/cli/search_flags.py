@@ -144,7 +144,7 @@ SEARCH_FLAGS = (
 )
 
 # What makes no sense without a question.
-_OF_A_QUESTION = ("plus", "minus", "all", "min_score", "model", "exact", "device", "only", "where")
+_OF_A_QUESTION = ("plus", "minus", "all", "min_score", "model", "exact", "device", "only")
 
 
 def flags_of(command: str) -> tuple[SearchFlag, ...]:
