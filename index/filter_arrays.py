@@ -29,6 +29,7 @@ from clipsearch.index.filters import (
 
 Rows = NDArray[np.bool_]  # (n,), of each photo whether it passes
 
+_MOST_COMPARED = 4  # texts: of more, a table is looked up sooner than each is compared with
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     **{"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge},
     "=": operator.eq,
@@ -95,8 +96,8 @@ def _compared(columns: Columns, field: Field, op: str, value: str | float) -> Ro
     if isinstance(value, str):
         if field == "moment":
             moments = columns.moments()
-            rows: Rows = _ORDER[op](moments, moment_number(value)) & (moments >= 0)
-            return rows
+            rows: Rows = _ORDER[op](moments, moment_number(value))
+            return rows & (moments >= 0) if op in ("<", "<=") else rows
         text = fold(value)
         if field == "path":
             return columns.named(text)
@@ -127,7 +128,10 @@ def _where_text(columns: Columns, field: Field, matches: Callable[[str], bool]) 
 def _chosen(codes: NDArray[np.int32], choice: Iterable[bool]) -> Rows:
     """Tell for which rows the text that they have is chosen; -1 is none."""
     table = np.append(np.fromiter(choice, np.bool_), False)
-    return table[codes]
+    chosen = np.flatnonzero(table)
+    if len(chosen) > _MOST_COMPARED:
+        return table.take(codes, mode="wrap")
+    return reduce(np.logical_or, (codes == one for one in chosen), np.zeros(len(codes), np.bool_))
 
 
 def _below(columns: Columns, path: str) -> Rows:

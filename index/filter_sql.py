@@ -171,17 +171,13 @@ def folded_name(path: str) -> str:
 
 
 def _in_folder(path: str, op: str, value: str) -> bool:
-    return any(matches_name(name, op, value) for name in _folders(path.rpartition(os.sep)[0]))
+    return any(matches_name(name, op, value) for name in folded_folders(path.rpartition(os.sep)[0]))
 
 
-@lru_cache(maxsize=4096)
-def _folders(folder: str) -> list[str]:
-    return folded_folders(folder)
-
-
-def folded_folders(folder: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)
+def folded_folders(folder: str) -> tuple[str, ...]:
     """Return the names of a folder and those that it lies in, folded."""
-    return [fold(name) for name in folder.split(os.sep) if name]  # noqa: PTH206 (a text, not a path)
+    return tuple(fold(name) for name in folder.split(os.sep) if name)  # noqa: PTH206 (a text, not a path)
 
 
 def matches_name(name: str, op: str, value: str) -> bool:

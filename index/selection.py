@@ -50,7 +50,9 @@ class Selection:
 
 def rising(photo_ids: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
     """Return the ids sorted, each once; np.unique would load masked arrays."""
-    ids = np.sort(np.asarray(photo_ids, dtype=np.int64))
-    ids = ids[np.append(np.diff(ids) > 0, True)] if len(ids) else ids
+    ids = np.array(photo_ids, dtype=np.int64)
+    if not (ids[1:] > ids[:-1]).all():
+        ids = np.sort(ids)
+        ids = ids[np.append(np.diff(ids) > 0, True)]
     ids.setflags(write=False)
     return ids

@@ -9,6 +9,7 @@ each within a selection of its own.
 from __future__ import annotations
 
 import copy
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -39,12 +40,13 @@ _WORTH_A_THREAD = 50_000  # vectors
 # So many selected vectors, or fewer, are looked at whole, and lists are left aside, which is
 # promised: of 500,000 that takes 24 ms of a processor, the lists 30.
 EXACT_WITHIN = 50_000
+_WORTH_SCANNING = 4  # so is one in so many of the index: lists would have to look into as much
 # One selected vector in so many, or fewer: they are read one by one, which takes about 1 us each.
 # Else all are passed by, those not selected unread, at 2 ns each (of 512 dimensions, on one core).
 _WORTH_GATHERING = 200
 _MOST_GATHERED = 10_000  # of more, the copies take longer than passing by all
+_WORTH_LOOKING_UP = 20  # one selected in so many, or fewer: all others are not looked at
 _WORTH_LISTS = 5  # times as many vectors as candidates, or all may as well be looked at
-_WIDER = 4  # times the lists and candidates, where too much of them is left out
 _RESULTS_AT_ONCE = 1 << 21  # neighbours fetched, of all queries: 24 MB with their scores
 
 
@@ -81,6 +83,8 @@ class VectorIndex:
         self._lists = lists
         self._removed = np.zeros(len(ids), dtype=bool)
         self._left_last: tuple[Selection | None, _Left] | None = None  # see _left
+        # Photo ids (n,), rising, and their rows, once few are selected: 16 bytes a vector.
+        self._by_photo: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._longest: float | None = None  # the length of the longest vector, once it is known
         self.note: str | None = None  # why a GPU that is there is not used
 
@@ -122,7 +126,7 @@ class VectorIndex:
         self._index.add(vectors.astype(np.float32))  # it rounds back, to the same float16
         self._ids = np.concatenate([self._ids, ids])
         self._removed = np.concatenate([self._removed, np.zeros(len(ids), dtype=bool)])
-        self._left_last = self._longest = None
+        self._left_last = self._longest = self._by_photo = None
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -206,12 +210,28 @@ class VectorIndex:
         last = self._left_last
         if last is not None and last[0] is selected:
             return last[1]
-        marks = ~self._removed
-        if selected is not None:
-            marks &= selected.holds(self._ids[:, 1])
+        if selected is None:
+            marks = ~self._removed
+        elif not selected.all_but and len(selected.ids) * _WORTH_LOOKING_UP <= len(self):
+            marks, rows = np.zeros(len(self), np.bool_), self._rows_of(selected.ids)
+            marks[rows] = ~self._removed[rows]
+        else:
+            marks = ~self._removed & selected.holds(self._ids[:, 1])
         left = _Left(marks, selected=selected is not None)
         self._left_last = selected, left
         return left
+
+    def _rows_of(self, photo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows (n,) of some photos: none of a photo, one, or several if it changed."""
+        if self._by_photo is None:
+            order = np.argsort(self._ids[:, 1], kind="stable")
+            self._by_photo = self._ids[order, 1], order
+        sorted_ids, order = self._by_photo
+        first, end = (sorted_ids.searchsorted(photo_ids, side) for side in ("left", "right"))
+        counts = end - first
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows: NDArray[np.int64] = order[np.repeat(first, counts) + within]
+        return rows
 
     def _is_gathered(self, left: _Left) -> bool:
         """Tell whether so few are selected that each is read by itself."""
@@ -221,7 +241,7 @@ class VectorIndex:
 
     def _has_lists_for(self, k: int, left: _Left) -> bool:
         """Tell whether lists are there and worth it, and nothing faster is at hand."""
-        few = left.selected and left.count <= EXACT_WITHIN
+        few = left.selected and left.count <= max(EXACT_WITHIN, len(self) // _WORTH_SCANNING)
         return self._lists is not None and not few and not self._on_gpu(k, left)
 
     def _search_rows(
@@ -363,26 +383,26 @@ class VectorIndex:
     def _search_lists(
         self, queries: NDArray[np.float32], k: int, left: _Left
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search by the lists; look into more of them where much of what is near is left out."""
+        """Search by the lists; exactly, where most of what they find near a query is left out.
+
+        The less may be found, the more candidates there must be, and the more lists hold them.
+        """
         assert self._lists is not None
         scores, photo_ids = no_hits(len(queries), k)
         open_rows = np.arange(len(queries))
-        count, probes = self._lists.candidates_for(k), self._lists.probes
-        while (
-            len(open_rows)
-            and probes * MOST_PROBES <= self._lists.count
-            and count * _WORTH_LISTS <= left.count
-        ):
-            rows, estimates = self._lists.candidates(queries[open_rows], count, probes=probes)
+        share = left.count / len(self)
+        count = math.ceil(self._lists.candidates_for(k) / share)
+        probes = math.ceil(self._lists.probes / math.sqrt(share))
+        if probes * MOST_PROBES <= self._lists.count and count * _WORTH_LISTS <= left.count:
+            rows, estimates = self._lists.candidates(queries, count, probes=probes)
             found = _mapped(
                 lambda row, near, worth: self._ranked(queries[row], near, worth, k, left),
                 *(open_rows, rows, estimates),
             )
-            for row, hits in zip(open_rows.tolist(), found, strict=True):
+            for row, hits in enumerate(found):
                 if hits is not None:
                     scores[row], photo_ids[row] = hits
             open_rows = open_rows[[hits is None for hits in found]]
-            count, probes = count * _WIDER, probes * _WIDER
         if len(open_rows):
             found_all = self._search_all(queries[open_rows], k, left)
             scores[open_rows], photo_ids[open_rows] = found_all

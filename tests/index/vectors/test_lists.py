@@ -123,6 +123,7 @@ def test_what_is_left_out_makes_place_for_the_next_best(
         order = np.random.default_rng(3).permutation(COUNT)
     out = order[: round(share * COUNT)]
     monkeypatch.setattr(vector_index, "EXACT_WITHIN", 0)  # lists, however few are left
+    monkeypatch.setattr(vector_index, "_WORTH_SCANNING", COUNT)
     selected = Selection.all_but_these(IDS[out, 1]) if how == "select" else None
     index = index.without(IDS[out, 0]) if how == "remove" else index
     scores, found = index.search(query, 10, selected=selected, exact=False)
@@ -138,9 +139,10 @@ def test_what_is_left_out_makes_place_for_the_next_best(
 @pytest.mark.parametrize("share", [0.002, 0.1, 0.6, 0.99])
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_where_few_enough_pass_all_of_them_are_looked_at(
-    written: tuple[Path, FileStamp, float], share: float, k: int
+    written: tuple[Path, FileStamp, float], share: float, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large a part of the index they are."""
+    monkeypatch.setattr(VectorIndex, "_search_lists", lambda *_: pytest.fail("lists were asked"))
     index = VectorIndex.open(*written[:2], verify=False)
     passing = np.random.default_rng(4).permutation(COUNT)[: round(share * COUNT)]
     scores, found = index.search(
@@ -162,6 +164,7 @@ def test_threads_search_the_same_lists_at_once(
     if wrapped:
         monkeypatch.setattr(lists, "_what_is_wrapped", lambda index: None)
     monkeypatch.setattr(vector_index, "EXACT_WITHIN", 0)
+    monkeypatch.setattr(vector_index, "_WORTH_SCANNING", COUNT)
     selections = [None, *(Selection.only_these(IDS[n :: n + 1, 1]) for n in range(1, 6))]
     alone = VectorIndex.open(*written[:2], verify=False)
     expected = [alone.search(QUERIES, 10, selected=s, exact=False)[1] for s in selections]

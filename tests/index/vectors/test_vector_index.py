@@ -328,6 +328,19 @@ def test_any_selection_is_searched_exactly(data: st.DataObject) -> None:
     assert_equals_brute_force(index, vectors[~gone], photo_ids[~gone], k)
 
 
+@pytest.mark.parametrize("few", [1, 40, 60])
+def test_a_photo_that_was_embedded_anew_is_found_by_its_last_embedding(few: int) -> None:
+    vectors = unit_vectors(1000)
+    photo_ids = np.concatenate([np.random.default_rng(1).permutation(700), np.arange(300)])
+    old = np.flatnonzero(photo_ids[:700] < 300)
+    index = index_of(vectors, photo_ids).without(ids_for(photo_ids)[old, 0])
+    named = np.arange(0, 700, 11)[:few]
+    keep = np.isin(photo_ids, named)
+    keep[old] = False
+    selected = Selection.only_these([*named, 5000, -1])
+    assert_equals_brute_force(index, vectors[keep], photo_ids[keep], 70, selected)
+
+
 @pytest.mark.parametrize("in_a_file", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 14, 15, 16, 100])
 def test_few_selected_are_read_one_by_one(
