@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch import Library
+from clipsearch import Library, SearchOptions
 from clipsearch.cli.quick import quick_search
 from clipsearch.cli.searching import run
 from clipsearch.errors import InvalidInput
+from clipsearch.serving.client import Server
 
 
 @pytest.fixture
@@ -131,3 +132,26 @@ def test_an_option_that_can_not_be_meant_is_named(ask):
     for option, value in (("--after", "foo"), ("--type", "jpge"), ("--near", "91,0")):
         with pytest.raises(InvalidInput, match=f"^{option}: "):
             ask("list", option, value)
+
+
+def test_a_condition_in_sql_goes_with_filters_and_is_refused_in_one_line(here, ask):
+    found, said = ask("query", "a dog", "--all", "--where", "folder LIKE '%/trip' OR name < 'c'")
+    assert said == ""
+    assert found
+    assert set(found) <= set(names(here, "."))
+    assert all(Path(one).parent.name == "trip" or Path(one).name < "c" for one in found)
+    within, _ = ask("query", "a dog in:trip", "--all", "--where", "name < 'c'")
+    assert set(within) == {one for one in names(here, "trip") if Path(one).name < "c"}
+    assert ask("list", "--where", "0")[0] == []
+    with pytest.raises(
+        InvalidInput, match=r"^--where: no such column: colour; a photo has id, path"
+    ):
+        ask("query", "a dog", "--where", "colour = 'red'")
+
+
+def test_a_query_with_a_condition_goes_without_the_server(here):
+    class NobodyThere:
+        """A connection that is not to be used."""
+
+    server = Server(NobodyThere(), here / "library")  # type: ignore[arg-type]
+    assert server.ask("query", "a dog", SearchOptions(where="width > 3")) is None
