@@ -11,7 +11,7 @@ from that of any two photos of the library (0) to 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -66,9 +66,10 @@ class Looks:
         """Return what rows of the catalog and their embeddings (n, width) tell."""
         rows = [_row(photo) for photo in photos]
         ids, hashes, sizes, contents, seconds, cameras = zip(*rows, strict=True)
-        has_picture = np.array([is_hash(text) for text in hashes], bool)
+        usable = [text if is_hash(text) else "" for text in hashes]
+        has_picture = np.array([bool(text) for text in usable], bool)
         pictures = np.zeros((len(rows), SIDE, SIDE), np.uint8)
-        pictures[has_picture] = same_photo.levels([text for text in hashes if is_hash(text)])
+        pictures[has_picture] = same_photo.levels([text for text in usable if text])
         return cls(
             ids=np.array(ids, np.int64),
             vectors=vectors,
@@ -84,6 +85,11 @@ class Looks:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def only(self, places: Places) -> Looks:
+        """Return what is known of some of the photos."""
+        columns = (column.name for column in fields(self) if column.name != "base")
+        return replace(self, **{name: getattr(self, name)[places] for name in columns})
 
     def at(self, places: Places) -> Floats:
         """Return the pictures (m, SIDE, SIDE) of some photos."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from clipsearch.index.records import RAW, PhotoRecord
 from clipsearch.searching.alike import Looks, Places, base_of, of_one_burst, same
 from clipsearch.searching.pairs import Pairs, by_content, by_embedding, by_shape
 from clipsearch.searching.raw_pairs import pictures_beside
-from clipsearch.searching.same_photo import Floats, is_framed
+from clipsearch.searching.same_photo import is_framed
 
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
@@ -40,45 +40,42 @@ def find_duplicates(
 
     `photos` is how many it has embedded. The store must be in a `reading` block.
     """
-    ids = _without_raws_behind(store, model_id, _embedded(store, model_id, photos, selected))
+    ids = _embedded(store, model_id, photos, selected)
     if not len(ids):
         return Duplicates((), 0)
-
-    def search(vectors: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
-        return store.search(model_id, vectors, k, selected=selected)
-
-    looks, marks = _read(store, model_id, ids)
-    parts, close = by_embedding(looks, search)
+    looks = _read(store, model_id, ids)
+    parts, close = by_embedding(looks)
     pairs = Pairs.joined(by_content(looks), parts, by_shape(looks))
     is_same = same(looks, *pairs)
     groups = connected(pairs.ones[is_same], pairs.others[is_same])
-    kept = np.ones(len(looks), bool)
-    kept[[place for group in groups for place in group]] = False
-    kept[[_best(group, marks) for group in groups]] = True
+    found = [_group("same", group) for group in _rows_of(store, looks, groups)]
+    kept = ~np.isin(looks.ids, [photo.id for group in found for photo in group.others])
     bursts = _bursts(looks, np.flatnonzero(kept))
     kept[[place for burst in bursts for place in burst]] = False
     alone = kept[close.ones] & kept[close.others]
-    found: list[tuple[Kind, Sequence[int]]] = [
-        *(("same", group) for group in groups),
-        *(("burst", group) for group in bursts),
-        *(("look-alike", group) for group in _around(close.ones[alone], close.others[alone])),
-    ]
-    rows = _rows(store, looks.ids[sorted({place for _, group in found for place in group})])
-    named = {photo.id: CopiedPhoto.from_record(photo) for photo in rows}
-    return Duplicates(
-        in_order(
-            _group(kind, [named[int(looks.ids[place])] for place in group], keep)
-            for kind, group in found
-            for keep in [named[int(looks.ids[_best(group, marks)])]]
-        ),
-        photos=len(looks),
-        incomplete=int(np.count_nonzero(~looks.was_read)),
+    much_alike = _around(close.ones[alone], close.others[alone])
+    found += [_group("burst", group) for group in _rows_of(store, looks, bursts)]
+    found += [_group("look-alike", group) for group in _rows_of(store, looks, much_alike)]
+    incomplete = int(np.count_nonzero(~looks.was_read))
+    return Duplicates(in_order(found), len(looks), incomplete)
+
+
+def _group(kind: Kind, photos: Sequence[PhotoRecord]) -> AlikeGroup:
+    keep = _best(photos)
+    others = sorted(
+        (CopiedPhoto.from_record(photo) for photo in photos if photo is not keep),
+        key=lambda one: one.source,
     )
+    return AlikeGroup(kind, CopiedPhoto.from_record(keep), tuple(others))
 
 
-def _group(kind: Kind, photos: Iterable[CopiedPhoto], keep: CopiedPhoto) -> AlikeGroup:
-    others = sorted((photo for photo in photos if photo is not keep), key=lambda one: one.source)
-    return AlikeGroup(kind, keep, tuple(others))
+def _rows_of(
+    store: SearchableStore, looks: Looks, groups: Sequence[Sequence[int]]
+) -> Iterator[list[PhotoRecord]]:
+    """Yield the rows of the photos of each group, which are their places."""
+    places = sorted({place for group in groups for place in group})
+    rows = dict(zip(places, _rows(store, looks.ids[places]), strict=True))
+    yield from ([rows[place] for place in group] for group in groups)
 
 
 # Reading
@@ -98,36 +95,34 @@ def _width(store: SearchableStore, model_id: int) -> int:
     return next(row.identity.width for row in store.models(count_to=0) if row.id == model_id)
 
 
-def _without_raws_behind(
-    store: SearchableStore, model_id: int, ids: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Leave out the raw photos that have their picture beside them: the two are one."""
-    raws = [photo for photo in _rows(store, ids) if photo.metadata.format == RAW]
-    behind = pictures_beside(store, model_id, raws, None) if raws else {}
-    return ids[~np.isin(ids, list(behind))]
-
-
 def _rows(store: SearchableStore, ids: NDArray[np.int64]) -> Iterator[PhotoRecord]:
+    """Yield the rows of photos in the order of their ids (n,)."""
     for start in range(0, len(ids), _AT_ONCE):
         some = ids[start : start + _AT_ONCE].tolist()
         rows = store.photos(some)
         yield from (rows[photo_id] for photo_id in some)
 
 
-def _read(
-    store: SearchableStore, model_id: int, ids: NDArray[np.int64]
-) -> tuple[Looks, list[_Mark]]:
-    """Return what tells which photos are alike, and what each is worth."""
+def _read(store: SearchableStore, model_id: int, ids: NDArray[np.int64]) -> Looks:
+    """Return what tells which photos are alike.
+
+    A raw photo that has its picture beside it is left out: the two are one.
+    """
     chunks = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
     vectors = np.concatenate([store.vectors(model_id, chunk.tolist()) for chunk in chunks])
-    marks: list[_Mark] = []
+    raws: list[PhotoRecord] = []
 
-    def marked() -> Iterator[PhotoRecord]:
+    def noted() -> Iterator[PhotoRecord]:
         for photo in _rows(store, ids):
-            marks.append(_mark(photo))
+            if photo.metadata.format == RAW:
+                raws.append(photo)
             yield photo
 
-    return Looks.of(marked(), vectors, base_of(vectors)), marks
+    looks = Looks.of(noted(), vectors, base_of(vectors))
+    if not raws:
+        return looks
+    behind = pictures_beside(store, model_id, raws, None)
+    return looks.only(np.flatnonzero(~np.isin(ids, list(behind))))
 
 
 # Which to keep
@@ -162,10 +157,14 @@ def _mark(photo: PhotoRecord) -> _Mark:
     )
 
 
-def _best(group: Iterable[int], marks: Sequence[_Mark]) -> int:
+def _best(photos: Sequence[PhotoRecord]) -> PhotoRecord:
     """Return the photo to keep: the best of those that are about as large as the largest."""
-    least = _AS_LARGE * max(marks[place].pixels for place in group)
-    return max((one for one in group if marks[one].pixels >= least), key=marks.__getitem__)
+    marks = [_mark(photo) for photo in photos]
+    least = _AS_LARGE * max(mark.pixels for mark in marks)
+    return max(
+        (pair for pair in zip(marks, photos, strict=True) if pair[0].pixels >= least),
+        key=lambda pair: pair[0],
+    )[1]
 
 
 # Pairs become groups

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipsearch.searching import same_photo
 from clipsearch.searching.alike import LEAST_CLOSE, LOOK_ALIKE, Looks, Places
 from clipsearch.searching.same_photo import Floats
 
-# Unit vectors (n, width) and k -> cosines and photo ids of the nearest, both (n, k); -1: no more.
-Search: TypeAlias = Callable[[Floats, int], tuple[Floats, NDArray[np.int64]]]
-
 NEIGHBOURS = 32  # nearest photos that each is compared with
 _TURNED_NEIGHBOURS = 8
 _AT_ONCE = 2048  # photos
 _COMPARED_WITH_ALL = 5_000  # photos; more are compared with those in the lists nearby
-_LISTS_LOOKED_INTO = 16
+_LISTS_LOOKED_INTO = 32
+_LEARNED_FROM = 20  # photos for each list
 
 
 class Pairs(NamedTuple):
@@ -65,13 +62,11 @@ def by_content(looks: Looks) -> Pairs:
     return Pairs.of(first[which].astype(np.int64), np.arange(len(looks)))
 
 
-def by_embedding(looks: Looks, search: Search) -> tuple[Pairs, Pairs]:
+def by_embedding(looks: Looks) -> tuple[Pairs, Pairs]:
     """Return the pairs of neighbours that may be a picture and its part, and the look-alikes."""
     parts: list[Pairs] = []
     alike: list[Pairs] = []
-    for places in _chunks(len(looks)):
-        cosines, ids = search(looks.vectors[places], min(NEIGHBOURS, len(looks)))
-        others = _places_of(looks, ids)
+    for places, cosines, others in _nearest(looks.vectors, NEIGHBOURS):
         close = np.where(others >= 0, looks.as_closeness(cosines), -1)
         ones = np.broadcast_to(places[:, None], others.shape)
         likely = (close >= LEAST_CLOSE) & looks.has_picture[ones] & looks.has_picture[others]
@@ -100,39 +95,47 @@ def by_shape(looks: Looks) -> Pairs:
         return Pairs(*np.empty((2, 0), np.int64))
     chunks = [with_picture[chunk] for chunk in _chunks(len(with_picture))]
     shapes = np.concatenate([same_photo.turned_alike(looks.at(chunk)) for chunk in chunks])
-    ones, others = _neighbours(shapes)
-    return Pairs.of(with_picture[ones], with_picture[others])
+    found = [Pairs(*np.empty((2, 0), np.int64))]
+    for places, products, others in _nearest(shapes, _TURNED_NEIGHBOURS):
+        row, column = np.nonzero((products >= same_photo.TURNED) & (others >= 0))
+        found.append(Pairs.of(with_picture[places[row]], with_picture[others[row, column]]))
+    return Pairs.joined(*found)
 
 
-def _neighbours(shapes: Floats) -> tuple[Places, Places]:
-    """Return pairs of unit vectors (n, w) whose product is TURNED or more."""
-    if len(shapes) <= _COMPARED_WITH_ALL:
-        ones, others = np.nonzero(np.triu(shapes @ shapes.T, 1) >= same_photo.TURNED)
-        return ones.astype(np.int64), others.astype(np.int64)
+def _nearest(vectors: Floats, k: int) -> Iterator[tuple[Places, Floats, Places]]:
+    """Yield places (m,) of unit vectors (n, width), and the k nearest of each beside itself.
+
+    These as products and places, both (m, k or less); where there are no more, the place is -1.
+    """
+    k = min(k + 1, len(vectors))
+    if len(vectors) > _COMPARED_WITH_ALL:
+        index = _in_lists(vectors)
+        for places in _chunks(len(vectors)):
+            products, others = index.search(vectors[places], k)
+            yield places, products, others
+        return
+    for places in _chunks(len(vectors)):
+        products = vectors[places] @ vectors.T
+        others = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        yield places, np.take_along_axis(products, others, axis=1), others.astype(np.int64)
+
+
+def _in_lists(vectors: Floats) -> Any:
+    """Return an index of unit vectors in which each search looks into the lists nearby."""
     import faiss
 
-    lists = round(4 * len(shapes) ** 0.5)
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(shapes.shape[1]), shapes.shape[1], lists, faiss.METRIC_INNER_PRODUCT
-    )
+    width = vectors.shape[1]
+    lists = round(4 * len(vectors) ** 0.5)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1
-    index.cp.max_points_per_centroid = 40
-    index.train(shapes)
-    index.add(shapes)
+    index.cp.max_points_per_centroid = _LEARNED_FROM
+    index.cp.niter = 8
+    index.train(vectors)
+    index.add(vectors)
     index.nprobe = _LISTS_LOOKED_INTO
-    products, others = index.search(shapes, _TURNED_NEIGHBOURS + 1)
-    ones, column = np.nonzero((products >= same_photo.TURNED) & (others >= 0))
-    return ones.astype(np.int64), others[ones, column].astype(np.int64)
+    return index
 
 
 def _chunks(count: int) -> Iterator[Places]:
     for start in range(0, count, _AT_ONCE):
         yield np.arange(start, min(start + _AT_ONCE, count))
-
-
-def _places_of(looks: Looks, ids: NDArray[np.int64]) -> Places:
-    """Return the places in Looks of photos by their ids; -1 for those that are not in it."""
-    order = np.argsort(looks.ids)
-    found = np.searchsorted(looks.ids, ids, sorter=order)
-    places = order[np.minimum(found, len(looks) - 1)]
-    return np.where(looks.ids[places] == ids, places, -1)

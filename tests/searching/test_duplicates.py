@@ -269,12 +269,7 @@ def test_few_photos_are_paired_as_many_are() -> None:
     rows += [record(100 + n, picture(3, edit)) for n, edit in enumerate(EDITS)]
     few = looks(*rows)
 
-    def search(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        cosines = vectors @ few.vectors.T
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(cosines, best, axis=1), few.ids[best]
-
-    there = Pairs.joined(by_content(few), by_embedding(few, search)[0], by_shape(few))
+    there = Pairs.joined(by_content(few), by_embedding(few)[0], by_shape(few))
     for pairs in (there, all_pairs(few)):
         judged = same(few, *pairs)
         (group,) = connected(pairs.ones[judged], pairs.others[judged])
