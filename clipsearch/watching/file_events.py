@@ -12,10 +12,11 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from clipsearch.index.changes import SeenFile, SeenSidecar
 from clipsearch.index.records import FileState
 from clipsearch.photos.exclusions import IGNORE_FILE
 from clipsearch.photos.formats import is_image_name
-from clipsearch.photos.scanning import IgnoreFile, ScanProblem, find_photos, is_skipped
+from clipsearch.photos.scanning import IgnoreFile, ScanProblem, is_skipped, scan_photos
 from clipsearch.photos.sidecars import is_sidecar_name
 
 if TYPE_CHECKING:
@@ -301,14 +302,18 @@ class Polling:
     def _photos(
         self, root: Path, before: dict[Path, FileState], stop: Callable[[], bool]
     ) -> dict[Path, FileState] | None:
-        """Return photos and ignore files below a root; in what can't be read, those of before."""
+        """Return photos, sidecars and ignore files below a root.
+
+        In what can't be read, those of before.
+        """
         now: dict[Path, FileState] = {}
         unseen: list[Path] = []
-        for found in find_photos(root, include_hidden=self._include_hidden):
+        for found in scan_photos(root, include_hidden=self._include_hidden):
             if isinstance(found, IgnoreFile):
                 now[found.file.path] = found.file
-            elif isinstance(found, FileState):
-                now[found.path] = found
+            elif isinstance(found, SeenFile | SeenSidecar):
+                file = found.state()
+                now[file.path] = file
             elif isinstance(found, ScanProblem) and os.path.lexists(found.path):
                 unseen.append(found.path)
             if len(now) % 500 == 0 and stop():

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from cli_process import PROGRAM, clean_environment, clipsearch
 from places import ROOT
+from sidecars import xmp
 
 from clipsearch import Library
 from clipsearch.index.store import Store
@@ -300,6 +301,23 @@ def test_what_is_left_out_stays_out_and_a_changed_ignore_file_is_followed(
     eventually(lambda: watch.names() == {"b.jpg", "last.jpg"})
     ignore.unlink()
     eventually(lambda: watch.names() == {"b.jpg", "last.jpg", "new.jpg", "late.jpg"})
+
+
+def test_sidecars_are_followed_and_their_photos_not_embedded_again(watch, photos, library):
+    def words() -> set[str]:
+        with Store.open(library, read_only=True) as store:
+            found = store.words(store.photos_below(None).tolist()).values()
+        return {word.text for said in found for word in said}
+
+    ids = watch.ids()
+    (photos / "a.xmp").write_text(xmp("<dc:title>Harbour</dc:title>"))
+    eventually(lambda: words() == {"Harbour"})
+    (photos / "a.xmp").write_text(xmp("<dc:title>Mole</dc:title>"))
+    eventually(lambda: words() == {"Mole"})
+    (photos / "a.xmp").unlink()
+    eventually(lambda: words() == set())
+    assert watch.ids() == ids
+    assert watch.total("embedded") == watch.total("added") == watch.total("failed") == 0
 
 
 def test_a_folder_that_vanishes_is_away_and_back_without_embedding_again(
@@ -669,6 +687,10 @@ def test_polling_sees_what_came_went_and_changed(photos):
     assert source.last_changes(lambda: False) == {photos}
     (photos / IGNORE_FILE).write_text("b.jpg")
     assert source.last_changes(lambda: False) == {photos, photos / "b.jpg"}
+    (photos / "c.xmp").write_text("<a/>")
+    assert source.last_changes(lambda: False) == {photos / "c.xmp"}
+    (photos / "c.xmp").unlink()
+    assert source.last_changes(lambda: False) == {photos / "c.xmp"}
 
 
 def test_watchfiles_of_another_version_is_no_events(photos, monkeypatch):
