@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch import Library
 from clipsearch.index.changes import Embedded, KeepFolder, UseModel
-from clipsearch.index.records import FileState, ModelIdentity, PhotoMetadata
+from clipsearch.index.records import FACTS, FileState, ModelIdentity, PhotoMetadata
+from clipsearch.index.store import Store
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
 FILES = 100_000
@@ -76,23 +76,21 @@ def hard_links(folder: Path, count: int) -> Iterator[FileState]:
 
 
 def make_library(folder: Path, photos: Path, files: list[FileState]) -> None:
-    seen = PhotoMetadata(800, 600, "JPEG")
+    seen = PhotoMetadata(800, 600, "JPEG", facts=FACTS)
     embeddings = np.random.default_rng(0).normal(size=(len(files), WIDTH)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     rows = [
         Embedded(file, f"{number:064x}", seen, embedding)
         for number, (file, embedding) in enumerate(zip(files, embeddings, strict=True))
     ]
-    with Library(folder) as library:
-        store = library._store
-        identity = ModelIdentity("builtin", "made up", "0" * 64, '{"size": 224}', WIDTH)
-        with store.writing():
-            store.apply([KeepFolder(photos, "folder")])
-            model = store.catalog.add_model(identity)
-            store.apply([UseModel(model)])
-            for start in range(0, len(rows), 10_000):
-                store.apply(rows[start : start + 10_000], model)
-            store.refresh_vectors(model)
+    identity = ModelIdentity("builtin", "made up", "0" * 64, '{"size": 224}', WIDTH)
+    with Store.open(folder, create=True) as store, store.writing():
+        store.apply([KeepFolder(photos, "folder")])
+        model = store.catalog.add_model(identity)
+        store.apply([UseModel(model)])
+        for start in range(0, len(rows), 10_000):
+            store.apply(rows[start : start + 10_000], model)
+        store.refresh_vectors(model)
 
 
 def timed(command: list[str]) -> tuple[float, float]:

@@ -77,8 +77,8 @@ def _words_in(sidecar: SeenSidecar) -> tuple[Word, ...] | None:
 class Completion:
     """Opens photos again of which less was read than is today, and says what is in them.
 
-    What can't be read, or has other content by now, is left to the next run. What is no picture to
-    today's decoders is done: it would fail each time.
+    What can't be read now is left to the next run. What is no picture to today's decoders, or looks
+    unchanged and is not, is done without: it would be opened in vain each time.
     """
 
     def __init__(
@@ -120,6 +120,8 @@ class Completion:
     def _take(self, known: KnownFile, data: bytes, content_hash: str) -> None:
         if known.content_hash == content_hash:
             self._in_flight.append((known, self._decode(data)))
+        else:
+            self._do_without(known)
 
     def _collect(self) -> None:
         known, prepared = self._in_flight.popleft()
@@ -128,17 +130,19 @@ class Completion:
             photo = prepared.result()
             self.changes.append(Completed(known.content_hash, photo.metadata, photo.words))
         elif isinstance(error, UnreadableImage):
-            photos = self._store.photos([known.photo_id]).values()
-            self.changes += [
-                Completed(known.content_hash, replace(one.metadata, facts=FACTS)) for one in photos
-            ]
+            self._do_without(known)
         else:
             raise error
-        photos_done = self._copies[known.content_hash]
-        self.done += photos_done
+        self.done += self._copies[known.content_hash]
         self._progress(IndexProgress(PHASE, self.done, self._copies.total()))
         if len(self.changes) >= _A_BATCH:
             self.commit()
+
+    def _do_without(self, known: KnownFile) -> None:
+        photos = self._store.photos([known.photo_id]).values()
+        self.changes += [
+            Completed(known.content_hash, replace(one.metadata, facts=FACTS)) for one in photos
+        ]
 
     def commit(self) -> None:
         """Commit what was read so far."""

@@ -164,13 +164,14 @@ class IndexRun:
         self._commit()
 
     def _to_complete(self, files: Iterable[ToOpen]) -> Iterator[tuple[KnownFile, bytes, str]]:
-        """Yield what can be read of files whose photos are known, until the run is stopped."""
+        """Yield what can be read of files that are as they were, until the run is stopped."""
         pool = ThreadPoolExecutor(max_workers=2)
         try:
             for read in self._read_ahead(pool, files):
                 self._check_stop()
-                if isinstance(read, ReadFile) and read.item.known is not None:
-                    yield read.item.known, read.data, read.content_hash
+                known = read.item.known if isinstance(read, ReadFile) else None
+                if isinstance(read, ReadFile) and known is not None and read.file == known.file:
+                    yield known, read.data, read.content_hash
                 del read  # else it stays in memory beside the next
         finally:
             pool.shutdown(cancel_futures=True)
