@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 10.0  # for one photo: a person waits
 _MOST_PROCESSES = 4
+_WORTH_A_PROCESS = 10  # photos: to start one takes as long as some ten small ones
 _AHEAD = 2  # photos a process that are read before they are asked for: it bounds memory
 _QUALITY = 80  # of a JPEG
 
@@ -42,7 +43,7 @@ def thumbnails(paths: Iterable[Path], side: int) -> Iterator[NDArray[np.uint8] |
     from clipsearch.photos.decoder_pool import DecoderPool
 
     places = list(paths)
-    workers = max(min(machine.cores(), _MOST_PROCESSES, (len(places) + 2) // 3), 1)
+    workers = max(min(machine.cores(), _MOST_PROCESSES, len(places) // _WORTH_A_PROCESS), 1)
     preprocessing = Preprocessing(side, side, resize_mode="longest")
     with DecoderPool(
         preprocessing, max_megapixels=DEFAULT_MAX_MEGAPIXELS, workers=workers, seconds=_SECONDS

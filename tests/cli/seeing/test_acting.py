@@ -168,7 +168,8 @@ def test_what_was_found_is_opened_and_without_a_display_it_is_said(found, tmp_pa
     none = ask(found, "--open", **{**here, "DISPLAY": "", "WAYLAND_DISPLAY": ""})
     assert none.code == 2
     assert none.out == done.out
-    assert len(none.err.splitlines()) == 1
+    assert sum(line.startswith("clipsearch: ") for line in none.err.splitlines()) == 1
+    assert "Traceback" not in none.err
 
 
 @pytest.mark.parametrize(
