@@ -43,7 +43,7 @@ from clipsearch.index.schema import (
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 _ROWS_AT_ONCE = 10_000
-_FIRST_PAGES = 1 << 17  # bytes
+_BLOCK = 1 << 20  # bytes
 _OF_OUR_SCHEMA = (
     b"CREATE TABLE photos",
     b"CREATE TABLE embeddings",
@@ -128,10 +128,17 @@ def _check_header(path: Path) -> None:
 
 
 def holds_our_schema(path: Path) -> bool:
-    """Tell whether the first pages of a file hold the definition of our tables."""
+    """Tell whether a file holds the definition of our tables: in its first pages, or in later ones.
+
+    Where definitions were added later, SQLite moved them to where there was room.
+    """
+    before = b""
     with path.open("rb") as file:
-        pages = file.read(_FIRST_PAGES)
-    return any(text in pages for text in _OF_OUR_SCHEMA)
+        while block := file.read(_BLOCK):
+            if any(text in before + block for text in _OF_OUR_SCHEMA):
+                return True
+            before = block[-max(map(len, _OF_OUR_SCHEMA)) :]
+    return False
 
 
 @contextmanager
