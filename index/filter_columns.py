@@ -64,7 +64,7 @@ class CatalogColumns:
             return CatalogColumns(self._db, _ids(self._db, ""), changes)
         pieces = [(block, _ids(self._db, _in_block(block))) for block in changed]
         other = CatalogColumns(self._db, self._spliced(self.ids, pieces), changes)
-        for field, column in self._columns.items():
+        for field, column in list(self._columns.items()):  # another thread may add one
             texts = None if column.texts is None else dict(column.texts)
             pieces = [(one, _values(self._db, field, texts, _in_block(one))) for one in changed]
             other._columns[field] = _Column(self._spliced(column.values, pieces), texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -206,3 +207,23 @@ def test_what_passes_is_named_by_the_smaller_part(spread: Store) -> None:
     assert few.ids.tolist() == many.ids.tolist()
     assert spread.select(Compare("width", ">", 0)) is None
     assert spread.select(EVERYTHING) is None
+
+
+def test_threads_select_in_states_of_their_own_while_another_commits(spread: Store) -> None:
+    with Store.open(spread.folder, read_only=True) as reader:
+
+        def select(number: int) -> None:
+            for step in range(6):
+                tree = ASKED[(number + step) % len(ASKED)]
+                with reader.reading():
+                    assert ids_of(reader, tree) == expected(reader, tree)
+                    assert ids_of(reader, ~tree) == expected(reader, ~tree)
+
+        with ThreadPoolExecutor(5) as pool:
+            running = [pool.submit(select, number) for number in range(5)]
+            for step in range(20):
+                spread.apply(
+                    [made_photo(step, f"/p/a/{step}.jpg"), Gone(1 + 1024 * (step % 12))], 1
+                )
+            for one in running:
+                one.result()
