@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import FrozenInstanceError
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, dataclass_transform, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, dataclass_transform, get_args
 
 from clipsearch.arguments import above_zero, finite, shown
 from clipsearch.errors import InvalidInput
@@ -57,12 +57,15 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?", re.ASCII)
 class _Part:
     """What every part of a tree can do; a frozen value of the fields that its class names.
 
-    As `dataclass` makes them, which takes 5 ms of every start for eight classes.
+    As `dataclass` makes them, which takes 4 ms of every start for eight classes.
     """
+
+    if TYPE_CHECKING:
+        __match_args__: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
         """Let the class match and be made by its fields."""
-        cls.__match_args__ = tuple(cls.__annotations__)
+        cls.__match_args__ = tuple(cls.__annotations__)  # type: ignore[misc]
 
     def __init__(self, *values: Any, **named: Any) -> None:
         """Take the fields in order or by name."""
