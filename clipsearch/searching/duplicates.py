@@ -43,7 +43,7 @@ def find_duplicates(
     ids = _embedded(store, model_id, photos, selected)
     if not len(ids):
         return Duplicates((), 0)
-    looks = _read(store, model_id, ids)
+    looks = _read(store, model_id, ids, selected)
     parts, close = by_embedding(looks)
     pairs = Pairs.joined(by_content(looks), parts, by_shape(looks))
     is_same = same(looks, *pairs)
@@ -103,10 +103,12 @@ def _rows(store: SearchableStore, ids: NDArray[np.int64]) -> Iterator[PhotoRecor
         yield from (rows[photo_id] for photo_id in some)
 
 
-def _read(store: SearchableStore, model_id: int, ids: NDArray[np.int64]) -> Looks:
+def _read(
+    store: SearchableStore, model_id: int, ids: NDArray[np.int64], selected: Selection | None
+) -> Looks:
     """Return what tells which photos are alike.
 
-    A raw photo that has its picture beside it is left out: the two are one.
+    A raw photo that has its picture beside it, if that is selected, is left out: the two are one.
     """
     chunks = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
     vectors = np.concatenate([store.vectors(model_id, chunk.tolist()) for chunk in chunks])
@@ -121,7 +123,7 @@ def _read(store: SearchableStore, model_id: int, ids: NDArray[np.int64]) -> Look
     looks = Looks.of(noted(), vectors, base_of(vectors))
     if not raws:
         return looks
-    behind = pictures_beside(store, model_id, raws, None)
+    behind = pictures_beside(store, model_id, raws, selected)
     return looks.only(np.flatnonzero(~np.isin(ids, list(behind))))
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # Hits that are compared by what they show; of those after them, copies of the same bytes are known.
 MOST_COMPARED = 512
-_SAMPLE = 32  # hits, the first, that stand for any photos; so pages have neither gaps nor repeats
+# Taken for the cosine of any two photos: that of a few hits would change from page to page.
+_BASE = 0.3
 
 
 def marked(hits: Sequence[Hit], links: Mapping[int, Sequence[int]]) -> list[Hit]:
@@ -50,15 +51,15 @@ def links_among(store: SearchableStore, model_id: int, hits: Sequence[Hit]) -> d
 
     The same photo whatever was done to it, or one of the same burst, of the first MOST_COMPARED.
     """
-    from clipsearch.searching.alike import Looks, base_of, of_one_burst, same
+    from clipsearch.searching.alike import Looks, of_one_burst, same
     from clipsearch.searching.pairs import all_pairs
 
     ids = [hit.id for hit in hits[:MOST_COMPARED]]
     if len(ids) < 2:
         return {}
     rows = store.photos(ids)
-    vectors = store.vectors(model_id, ids)
-    looks = Looks.of([rows[photo_id] for photo_id in ids], vectors, base_of(vectors[:_SAMPLE]))
+    photos = [rows[photo_id] for photo_id in ids]
+    looks = Looks.of(photos, store.vectors(model_id, ids), _BASE)
     likely = all_pairs(looks)
     is_same = same(looks, *likely)
     ones, others = (places.astype(np.int64) for places in np.triu_indices(len(looks), 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -262,10 +263,7 @@ class StoreSearcher:
                 found = self._ranked(model, vector[np.newaxis], wider, selected)[0]
                 return [hit for hit in found if hit.id not in without][:n]
 
-            def linking(hits: Sequence[Hit]) -> dict[int, list[int]]:
-                return links_among(self._store, model.id, hits)
-
-            hits, weak = shown(ranking, options, linking)
+            hits, weak = shown(ranking, options, partial(links_among, self._store, model.id))
         return Hits(hits, left_out, weak=weak)
 
     def _answer_in_words(
@@ -296,7 +294,7 @@ class StoreSearcher:
             nearest = {hit.id for hit in seen[: options.offset + options.k]}
             return written.explained(self._store, hits, nearest)
 
-        hits, weak = shown(ranking, options)
+        hits, weak = shown(ranking, options, partial(links_among, self._store, model.id))
         notes = not_covered(written.missing, self._store.incomplete())
         return Hits(hits, left_out, weak=weak, notes=notes)
 

@@ -118,6 +118,10 @@ def test_photos_of_an_older_library_are_the_same_by_their_bytes_alone(
             "original (1).jpg",
         }
         assert found.incomplete == found.photos == len(EDITS) + 2
+        library.index(folder)  # opens them again
+        (group,) = (found := library.duplicates()).same
+        assert len(group.others) >= len(EDITS)
+        assert found.incomplete == 0
 
 
 def test_results_show_each_photo_once_whatever_was_done_to_it(library: Library) -> None:

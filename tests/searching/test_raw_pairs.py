@@ -122,6 +122,18 @@ def test_what_is_like_one_of_a_pair_is_not_the_other(library: Library, made: Pat
     assert "later.jpg" in names(library.similar(made / "photos" / "later.dng", k=100))
 
 
+def test_a_raw_photo_and_its_picture_are_no_duplicates(library: Library, made: Path) -> None:
+    found = library.duplicates()
+    named = {photo.path.name for one in found.groups for photo in (one.keep, *one.others)}
+    behind = {f"DSC_{number:04}.NEF" for number in range(PAIRS)}
+    assert not named & {*behind, "PXL_20230714_182205123.RAW-02.ORIGINAL.dng", "bare.dng"}
+    same = [{photo.path.name for photo in (one.keep, *one.others)} for one in found.same]
+    assert {"apart.dng", "apart.jpg"} in same  # in two folders: one photo twice
+    assert found.photos == library.info().photos - PAIRS - 2
+    raws = [path for path in (made / "photos").rglob("*") if path.suffix in (".NEF", ".dng")]
+    assert library.duplicates(type="raw").photos == len(raws)
+
+
 def test_vectors_are_searched_as_they_are(library: Library) -> None:
     scores, ids = library.search_vectors(library.encode_text(QUERY), k=100)
     assert (ids >= 0).sum() == library.info().photos
