@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.index.filters import OneOf
 from clipsearch.index.records import RAW, PhotoRecord
 from clipsearch.results import Hit
 from clipsearch.searching.raw_pairs import pictures_beside
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from clipsearch.index.listing import Order
     from clipsearch.index.selection import Selection
     from clipsearch.options import SearchOptions
+
+_FEW = 1000  # photos that are read to see which are raw; of more, the store is asked
 
 
 def page(
@@ -26,29 +31,32 @@ def page(
     state of the store.
     """
     wanted = options.offset + options.k
-    photos = _first(store, model_id, selected, wanted, "path" if options.sort == "path" else "date")
+    ids = _first(store, model_id, selected, wanted, "path" if options.sort == "path" else "date")
+    on_page = ids[options.offset : wanted].tolist()
+    photos = store.photos(on_page)
     return [
-        replace(Hit.from_record(rank, 0.0, photo), why=())
-        for rank, photo in enumerate(photos[options.offset : wanted], options.offset + 1)
+        replace(Hit.from_record(rank, 0.0, photos[id_]), why=())
+        for rank, id_ in enumerate(on_page, options.offset + 1)
     ]
 
 
 def _first(
     store: SearchableStore, model_id: int, selected: Selection | None, wanted: int, order: Order
-) -> list[PhotoRecord]:
+) -> NDArray[np.int64]:
+    """Return the ids of the first photos in an order, at least so many or all there are."""
     asked = wanted
     while True:
-        ids = store.listed(selected, order, limit=asked).tolist()
-        photos = _without_raws(store, model_id, selected, ids)
-        if len(photos) >= wanted or len(ids) < asked:
-            return photos
+        ids = store.listed(selected, order, limit=asked)
+        raws = _raws_among(store, ids)
+        behind = list(pictures_beside(store, model_id, raws, selected)) if raws else []
+        shown = ids[~np.isin(ids, behind)] if behind else ids
+        if len(shown) >= wanted or len(ids) < asked:
+            return shown
         asked *= 2
 
 
-def _without_raws(
-    store: SearchableStore, model_id: int, selected: Selection | None, ids: Sequence[int]
-) -> list[PhotoRecord]:
-    known = store.photos(ids)
-    raws = [photo for photo in known.values() if photo.metadata.format == RAW]
-    behind = pictures_beside(store, model_id, raws, selected) if raws else {}
-    return [known[id_] for id_ in ids if id_ not in behind]
+def _raws_among(store: SearchableStore, ids: NDArray[np.int64]) -> list[PhotoRecord]:
+    if len(ids) > _FEW:
+        raw = store.select(OneOf("format", (RAW,)), [])
+        ids = ids if raw is None else ids[raw.holds(ids)]
+    return [one for one in store.photos(ids.tolist()).values() if one.metadata.format == RAW]

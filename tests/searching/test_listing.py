@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from clipsearch import InvalidInput, Library, LibraryNotFound
+from clipsearch.searching import listing
 
 
 def test_photos_are_listed_by_path_or_date_and_page_by_page(small_library: Path) -> None:
@@ -34,6 +36,25 @@ def test_filters_choose_what_is_listed(small_library: Path) -> None:
         assert {(hit.score, hit.why) for hit in trip} == {(0.0, ())}
         with pytest.raises(InvalidInput, match="no date"):
             library.list(after="some day")
+
+
+@pytest.mark.parametrize("few", [1000, 0])
+def test_a_raw_photo_behind_its_picture_is_not_listed(
+    few: int, small_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_FEW", few)
+    with sqlite3.connect(small_library / "library" / "catalog.sqlite") as catalog:
+        (path,) = catalog.execute("SELECT path FROM photos WHERE id = 1").fetchone()
+        raw = f"{path.removesuffix('.jpg')}.dng"
+        sql = "UPDATE photos SET taken_at = '2021-07-14T10:00:00', camera = 'X' WHERE id IN (1, 2)"
+        catalog.execute(sql)
+        catalog.execute("UPDATE photos SET path = ?, format = 'RAW' WHERE id = 2", (raw,))
+    catalog.close()
+    with Library(small_library / "library", read_only=True) as library:
+        pages = [library.list(sort="path", k=2, offset=start) for start in (0, 2, 4)]
+        assert sorted(hit.id for page in pages for hit in page) == [1, 3, 4, 5]
+        assert [len(page) for page in pages] == [2, 2, 0]
+        assert [hit.id for hit in library.list(type="raw")] == [2]
 
 
 def test_folders_that_are_away_are_left_out(small_library: Path) -> None:
