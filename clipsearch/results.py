@@ -115,6 +115,11 @@ class Hit:
         return f"{text} (name)" if self.moment_from == "name" else text
 
     @property
+    def found_by(self) -> str:
+        """The words that it was found by, for a person; "" if it was by what is seen alone."""
+        return "its name" if self.matched == self.path.name else self.matched or ""
+
+    @property
     def strength(self) -> str | None:
         """The relevance in a word: strong, likely or weak; None where it is not known."""
         if self.relevance is None:
@@ -290,7 +295,7 @@ def cards_of(hits: Sequence[Hit], side: int) -> Iterator[Card]:
         said = (
             str(hit.path.parent),
             " · ".join(part for part in (hit.place, hit.when, hit.camera) if part),
-            f"found by {hit.matched}" if hit.matched else "",
+            f"found by {hit.found_by}" if hit.found_by else "",
             ", ".join(hit.tags),
             f"+{len(hit.alike)} like it" if hit.alike else "",
         )

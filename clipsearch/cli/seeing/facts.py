@@ -41,7 +41,7 @@ class Facts(NamedTuple):
             place=printable(hit.place or ""),
             taken=printable(hit.when),
             alike=f"+{len(hit.alike)} like it" if hit.alike else "",
-            matched=printable(hit.matched or ""),
+            matched=printable(hit.found_by),
             camera=printable(hit.camera or ""),
             tags=printable(", ".join(hit.tags)),
         )

@@ -57,6 +57,12 @@ def test_a_row_tells_what_there_is_and_columns_of_nothing_are_left_out(
     assert shown([bare], capfdbinary, monkeypatch)[0].split() == ["match", "photo"]
 
 
+def test_a_name_that_was_found_is_not_repeated(tmp_path, capfdbinary, monkeypatch) -> None:
+    hit = made_hit(tmp_path / "eiffel-tower.jpg", matched="eiffel-tower.jpg")
+    heading, row = shown([hit], capfdbinary, monkeypatch)
+    assert row[heading.index("found by") :] == "its name"
+
+
 def test_without_a_relevance_the_score_is_shown(tmp_path, capfdbinary, monkeypatch) -> None:
     heading, row = shown([made_hit(tmp_path / "a.jpg", score=0.4567)], capfdbinary, monkeypatch)
     assert heading.split() == ["score", "photo"]
