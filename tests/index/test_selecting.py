@@ -24,6 +24,7 @@ from made_filters import (
 from older_schema import back_to_schema_4
 from plain_filters import passes
 
+from clipsearch.errors import InvalidInput
 from clipsearch.index import filter_columns
 from clipsearch.index.changes import Change, Gone, Moved
 from clipsearch.index.database import Database
@@ -227,3 +228,15 @@ def test_threads_select_in_states_of_their_own_while_another_commits(spread: Sto
                 )
             for one in running:
                 one.result()
+
+
+@every_kind
+def test_only_the_librarys_own_store_knows_sql(opened: Opened) -> None:
+    opened.fill(made_photos(5))
+    if opened.kind.name == "memory":
+        with pytest.raises(InvalidInput, match="no SQL"):
+            opened.store.select(EVERYTHING, [], "width > 0")
+    else:
+        selected = opened.store.select(EVERYTHING, [], "id = 2")
+        assert selected is not None
+        assert selected.ids.tolist() == [2]
