@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipsearch.index.catalog import Catalog
 from clipsearch.index.database import Database
-from clipsearch.index.filters import EVERYTHING, Filter
+from clipsearch.index.filters import EVERYTHING, And, Filter, Not, Or
 from clipsearch.index.selection import Selection, rising
 
 if TYPE_CHECKING:  # of use to a warm process only
@@ -78,6 +78,9 @@ class Selector:
             return Selection.all_but_these(self.ids_below(without))
         self._filtered += 1
         if self._filtered == 1:
+            if (refused := _refused(filters)) is not None:
+                out = self._ids_passing(refused), self.ids_below(without)
+                return Selection.all_but_these(np.concatenate(out))
             ids = self._ids_passing(filters)
             if without:
                 ids = ids[Selection.all_but_these(self.ids_below(without)).holds(ids)]
@@ -128,3 +131,13 @@ class Selector:
         if known.state != state:
             known = self._known = _Known(state)
         return known
+
+
+def _refused(filters: Filter) -> Filter | None:
+    """Return what must not pass, if that is all that filters say: few photos, as a rule."""
+    match filters:
+        case Not(part):
+            return part
+        case And(parts) if parts and all(isinstance(part, Not) for part in parts):
+            return Or(tuple(part.part for part in parts if isinstance(part, Not)))
+    return None

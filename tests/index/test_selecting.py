@@ -240,3 +240,19 @@ def test_only_the_librarys_own_store_knows_sql(opened: Opened) -> None:
         selected = opened.store.select(EVERYTHING, [], "id = 2")
         assert selected is not None
         assert selected.ids.tolist() == [2]
+
+
+@pytest.mark.parametrize("without", [[], [Path("/p/a")]])
+@pytest.mark.parametrize(
+    "tree",
+    [~PIXEL, ~PIXEL & ~Missing("lens"), ~PIXEL & Missing("lens"), ~(~PIXEL & Missing("lens"))],
+)
+def test_a_single_question_names_what_must_not_pass(
+    spread: Store, tree: Filter, without: list[Path]
+) -> None:
+    with Store.open(spread.folder, read_only=True) as reader:
+        kept = And((tree, *(Not(Below(to_text(path))) for path in without)))
+        assert ids_of(reader, tree, without) == expected(spread, kept)
+        selected = reader.select(tree, without)
+        assert selected is not None
+        assert selected.all_but == (tree != ~PIXEL & Missing("lens"))
