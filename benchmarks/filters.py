@@ -7,7 +7,8 @@ FOLDER is used again) with moments, cameras, folders and sizes. For filters that
 and 50 % it prints what a warm process takes to select and search, as a multiple of the exact search
 without a filter in the same run, and the recall@10 against numpy over what passes. Half of the
 filters know nothing of what is in the photos (moments), the others do (cameras: each was used for
-photos that are alike). No filter is asked for twice. At last the memory of the columns, the time to
+photos that are alike). No filter is asked for twice. Then a
+filter that keeps 1 % together with a word in 1 % of the names. At last the memory of the columns, the time to
 read them, what a commit costs, and a single query from nothing. All times are of the processor.
 """
 
@@ -34,12 +35,14 @@ from clipsearch.index.filter_columns import CatalogColumns
 from clipsearch.index.filters import EVERYTHING, Below, Compare, Filter, Missing, OneOf, Within
 from clipsearch.index.records import ModelIdentity
 from clipsearch.index.store import Store
+from clipsearch.searching.words import Written
 
 WIDTH = 256
 MODEL = ModelIdentity("none", "none", "00", '{"size": 224}', WIDTH)
 KEPT = (0.0001, 0.01, 0.1, 0.5)
 # The cameras, and the shares of the photos up to which each was used, by what is in them.
 CAMERAS = {"A": 0.0001, "B": 0.01, "C": 0.1, "D": 0.5, "E": 1.0}
+WORD = "heron"  # in the names of one photo in a hundred
 _YEARS = 10
 _PHOTO = (
     "INSERT INTO photos (id, path, content_hash, size, mtime_ns, width, height, format, "
@@ -71,13 +74,16 @@ def make(folder: Path, photos: int) -> None:
                 db.execute("COMMIT")
                 first += len(some)
         store.refresh_vectors(1)
+    with Store.open(folder) as store, store.writing():
+        pass  # the words of all names are taken in
 
 
 def row_of(number: int, camera: str, photos: int) -> tuple[Any, ...]:
     """Return what the catalog is told of a photo; the moments go over the years evenly."""
     moment = np.datetime64("2015-01-01T00:00:00") + int(number / photos * _YEARS * 365 * 86_400)
     year, event = str(moment)[:4], number // 200
-    path = f"/photos/{year}/event {event}/IMG_{number:07}.jpg"
+    word = "" if number % 100 else f" {WORD}"
+    path = f"/photos/{year}/event {event}/IMG_{number:07}{word}.jpg"
     latitude, longitude = (number * 0.618) % 180 - 90, (number * 0.382) % 360 - 180
     return number, path, 4000 if number % 3 else 2000, str(moment), camera, latitude, longitude
 
@@ -111,6 +117,7 @@ def main() -> None:
             print(f"library made in {seconds:.0f} s", flush=True)
         Store.open(folder).close()  # brings an older schema up to date
         measure(folder, options.photos, options.queries)
+        measure_with_words(folder, options.photos, options.queries)
         measure_columns(folder)
 
 
@@ -135,6 +142,32 @@ def measure(folder: Path, photos: int, count: int) -> None:
                 trees = [filter_of(share, number) for number in range(count)]
                 rows = [one(store, query, tree) for query, tree in zip(queries, trees, strict=True)]
                 show(name, rows, [held(store, ids, tree) for tree in trees], stored, queries, base)
+
+
+def measure_with_words(folder: Path, photos: int, count: int) -> None:
+    """Print what filters that keep 1 % and a word in 1 % take together, in a warm process."""
+    queries = next(vectors(count, 97, library=photos, width=WIDTH))
+    with Store.open(folder, read_only=True) as store:
+        parts = [with_words(store, query, number) for number, query in enumerate(queries)][2:]
+        each = [statistics.median(part[at] for part in parts) * 1e3 for at in range(3)]
+        print(
+            f"1 % and a word in 1 %: {statistics.median(map(sum, parts)) * 1e3:.1f} ms (select ",
+            end="",
+        )
+        print(f"{each[0]:.1f}, search {each[1]:.1f}, words {each[2]:.1f})", flush=True)
+
+
+def with_words(store: Store, query: NDArray[np.float32], number: int) -> tuple[float, ...]:
+    """Return the seconds of selecting, searching, and of finding and ranking the word."""
+    with store.reading():
+        started = time.process_time()
+        selected = store.select(after(0.01, number + 1000))
+        middle = time.process_time()
+        store.search(1, query[None], 10, selected=selected)
+        end = time.process_time()
+        found = Written.of(store, 1, query, f"a {WORD}", scale=None, selected=selected)
+        assert found.lifts, "the word is not found"
+        return middle - started, end - middle, time.process_time() - end
 
 
 Row = tuple[float, float, NDArray[np.int64]]  # seconds in all and of selecting, hits
