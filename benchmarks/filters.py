@@ -7,9 +7,9 @@ FOLDER is used again) with moments, cameras, folders and sizes. For filters that
 and 50 % it prints what a warm process takes to select and search, as a multiple of the exact search
 without a filter in the same run, and the recall@10 against numpy over what passes. Half of the
 filters know nothing of what is in the photos (moments), the others do (cameras: each was used for
-photos that are alike). No filter is asked for twice. Then a
-filter that keeps 1 % together with a word in 1 % of the names. At last the memory of the columns, the time to
-read them, what a commit costs, and a single query from nothing. All times are of the processor.
+photos that are alike). No filter is asked for twice. Then a filter that keeps 1 % together with a
+word in 1 % of the names. At last the memory of the columns, the time to read them, what a commit
+costs, and a single query from nothing. All times are of the processor.
 """
 
 from __future__ import annotations
