@@ -220,8 +220,8 @@ INSERT INTO stale_words (photo_id) SELECT id FROM photos;
 CREATE TRIGGER stale_words_photo_added AFTER INSERT ON photos BEGIN
     INSERT INTO stale_words (photo_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
 END;
-CREATE TRIGGER stale_words_photo_moved AFTER UPDATE OF path ON photos
-WHEN OLD.path IS NOT NEW.path BEGIN
+CREATE TRIGGER stale_words_photo_moved AFTER UPDATE OF path, place ON photos
+WHEN OLD.path IS NOT NEW.path OR OLD.place IS NOT NEW.place BEGIN
     INSERT INTO stale_words (photo_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
 END;
 CREATE TRIGGER stale_words_photo_removed AFTER DELETE ON photos BEGIN

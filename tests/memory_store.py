@@ -64,7 +64,7 @@ from clipsearch.index.records import (
 from clipsearch.index.selection import Selection
 from clipsearch.index.word_search.finding import WordsFound, found_of, readings_of, weight
 from clipsearch.index.word_search.splitting import STAR, words_of
-from clipsearch.index.word_search.word_index import roots_of, words_of_path
+from clipsearch.index.word_search.word_index import roots_of, words_of_path, words_of_place
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,9 @@ class FilledElsewhere:
     def _words_of(self, photo_id: int, roots: Sequence[str]) -> set[str]:
         path = to_text(self._now().photos[photo_id].file.path)
         texts = [word.text for word in self.words([photo_id]).get(photo_id, ())]
-        return {*words_of_path(path, roots), *(word for text in texts for word in words_of(text))}
+        place = words_of_place(self._now().photos[photo_id].metadata.place or "")
+        said = (word for text in texts for word in words_of(text))
+        return {*words_of_path(path, roots), *place, *said}
 
     def select(
         self, filters: Filter, without: Sequence[Path], where: str | None = None

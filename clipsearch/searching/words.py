@@ -126,6 +126,7 @@ class Written:
             matched = None
             if hit.id in self.lifts:
                 said = [(word.field, word.text) for word in texts.get(hit.id, ())]
+                said += [("place", hit.place)] * bool(hit.place)
                 matched = matching_text(self.words, hit.source, said, roots)
             explained.append(replace(hit, why=why, matched=matched))
         return explained

@@ -136,6 +136,12 @@ def words_of_path(text: str, roots: Sequence[str]) -> list[str]:
     return [*words_of_name(folders), *words_of_name(name.rpartition(".")[0] or name)]
 
 
+def words_of_place(name: str) -> list[str]:
+    """Return the words of the place where a photo was taken, without the letters of its country."""
+    town, comma, country = name.rpartition(", ")
+    return words_of(town if comma else country)
+
+
 def roots_of(folders: Iterable[str]) -> list[str]:
     """Return the beginnings of all paths below some folders, each before those below it."""
     return sorted(folder.rstrip(os.sep) + os.sep for folder in folders)
@@ -162,13 +168,18 @@ def _stale(db: Database, most: int) -> dict[int, str]:
     Text that is damaged is not for this index to refuse.
     """
     paths = db.rows(
-        "SELECT photo_id, CAST(path AS BLOB) FROM stale_words "
+        "SELECT photo_id, CAST(path AS BLOB), CAST(place AS BLOB) FROM stale_words "
         "LEFT JOIN photos ON photos.id = photo_id ORDER BY photo_id LIMIT ?",
         (most,),
     )
     folders = db.rows("SELECT CAST(path AS BLOB) FROM folders WHERE kind = 'folder'")
     roots = roots_of(_text(path) for (path,) in folders)
-    words = {id_: words_of_path(_text(path), roots) if path else [] for id_, path in paths}
+    words = {
+        id_: [*words_of_path(_text(path), roots), *words_of_place(_text(place or b""))]
+        if path
+        else []
+        for id_, path, place in paths
+    }
     said = (
         "SELECT photo_id, CAST(text AS BLOB) FROM words "
         "WHERE photo_id IN (SELECT value FROM json_each(?)) ORDER BY id"

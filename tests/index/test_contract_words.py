@@ -20,6 +20,7 @@ from clipsearch.index.changes import (
     Gone,
     KeepFolder,
     Moved,
+    Named,
     SidecarsRead,
 )
 from clipsearch.index.interface import SearchableStore
@@ -68,6 +69,19 @@ def test_a_photo_has_the_words_in_it_and_beside_it(opened: Opened) -> None:
     opened.fill([SidecarsRead(2, (state("b.xmp"),), (Word("keyword", "wedding"),))])
     assert found(opened.store, "fete") == []
     assert found(opened.store, "wedding") == ["b.jpg"]
+
+
+@every_kind
+def test_a_photo_has_the_words_of_its_place_but_not_of_the_code_of_its_country(
+    opened: Opened,
+) -> None:
+    one = photo("a.jpg", VECTORS[0])
+    where = replace(one.metadata, latitude=32.7, longitude=-117.2)
+    opened.fill([replace(one, metadata=where), photo("b.jpg", VECTORS[1])])
+    assert found(opened.store, "diego") == []
+    opened.fill([Named(32.7, -117.2, "San Diego, US")])
+    assert found(opened.store, "diego") == found(opened.store, "san") == ["a.jpg"]
+    assert found(opened.store, "us") == []
 
 
 @every_kind
