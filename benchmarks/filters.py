@@ -46,8 +46,8 @@ WORD = "heron"  # in the names of one photo in a hundred
 _YEARS = 10
 _PHOTO = (
     "INSERT INTO photos (id, path, content_hash, size, mtime_ns, width, height, format, "
-    "orientation, taken_at, camera, latitude, longitude, indexed_at) "
-    "VALUES (?1, ?2, printf('%064x', ?1), 1, 1, ?3, 3000, 'JPEG', 1, ?4, ?5, ?6, ?7, "
+    "orientation, taken_at, moment, moment_from, camera, latitude, longitude, indexed_at) "
+    "VALUES (?1, ?2, printf('%064x', ?1), 1, 1, ?3, 3000, 'JPEG', 1, ?4, ?4, 'photo', ?5, ?6, ?7, "
     "'2026-01-01T00:00:00+00:00')"
 )
 _EMBEDDING = "INSERT INTO embeddings (photo_id, model_id, vector) VALUES (?, 1, ?)"
