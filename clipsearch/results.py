@@ -370,6 +370,7 @@ class IndexReport:
             **{name: getattr(self, name) for name in names},
             "failed": self.failed,
             "known_failures": self.known_failures,
+            "completed": self.completed,
             "seconds": round(self.seconds, 3),
             "photos_per_second": round(self.photos_per_second, 2),
             "model": self.model,
@@ -398,6 +399,7 @@ class LibraryInfo:
         return f"LibraryInfo({', '.join(parts)})"
 
     exclusions: tuple[Exclusion, ...] = ()  # what runs leave out
+    incomplete: int = 0  # photos of which an earlier version read less: the next run completes them
 
     def excluded(self, kind: str) -> list[str]:
         """Return the exclusions of a kind: "path", "pattern" or "ignore file"."""
@@ -413,6 +415,7 @@ class LibraryInfo:
         return {
             "library": to_text(self.folder),
             "photos": self.photos,
+            "incomplete": self.incomplete,
             "folders": [{**asdict(one), "path": to_text(one.path)} for one in self.folders],
             "away": [one.to_dict() for one in self.away],
             "failures": len(self.failures),

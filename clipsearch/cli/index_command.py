@@ -279,6 +279,7 @@ def what_happened(report: "IndexReport") -> str:
         "moved": report.moved,
         "removed": report.removed,
         "left out": report.left_out,
+        "completed": report.completed,
     }
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 

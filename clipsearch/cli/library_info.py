@@ -53,6 +53,9 @@ def _show(about: LibraryInfo, server: int | None, *, verbose: bool) -> None:
 def _lines(about: LibraryInfo, server: int | None, *, verbose: bool) -> Iterator[tuple[str, str]]:
     yield "library", str(about.folder)
     yield "photos", f"{about.photos:,}"
+    if about.incomplete:
+        count = f"{about.incomplete:,}"
+        yield "", f"of {count}, words and copies are not known yet: run `clipsearch index`"
     for number, folder in enumerate(about.folders):
         yield "" if number else "folders", f"{folder.path}, {_scanned(folder, verbose=verbose)}"
     for number, away in enumerate(about.away):

@@ -224,6 +224,7 @@ class StoreSearcher:
             exclusions=places.exclusions,
             away=tuple(self.away()),
             photos=state.photos,
+            incomplete=self._store.incomplete(),
             failures=tuple(self._store.failures()),
             model=current,
             models=tuple(models),
