@@ -125,8 +125,8 @@ class Written:
             why = ("visual",) * seen + ("words",) * by_words
             matched = None
             if hit.id in self.lifts:
-                said = [(word.field, word.text) for word in texts.get(hit.id, ())]
-                said += [("place", hit.place)] * bool(hit.place)
+                said: list[tuple[str, str]] = [*texts.get(hit.id, ())]
+                said += [("place", hit.place)] if hit.place else []
                 matched = matching_text(self.words, hit.source, said, roots)
             explained.append(replace(hit, why=why, matched=matched))
         return explained
