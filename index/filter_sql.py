@@ -36,8 +36,8 @@ _MOMENTS = 5  # the schema that brought moments, places and tags
 # To the second, a day alone as its midnight; see filters.full_moment.
 _MOMENT = "substr({0} || substr('0001-01-01T00:00:00', length({0}) + 1), 1, 19)"
 _HAS_TAG = (
-    "EXISTS (SELECT 1 FROM photo_tags JOIN tags ON tags.id = photo_tags.tag_id "
-    "WHERE photo_tags.photo_id = photos.id AND {})"
+    "(photos.id IN (SELECT photo_id FROM photo_tags "
+    "WHERE tag_id IN (SELECT id FROM tags WHERE {})))"
 )
 
 
