@@ -12,12 +12,16 @@ from unicodedata import category, normalize
 
 STAR = "*"  # behind a word of a question: any that begins so
 LONGEST = 40  # letters; what is longer was never written by hand
-_MOST_PIECES = 4  # letters and digits in turn more often than that are some program's number
+_MOST_ASKED = 64  # words of a question
+_MOST_TURNS = 4  # letters and digits in turn more often than that are some program's number
 _LONGEST_TEXT = 20_000  # letters of a caption
 
-# Runs of letters with their marks, and of digits; `_` and all else stand between.
-_PIECES = re.compile(r"[^\W\d_]+|\d+")
-_ASKED = re.compile(r"[^\W\d_]+\*?|\d+\*?")
+# Runs of letters with their marks, and of digits; `_` and all else stand between. Chinese and
+# Japanese words stand together without anything between: each letter of theirs counts alone.
+_TOGETHER = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_PIECES = re.compile(rf"[{_TOGETHER}]|[^\W\d_{_TOGETHER}]+|\d+")
+_ASKED = re.compile(rf"[{_TOGETHER}]|[^\W\d_{_TOGETHER}]+\*?|\d+\*?")
+_TURNS = re.compile(r"[^\W\d_]+|\d+")
 _RUNS = re.compile(r"[^\W_]+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 # "EiffelTower", "IMGTower": before a capital that begins a word.
@@ -73,7 +77,8 @@ def asked_words(question: str) -> list[str]:
     """
     pieces = _ASKED.findall(_marked(question))
     worth = [piece for piece in pieces if piece.casefold() not in STOP_WORDS] or pieces
-    return list(dict.fromkeys(plain for piece in worth if (plain := _asked_form(piece))))
+    words = dict.fromkeys(plain for piece in worth if (plain := _asked_form(piece)))
+    return list(words)[:_MOST_ASKED]
 
 
 def _asked_form(piece: str) -> str:
@@ -92,10 +97,9 @@ def words_of_name(name: str) -> list[str]:
 
 def _pieces_of_name(name: str) -> Iterator[str]:
     for run in _RUNS.findall(_marked(name)):
-        pieces = _PIECES.findall(run)
-        if len(pieces) > _MOST_PIECES:
+        if len(_TURNS.findall(run)) > _MOST_TURNS:
             continue
-        for piece in pieces:
+        for piece in _PIECES.findall(run):
             if not piece.isdigit():
                 yield from (w for w in _CASES.split(piece) if w.casefold() not in _OF_CAMERAS)
             elif _YEAR.fullmatch(piece):

@@ -20,12 +20,13 @@ from clipsearch.index.database import Database
 from clipsearch.index.word_search.splitting import words_of, words_of_name
 
 INDEX = "word_index"
+_WORDS = "words_1"  # its column; the number is raised when words are split otherwise: made anew
 SINCE = 5  # schema: the first that has the tables it is kept in step with
 # Words come split and in their plain form (splitting.py): SQLite's own letters and marks are those
 # of Unicode 6.1.
 # Without positions and lengths, which only phrases and FTS5's own ranking need: a sixth as large.
 _DEFINITION = (
-    f"CREATE VIRTUAL TABLE {INDEX} USING fts5(words, "
+    f"CREATE VIRTUAL TABLE {INDEX} USING fts5({_WORDS}, "
     "tokenize = 'ascii', detail = none, columnsize = 0)"
 )
 _SHADOWS = tuple(f"{INDEX}_{part}" for part in ("data", "idx", "content", "config"))
@@ -197,7 +198,7 @@ def _write(db: Database, words: Mapping[int, str]) -> None:
     for id_, some in words.items():
         db.write(f"DELETE FROM {INDEX} WHERE rowid = ?", (id_,))
         if some:
-            db.write(f"INSERT INTO {INDEX} (rowid, words) VALUES (?, ?)", (id_, some))
+            db.write(f"INSERT INTO {INDEX} (rowid, {_WORDS}) VALUES (?, ?)", (id_, some))
     # FTS5 writes to its tables at a savepoint, else as late as at the commit; then an index that is
     # damaged would take all of the batch with it.
     db.write("SAVEPOINT words_written")
