@@ -117,10 +117,9 @@ def test_json_has_a_group_a_line(library: Path) -> None:
 
 
 def test_nothing_found_is_an_exit_code(library: Path) -> None:
-    for which in (("--only", "burst"), ("--type", "png"), ("--in", library / "elsewhere")):
-        ended = clipsearch("--library", library / "library", "duplicates", *which)
-        assert (ended.code, ended.out) == (1, b"")
-        assert "nothing found among " in ended.err
+    ended = clipsearch("--library", library / "library", "duplicates", "--type", "png")
+    assert (ended.code, ended.out) == (1, b"")
+    assert "nothing found among 0 photos" in ended.err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a script for sh")
