@@ -33,11 +33,13 @@ from clipsearch.privacy import switch_off
 if TYPE_CHECKING:
     from clipsearch.asking.grammar import Asked, parse
     from clipsearch.copies import AlikeGroup, CopiedPhoto, Duplicates
+    from clipsearch.index.tags import Tag
     from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
     from clipsearch.options import IndexOptions, IndexProgress, SearchOptions
     from clipsearch.results import FailedFile, Hit, Hits, IndexReport, LibraryInfo
     from clipsearch.searching.combining import QuerySum, term
+    from clipsearch.tagging.classifying import Classified
     from clipsearch.upkeep import CheckReport, backup_library, check_library, restore_library
 
 __version__ = "0.1.0"
@@ -49,6 +51,7 @@ __all__ = [
     "Asked",
     "BackupReport",
     "CheckReport",
+    "Classified",
     "ClipsearchError",
     "CopiedPhoto",
     "Duplicates",
@@ -73,6 +76,7 @@ __all__ = [
     "QuerySum",
     "RestoreReport",
     "SearchOptions",
+    "Tag",
     "UnfitMachine",
     "UnknownModel",
     "UnreadableImage",
@@ -93,6 +97,8 @@ _HOMES = {
     "Duplicates": "clipsearch.copies",
     "BackupReport": "clipsearch.index.upkeep.backup",
     "CheckReport": "clipsearch.upkeep",
+    "Classified": "clipsearch.tagging.classifying",
+    "Tag": "clipsearch.index.tags",
     "RestoreReport": "clipsearch.index.upkeep.backup",
     "backup_library": "clipsearch.upkeep",
     "check_library": "clipsearch.upkeep",

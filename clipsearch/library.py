@@ -6,6 +6,7 @@ import builtins
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Unpack
@@ -26,6 +27,7 @@ from clipsearch.errors import (
 from clipsearch.index.layout import Layout
 from clipsearch.index.opening import open_store
 from clipsearch.index.records import Failure, Folder, PhotoRecord
+from clipsearch.library_tags import TagMethods
 from clipsearch.models.devices import check_device
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.indexer import Indexer
 
 
-class Library:
+class Library(TagMethods):
     """A folder with a catalog of photos, their embeddings and what is needed to search them.
 
     Any thread may use it, and many at the same time: searches go on while one thread indexes. A
@@ -123,6 +125,14 @@ class Library:
                 store = writable(self._open_parts(create=create and self._create)[0], self.folder)
                 self._indexer = Indexer(self.folder, store, self._models)
             return self._indexer
+
+    def _writing(self) -> AbstractContextManager[None]:
+        """Be the one writer for the block; raises LibraryReadOnly or LibraryLocked."""
+        from clipsearch.index.interface import writable
+
+        self._check_open()
+        self._for_writing()
+        return writable(self._store, self.folder).writing()
 
     @classmethod
     def open(

@@ -45,13 +45,21 @@ def _of_class(name: str, value: type) -> Iterator[str]:
         yield "| field | type | usual |\n| --- | --- | --- |"
         yield from (_field_row(one) for one in fields(value))
         yield ""
-    for method, function in vars(value).items():
+    for method, function in _members(value):
         plain = function.__func__ if isinstance(function, classmethod) else function
         if isinstance(plain, property):
             yield f"### {name}.{method}\n\n{_text(plain)}\n"
         elif inspect.isfunction(plain) and plain.__doc__ and _is_public(method):
             shown = name if method == "__init__" else f"{name}.{method}"
             yield from _entry("###", shown, plain)
+
+
+def _members(value: type) -> Iterator[tuple[str, object]]:
+    """Yield what a class defines, and what it takes from classes of ours that have no page."""
+    yield from vars(value).items()
+    for base in value.__mro__[1:]:
+        if base.__module__.startswith("clipsearch.") and base.__name__ not in clipsearch.__all__:
+            yield from ((name, one) for name, one in vars(base).items() if name not in vars(value))
 
 
 def _is_public(method: str) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _LARGEST_NUMBER = 2**63 - 1  # of SQLite
+_TAGS_SINCE = 5  # the schema
 _EMBEDDED_BY = "(SELECT group_concat(model_id) FROM embeddings WHERE photo_id = photos.id)"
 _MODEL = (
     "SELECT id, name, architecture, weights_sha256, preprocessing, width, "
@@ -220,6 +221,19 @@ class Catalog:
             "WHERE place IS NULL AND latitude IS NOT NULL AND longitude IS NOT NULL LIMIT ?"
         )
         return self._values(tuple, sql, (limit,))
+
+    def tags_of(self, photo_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Return the tags of photos by their ids, surest first; a photo without is left out."""
+        if self._db.schema < _TAGS_SINCE:
+            return {}
+        sql = (
+            "SELECT photo_id, name FROM photo_tags JOIN tags ON tags.id = tag_id WHERE photo_id "
+            "IN (SELECT value FROM json_each(?)) ORDER BY said_by = 'person' DESC, score DESC, name"
+        )
+        found: dict[int, list[str]] = {}
+        for photo_id, name in self._db.rows(sql, (json.dumps(list(photo_ids)),)):
+            found.setdefault(photo_id, []).append(unescape(name))
+        return {photo_id: tuple(names) for photo_id, names in found.items()}
 
     def failures(self, roots: Sequence[Path] | None = None) -> list[Failure]:
         """Return the files at or below the roots (None: all) that failed, by path."""

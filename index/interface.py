@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Word,
     )
     from clipsearch.index.selection import Selection
+    from clipsearch.index.tags import TagTables
     from clipsearch.index.word_search.finding import WordsFound
 
 
@@ -136,6 +137,17 @@ class SearchableStore(Protocol):
 
     def describe(self, model_id: int | None) -> StoreState:
         """Return how large the store is, and how it searches the vectors of a model."""
+
+
+@runtime_checkable
+class TaggedStore(Protocol):
+    """What a store offers beside if its photos can have tags."""
+
+    def tags_of(self, photo_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Return the tags of photos by their ids, surest first; a photo without is left out."""
+
+    def tag_tables(self) -> TagTables:
+        """Return the tables of tags; only the one writer may change them."""
 
 
 @runtime_checkable

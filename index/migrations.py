@@ -238,6 +238,70 @@ CREATE TRIGGER stale_words_text_removed AFTER DELETE ON words BEGIN
 END;
 """
 
+# Tags: words of a list, and what a person taught by examples. `photo_tags` holds what is shown,
+# and can be made again from all the rest: `tagging` says which embeddings it speaks of so far.
+_TAGS = """
+CREATE TABLE tags (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('word', 'taught')),
+    broader TEXT  -- the name of the word that holds wherever this one does
+) STRICT;
+
+CREATE TABLE photo_tags (
+    tag_id INTEGER NOT NULL REFERENCES tags (id),
+    photo_id INTEGER NOT NULL REFERENCES photos (id),
+    score REAL NOT NULL,  -- 0 to 1
+    said_by TEXT NOT NULL CHECK (said_by IN ('model', 'person')),
+    PRIMARY KEY (tag_id, photo_id)
+) STRICT;
+CREATE INDEX photo_tags_photo_id ON photo_tags (photo_id);
+
+-- What a person said of photos, by their content: they may move, and need not be in the library.
+CREATE TABLE tag_examples (
+    id INTEGER PRIMARY KEY,
+    tag_id INTEGER NOT NULL REFERENCES tags (id),
+    content_hash TEXT NOT NULL,
+    is_one INTEGER NOT NULL CHECK (is_one IN (0, 1)),
+    model_id INTEGER REFERENCES models (id),  -- whose the vector is
+    vector BLOB,  -- float16, little endian
+    added_at TEXT NOT NULL,
+    UNIQUE (tag_id, content_hash)
+) STRICT;
+
+-- What a photo's embedding is multiplied by: a word's own embedding, or learned from examples.
+CREATE TABLE tag_vectors (
+    tag_id INTEGER NOT NULL REFERENCES tags (id),
+    model_id INTEGER NOT NULL REFERENCES models (id),
+    vector BLOB NOT NULL,  -- float32, little endian
+    added REAL NOT NULL,  -- to the product
+    photos INTEGER NOT NULL,  -- in the library when it was made
+    PRIMARY KEY (tag_id, model_id)
+) STRICT;
+
+-- One row: the embeddings of this model up to this id are tagged.
+CREATE TABLE tagging (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    model_id INTEGER REFERENCES models (id),
+    watermark INTEGER NOT NULL
+) STRICT;
+INSERT INTO tagging (id, watermark) VALUES (1, 0);
+
+CREATE TRIGGER tag_removed BEFORE DELETE ON tags BEGIN
+    DELETE FROM photo_tags WHERE tag_id = OLD.id;
+    DELETE FROM tag_examples WHERE tag_id = OLD.id;
+    DELETE FROM tag_vectors WHERE tag_id = OLD.id;
+END;
+CREATE TRIGGER photo_tags_removed BEFORE DELETE ON photos BEGIN
+    DELETE FROM photo_tags WHERE photo_id = OLD.id;
+END;
+-- A photo that is embedded anew, since its file has other content, is tagged anew.
+CREATE TRIGGER photo_tags_outdated AFTER DELETE ON embeddings
+    WHEN OLD.model_id = (SELECT model_id FROM tagging) BEGIN
+    DELETE FROM photo_tags WHERE photo_id = OLD.photo_id;
+END;
+"""
+
 
 def migrate(db: Database) -> None:
     """Bring the schema up to SCHEMA_VERSION, or leave it as it was; safe to run at any time.
@@ -309,6 +373,7 @@ def m005_words_and_moments(db: Database) -> None:
     db.executescript(_STALE_WORDS)
     fill_moments(db.conn)
     db.executescript(_BLOCKS)
+    db.executescript(_TAGS)
     db.execute("PRAGMA user_version = 5")
 
 

@@ -12,6 +12,7 @@ APPLICATION_ID = 0x636C7073  # "clps", in the header of every catalog
 TABLES = {
     *("photos", "failures", "folders", "mounts", "models", "library"),
     *("words", "sidecars", "photo_blocks", "stale_words"),
+    *("tags", "photo_tags", "tag_examples", "tag_vectors", "tagging"),
     *("exclusions", "embeddings", "removed_embeddings", "vector_indexes", "_sqlite_migrations"),
 }
 

@@ -55,6 +55,7 @@ from clipsearch.index.word_search.finding import WordFinder, WordsFound
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
     from clipsearch.index.changes import Change, KnownFile, KnownState, SeenSidecar
     from clipsearch.index.listing import Order
+    from clipsearch.index.tags import TagTables
 
 
 class Store:
@@ -291,6 +292,16 @@ class Store:
     def photos(self, photo_ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id that is not in the catalog is left out."""
         return self.catalog.photos(photo_ids)
+
+    def tags_of(self, photo_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Return the tags of photos by their ids, surest first; a photo without is left out."""
+        return self.catalog.tags_of(photo_ids)
+
+    def tag_tables(self) -> TagTables:
+        """Return the tables of tags; only the one writer may change them."""
+        from clipsearch.index.tags import TagTables
+
+        return TagTables(self._db)
 
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         """Return the photos whose file has this SHA-256, by id, with who has embedded each."""

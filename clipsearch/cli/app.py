@@ -8,6 +8,7 @@ import typer
 from clipsearch.cli import completing
 from clipsearch.cli.backup_command import backup, restore
 from clipsearch.cli.check_command import check
+from clipsearch.cli.classify_command import classify
 from clipsearch.cli.duplicates_command import duplicates
 from clipsearch.cli.eval_group import Evaluations
 from clipsearch.cli.help_pages import SETTINGS, Command, Group
@@ -18,6 +19,8 @@ from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.cli.query_commands import list_, query, similar
 from clipsearch.cli.remove_command import remove
 from clipsearch.cli.serve_command import serve
+from clipsearch.cli.tag_command import tag
+from clipsearch.cli.teach_command import teach
 from clipsearch.cli.train_command import train
 from clipsearch.cli.watch_command import watch
 
@@ -104,10 +107,13 @@ _add(_FIND, query, "Find photos by words or by a picture.")
 _add(_FIND, similar, "Find the photos most like a picture.")
 _add(_FIND, list_, "List photos by filters, without a question.", name="list")
 _add(_FIND, duplicates, "Find photos that are there twice, or nearly.")
+_add(_FIND, classify, "Say which of some labels pictures show.")
 _add(_FIND, serve, "Stay loaded, so that searches answer at once.")
 _add(_KEEP, index, "Add photos, or bring the library up to date.")
 _add(_KEEP, watch, "Keep it up to date as files change.")
 _add(_KEEP, remove, "Take photos out; never touches their files.")
+_add(_KEEP, tag, "Tag photos with words, so that filters find them.")
+_add(_KEEP, teach, "Teach a tag of your own by a few photos.")
 _add(_KEEP, info, "Show what the library holds, and where.")
 _add_group(_MODELS, "models", models_app, cls=Group, short_help="List models, or fetch one.")
 _add(_MODELS, train, "Train a model, or teach one your photos.")

@@ -44,6 +44,21 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("duplicates --in ~/Pictures --only same", "below one folder, nothing else"),
         Example("duplicates --script ~/twice > move.sh", "a script that moves the others"),
     ),
+    "classify": (
+        Example("classify beach.jpg --labels 'a beach,a street,a forest'", "which it shows"),
+        Example("classify beach.jpg --labels labels.txt", "labels from a file, one a line"),
+        Example("classify beach.jpg --labels dog,cat --json", "the same for programs"),
+    ),
+    "tag": (
+        Example("tag", "tag all photos with plain words, and new ones later"),
+        Example("tag --list", "the tags that photos have, with how many"),
+        Example("tag --words words.txt", "with words of your own instead"),
+    ),
+    "teach": (
+        Example('teach "Rex" rex.jpg', "a tag of your own, by photos that show it"),
+        Example('teach "Rex" --not beach.jpg', "this one does not: it never has the tag"),
+        Example("teach --list", "what was taught"),
+    ),
     "serve": (
         Example("serve", "stay, and answer query and similar at once"),
         Example("serve --background", "return once it serves, and let it go on"),

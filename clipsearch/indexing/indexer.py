@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, ModelError
 from clipsearch.index.changes import (
     Change,
     Exclude,
@@ -20,7 +20,7 @@ from clipsearch.index.changes import (
     KeepFolder,
     Scanned,
 )
-from clipsearch.index.interface import WritableStore
+from clipsearch.index.interface import TaggedStore, WritableStore
 from clipsearch.index.records import Exclusion, Folder, utc_now
 from clipsearch.indexing.model_choice import ModelChoice, loading
 from clipsearch.indexing.places import name_places
@@ -176,7 +176,22 @@ class Indexer:
             self._store.apply([*scanned, *choice.settled(complete=not run.interrupted)])
             if choice.id is not None:
                 self._store.refresh_vectors(choice.id)
+            if not run.interrupted:
+                self._refresh_tags(note)
         return run.report(choice.name, notes, time.perf_counter() - started)
+
+    def _refresh_tags(self, note: Note) -> None:
+        """Tag what is new, where photos are tagged; what stands in the way is said."""
+        if not isinstance(self._store, TaggedStore) or not self._store.tag_tables().rows():
+            return
+        from clipsearch.tagging.tagger import Tagger
+
+        current = next((row for row in self._store.models() if row.is_current), None)
+        if current is not None:
+            try:
+                Tagger(self._store.tag_tables(), self._models).refresh(current)
+            except ModelError as error:
+                note(f"no photo was tagged: {error}")
 
     @contextmanager
     def _decoding(self, *, keep: bool) -> Iterator[Decoders]:

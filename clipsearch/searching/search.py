@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from clipsearch.arguments import shown as in_words
 from clipsearch.copies import Duplicates
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
+from clipsearch.index.interface import TaggedStore
 from clipsearch.index.records import RAW, ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
@@ -25,7 +27,13 @@ from clipsearch.searching import looking_up
 from clipsearch.searching.combining import QuerySum, alone, summed
 from clipsearch.searching.folding import links_among
 from clipsearch.searching.looking_up import PhotoIds
-from clipsearch.searching.query import Picture, Query, QueryEncoder, read_picture
+from clipsearch.searching.query import (
+    Picture,
+    Query,
+    QueryEncoder,
+    QueryPicture,
+    read_picture,
+)
 from clipsearch.searching.stages import as_ranked, shown
 
 if TYPE_CHECKING:
@@ -69,7 +77,7 @@ class Searcher(Protocol):
         Rows with fewer hits end in -inf and -1.
         """
 
-    def encode(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+    def encode(self, queries: Sequence[Query | QueryPicture]) -> NDArray[np.float32]:
         """Return unit vectors, float32 (n, width), of texts and pictures."""
 
     def photo(self, photo_id: int) -> PhotoRecord:
@@ -150,7 +158,8 @@ class StoreSearcher:
         left_out = self._left_out(options)
         with self._store.reading():
             selected = self._selected(options, left_out)
-            return Hits(page(self._store, model.id, selected, options), left_out)
+            hits = page(self._store, model.id, selected, options)
+            return Hits(self._with_tags(hits), left_out)
 
     def duplicates(self, options: SearchOptions) -> Duplicates:
         """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
@@ -189,7 +198,7 @@ class StoreSearcher:
             scores[scores < options.min_score] = -np.inf
         return scores, ids
 
-    def encode(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+    def encode(self, queries: Sequence[Query | QueryPicture]) -> NDArray[np.float32]:
         """Return unit vectors, float32 (n, width), of texts and pictures."""
         return self._queries.encode(queries, self._model(None, count_to=0))
 
@@ -265,6 +274,7 @@ class StoreSearcher:
                 return [hit for hit in found if hit.id not in without][:n]
 
             hits, weak = shown(ranking, options, partial(links_among, self._store, model.id))
+            hits = self._with_tags(hits)
         return Hits(hits, left_out, weak=weak)
 
     def _answer_in_words(
@@ -331,7 +341,16 @@ class StoreSearcher:
         with self._store.reading():
             selected = self._selected(options, left_out)
             ranked = self._ranked(model, vectors, options, selected)
+            tagged = iter(self._with_tags([hit for hits in ranked for hit in hits]))
+        ranked = [list(islice(tagged, len(hits))) for hits in ranked]
         return [Hits(hits, left_out) for hits in ranked]
+
+    def _with_tags(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Return hits with the tags of their photos."""
+        if not hits or not isinstance(self._store, TaggedStore):
+            return list(hits)
+        tags = self._store.tags_of([hit.id for hit in hits])
+        return [replace(hit, tags=tags[hit.id]) if hit.id in tags else hit for hit in hits]
 
     def _ranked(
         self,

@@ -230,6 +230,7 @@ def missing_definitions(connection: sqlite3.Connection) -> dict[str, str]:
 TEXT_TABLES = {
     **dict.fromkeys(("photos", "failures", "folders", "models", "library"), 1),
     "exclusions": 3,
+    **dict.fromkeys(("tags", "tag_examples"), 5),
 }
 READ_AGAIN = {"words": 5, "sidecars": 5}
 

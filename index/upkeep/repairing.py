@@ -32,6 +32,7 @@ from clipsearch.index.upkeep.checking import check_pages, lagging_sequences, lef
 from clipsearch.index.upkeep.reading import (
     DAMAGE,
     READ_AGAIN,
+    TEXT_TABLES,
     CatalogLost,
     CheckedModel,
     HeaderDamaged,
@@ -256,7 +257,10 @@ def _mend_text(state: Reading, repairs: Repairs) -> None:
     if any(undecodable(state, table) for table, since in READ_AGAIN.items() if version >= since):
         read_again(state.connection)
         repairs.done.append("dropped words that are not text: `clipsearch index` reads them again")
-    for table in ("photos", "failures", *(["exclusions"] if version >= 3 else [])):
+    newer = [
+        name for name in ("exclusions", "tags", "tag_examples") if version >= TEXT_TABLES[name]
+    ]
+    for table in ("photos", "failures", *newer):
         dropped = undecodable(state, table)
         for rowid in dropped:
             state.connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))

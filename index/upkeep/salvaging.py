@@ -47,6 +47,7 @@ _LAST_ID = 1 << 40
 _TABLES = (
     *("models", "library", "folders", "mounts", "exclusions"),
     *("failures", "photos", "embeddings"),
+    *("tags", "tag_examples"),  # what stands in the other tables of tags is made of these
 )
 # What the next index run reads again from the photos, if some of it is lost.
 _READ_AGAIN = tuple(READ_AGAIN)

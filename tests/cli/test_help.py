@@ -27,6 +27,9 @@ RUN = (
     "similar",
     "list",
     "duplicates",
+    "classify",
+    "tag",
+    "teach",
     "info",
     "models",
     "check",
@@ -109,6 +112,9 @@ def test_examples_do_what_they_say(tmp_path):
     for copy in ("Pictures/blurred.jpg", "Pictures/old/one.jpg", "beach.jpg"):
         (tmp_path / copy).parent.mkdir(exist_ok=True)
         shutil.copy(beach, tmp_path / copy)
+    shutil.copy(PHOTOS / "animals" / "german-shepherd.jpg", tmp_path / "rex.jpg")
+    for words in ("labels.txt", "words.txt"):
+        (tmp_path / words).write_text("a beach\na church\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "clipsearch"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch.errors import InvalidInput
-from clipsearch.words.lists import MOST_WORDS, plain_words, read_words
+from clipsearch.words.lists import MOST_WORDS, plain_words, read_words, shipped_list
 
 # None says what somebody looks like, believes, is worth or comes from; nor is anybody insulted.
 JUDGING = """
@@ -44,7 +44,26 @@ def test_the_list_says_where_it_comes_from_and_how_it_may_be_used() -> None:
 def test_a_list_of_ones_own_is_read_in_its_order(tmp_path: Path) -> None:
     own = tmp_path / "words.txt"
     own.write_bytes("\ufeff# mine\nRex\r\n  the   old mill # by the river\n\nRex\nÉcole\n".encode())
-    assert read_words(own) == ("Rex", "the old mill", "École")
+    assert read_words(own).words == ("Rex", "the old mill", "École")
+
+
+def test_a_word_may_say_what_it_is_a_kind_of(tmp_path: Path) -> None:
+    own = tmp_path / "words.txt"
+    own.write_text("Rex < terrier < dog\nterrier\nMia\n")
+    read = read_words(own)
+    assert read.words == ("Rex", "terrier", "dog", "Mia")
+    assert read.broader_than("Rex") == ("terrier", "dog")
+    assert read.broader_than("Mia") == ()
+    own.write_text("a < b\nb < a\n")  # which ends, too
+    assert read_words(own).broader_than("a") == ("b", "a")
+
+
+def test_kinds_in_the_shipped_list_are_of_its_words_and_end() -> None:
+    shipped = shipped_list()
+    assert shipped.broader_than("border collie") == ("dog", "animal")
+    assert shipped.broader_than("toddler") == ("child", "person")
+    for word in shipped.words:
+        assert set(shipped.broader_than(word)) <= set(shipped.words) - {word}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +73,7 @@ def test_a_list_of_ones_own_is_read_in_its_order(tmp_path: Path) -> None:
         (b"# only this\n\n", "no word"),
         (b"\xff\xfe\x00d", "no text in UTF-8"),
         (b"bell\x07\n", "is no word"),
+        (b"dog <\n", "is no word"),
         (b"x" * 200, "is no word"),
         (b"\n".join(b"%d" % n for n in range(MOST_WORDS + 1)), "more than 20,000"),
     ],

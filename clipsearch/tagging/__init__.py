@@ -1,0 +1,1 @@
+"""Tags of photos: of words, and of a person's own examples."""
