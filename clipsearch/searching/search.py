@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
 _COUNTED_ANYWAY = 1024  # photos for which room is made without asking how many there are
+_LISTED = 1_000  # photos beyond those asked for that are found by words alone
 BATCH = 4096  # queries that are encoded and searched for together: what bounds memory
 
 
@@ -294,6 +295,7 @@ class StoreSearcher:
             scale=self._queries.logit_scale(model),
             selected=selected,
             least=-np.inf if options.min_score is None else options.min_score,
+            most=_LISTED + options.offset + options.k if options.only == "words" else None,
         )
 
         def ranking(n: int) -> list[Hit]:

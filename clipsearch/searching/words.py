@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 LIFT = 7.0
 USUAL_SCALE = 100.0  # of a model that does not say its own
 FOUND = 0.5  # the share of a question from which a photo counts as found by its words
-MOST = 1_000  # photos that are lifted, those with the greatest lifts
+MOST = 300  # photos that are lifted, those with the greatest lifts: each needs its cosine
 _LONGEST = 80  # letters shown of a text
 
 
@@ -66,8 +66,9 @@ class Written:
         scale: float | None,
         selected: Selection | None,
         least: float = -np.inf,
+        most: int | None = None,
     ) -> Written:
-        """Find them among what is selected, with a cosine of at least `least`.
+        """Find them among what is selected, with a cosine of at least `least`; up to `most`.
 
         `vector` (width,) is the question's, `scale` that of the model's logits.
         """
@@ -77,7 +78,7 @@ class Written:
         sums = found.has @ says
         shares = sums / max(says.sum(), 1e-9)
         lifts = np.round(shares * np.minimum(1, sums), 6)  # the same for the same words
-        near = _nearest(store, model_id, vector, found.photo_ids, lifts)
+        near = _nearest(store, model_id, vector, found.photo_ids, lifts, most or MOST)
         near = {id_: cosine for id_, cosine in near.items() if cosine >= least}
         place = np.searchsorted(found.photo_ids, list(near))
         unit = LIFT / (scale or USUAL_SCALE)
@@ -147,18 +148,19 @@ def _nearest(
     vector: NDArray[np.float32],
     photo_ids: NDArray[np.int64],
     lifts: NDArray[np.float64],
+    most: int,
 ) -> dict[int, float]:
-    """Return the cosines of the MOST photos with the greatest lifts; where these tie, the nearest.
+    """Return the cosines of the photos with the greatest lifts; where these tie, of the nearest.
 
     Photos that the model has not embedded are none.
     """
     parts = [photo_ids]
-    if len(photo_ids) > MOST:
-        last = np.partition(lifts, -MOST)[-MOST]
+    if len(photo_ids) > most:
+        last = np.partition(lifts, -most)[-most]
         parts = [photo_ids[lifts > last], photo_ids[lifts == last]]
     near: dict[int, float] = {}
     for part in parts:
-        count = min(len(part), MOST - len(near))
+        count = min(len(part), most - len(near))
         if count:
             only = Selection.only_these(part)
             scores, ids = store.search(model_id, vector[None], count, selected=only, exact=True)

