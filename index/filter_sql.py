@@ -28,7 +28,6 @@ from clipsearch.index.filters import (
     fold,
 )
 from clipsearch.index.photo_columns import NAMELESS
-from clipsearch.index.schema import TABLES
 
 EARTH_RADIUS = 6371.0088  # km, the mean of the WGS 84 ellipsoid
 _MOMENTS = 5  # the schema that brought moments, places and tags
@@ -114,7 +113,7 @@ def _tested(field: Field, test: str, values: Sequence[str | float], schema: int)
 
 def has_tags(schema: int) -> bool:
     """Tell whether a catalog of this schema has tables of tags."""
-    return schema >= _MOMENTS and "photo_tags" in TABLES
+    return schema >= _MOMENTS
 
 
 def _tagged(test: str, values: Sequence[str | float], schema: int) -> Condition:

@@ -256,3 +256,34 @@ def test_a_single_question_names_what_must_not_pass(
         selected = reader.select(tree, without)
         assert selected is not None
         assert selected.all_but == (tree != ~PIXEL & Missing("lens"))
+
+
+def test_tags_are_what_a_photo_has_any_number_of(spread: Store) -> None:
+    ids = spread.photos_below(None).tolist()
+    tagged = {"Rex": ids[::3], "café": ids[::4], "beach": ids[5:9], "nothing": []}
+    for number, (name, photos) in enumerate(tagged.items(), 1):
+        spread._db.write("INSERT INTO tags (id, name, kind) VALUES (?, ?, 'word')", (number, name))
+        for id_ in photos:
+            columns = "(tag_id, photo_id, score, said_by)"
+            sql = f"INSERT INTO photo_tags {columns} VALUES (?, ?, 1, 'model')"
+            spread._db.write(sql, (number, id_))
+    tags = {id_: frozenset(name for name in tagged if id_ in tagged[name]) for id_ in ids}
+    photos_now = spread.photos(ids)
+    for tree in (
+        Compare("tag", "=", "rex"),
+        Compare("tag", "has", "CAF"),
+        OneOf("tag", ("cafe", "beach")),
+        Compare("tag", "=", "rex") & ~Compare("tag", "=", "beach"),
+        Missing("tag"),
+        Compare("tag", "=", "nothing"),
+    ):
+        wanted = [id_ for id_ in ids if passes(tree, photos_now[id_], tags[id_])]
+        with Store.open(spread.folder, read_only=True) as reader:
+            assert ids_of(reader, tree) == wanted
+            reader.select(PIXEL)
+            assert ids_of(reader, And((tree,))) == wanted
+    spread._db.write("DELETE FROM photo_tags WHERE photo_id = ?", (ids[0],))
+    assert ids[0] not in ids_of(spread, Compare("tag", "=", "rex"))
+    selected = spread.select(where="tags LIKE '%Rex%' AND tags LIKE '%café%'")
+    assert selected is not None
+    assert selected.ids.tolist() == ids[12::12]
