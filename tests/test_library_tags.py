@@ -147,6 +147,7 @@ def test_index_tags_what_is_new_and_what_has_other_content(place: Path, tmp_path
     assert check_library(place / "library").ok
 
 
+@pytest.mark.slow  # it loads torch
 def test_another_model_tags_anew(place: Path, tiny_model_folder: Path) -> None:
     with Library(place / "library") as library:
         library.tag(["cow", "cat", "food"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from clipsearch.arguments import shown as in_words
 from clipsearch.copies import Duplicates
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
-from clipsearch.index.interface import TaggedStore
 from clipsearch.index.records import RAW, ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.models.names import resolve_model
@@ -39,6 +38,8 @@ from clipsearch.searching.stages import as_ranked, shown
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
     from clipsearch.index.selection import Selection
+
+    TagsOf = Callable[[Sequence[int]], dict[int, tuple[str, ...]]]
     from clipsearch.searching.words import Written
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
@@ -349,9 +350,11 @@ class StoreSearcher:
 
     def _with_tags(self, hits: Sequence[Hit]) -> list[Hit]:
         """Return hits with the tags of their photos."""
-        if not hits or not isinstance(self._store, TaggedStore):
+        # A TaggedStore, told without the module of the contract: each search would load it.
+        tags_of: TagsOf | None = getattr(self._store, "tags_of", None)
+        if not hits or tags_of is None:
             return list(hits)
-        tags = self._store.tags_of([hit.id for hit in hits])
+        tags = tags_of([hit.id for hit in hits])
         return [replace(hit, tags=tags[hit.id]) if hit.id in tags else hit for hit in hits]
 
     def _ranked(
