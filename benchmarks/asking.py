@@ -1,6 +1,6 @@
 """Claim: a question's words find what its picture does not, and spoil nothing.
 
-    python -m benchmarks.asking [--val FOLDER] [--photos 1000000] [--folder FOLDER]
+    python -m benchmarks.asking [--val FOLDER [--every 1]] [--photos 1000000] [--folder FOLDER]
 
 Four parts, each printed as it is done. Plain questions to examples/photos, with `builtin`: how many
 put a wrong photo first, by sight alone and with words (30 that were given, and 35 of our own). With
@@ -51,13 +51,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--val", type=Path, help="photos with captions")
+    parser.add_argument("--every", type=int, default=1, help="ask only every N-th caption")
     parser.add_argument("--photos", type=int, default=0, help="of the library without photos")
     parser.add_argument("--folder", type=Path, help="where that is, or is to be made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         ask_plain_questions(Path(place) / "examples")
         if options.val:
-            ask_captions(options.val, Path(place))
+            ask_captions(options.val, Path(place), options.every)
         if options.photos:
             measure_time(options.folder or Path(place) / "library", options.photos)
 
@@ -84,27 +85,39 @@ def ask_plain_questions(place: Path) -> None:
 # Captions
 
 
-def ask_captions(photos: Path, place: Path) -> None:
-    """Print recall@10 of all captions, with several kinds of file names."""
+def ask_captions(photos: Path, place: Path, every: int) -> None:
+    """Print recall@10 of every so many-th caption, with several kinds of file names."""
     files = sorted(photos.glob("*.jpg"))
     captions = [json.loads(file.with_suffix(".json").read_text())["captions"] for file in files]
     with Library(place / "captioned", device="cpu") as library:
         library.index(photos, model="builtin")
-        texts = library.encode_text([text for some in captions for text in some])
+        questions = [text for some in captions for text in some][::every]
+        texts = library.encode_text(questions)
     with Store.open(place / "captioned", read_only=True) as store:
         id_of = {one.photo.file.path: one.photo.id for one in store.photos_at(files)}
         images = store.vectors(1, [id_of[file] for file in files])
-    owners = np.repeat(np.arange(len(files)), [len(some) for some in captions])
+    owners = np.repeat(np.arange(len(files)), [len(some) for some in captions])[::every]
+    compare_names(place, images, captions, texts, questions, owners)
+
+
+def compare_names(
+    place: Path,
+    images: NDArray[np.float32],
+    captions: Sequence[Sequence[str]],
+    texts: NDArray[np.float32],
+    questions: Sequence[str],
+    owners: NDArray[np.int64],
+) -> None:
+    """Print recall@10 of questions where files are called so or so."""
     chance = np.random.default_rng(0)
     own = [some[chance.integers(len(some))] for some in captions]
-    order = chance.permutation(len(files))
+    order = chance.permutation(len(captions))
     others = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
     names = {
-        "IMG_n": [f"IMG_{n}" for n in range(len(files))],
-        "another's caption": [own[others[n]] for n in range(len(files))],
+        "IMG_n": [f"IMG_{n}" for n in range(len(captions))],
+        "another's caption": [own[others[n]] for n in range(len(captions))],
         "its own caption": own,
     }
-    questions = [text for some in captions for text in some]
     print("| file names | questions | R@10 by sight | R@10 with words |")
     print("| --- | ---: | ---: | ---: |")
     for kind, of_files in names.items():
