@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 from cli_process import PROGRAM, clean_environment, clipsearch
 from made_hits import made_hit
+from places import PHOTO
 from small_library import COUNT, copy_small_library
 
+from clipsearch import ClipsearchError, Hits
 from clipsearch.cli.hits import FIELDS, Shape, show_hits
-from clipsearch.cli.search_flags import two_shapes
+from clipsearch.cli.search_flags import Search, two_shapes
+from clipsearch.cli.seeing import paint
+from clipsearch.cli.seeing.acting import act
 from clipsearch.cli.seeing.terminals import Way, way_here
 
 EVIL = "=1+1\x1b]0;<b>.jpg"
@@ -64,14 +68,31 @@ def on_a_terminal(found: Path, *arguments: str, **environment: str) -> str:
 def test_a_terminal_is_shown_the_pictures_that_it_draws_and_is_asked_nothing(found: Path) -> None:
     drawn = on_a_terminal(found, TERM="xterm-kitty")
     assert drawn.count("\x1b_Ga=T") == COUNT
-    blocks = on_a_terminal(found, "--thumbnails", COLORTERM="truecolor")
-    assert len(re.findall(r"\x1b\[38;2;", blocks)) > 50 * COUNT
-    none = on_a_terminal(found, TERM="xterm-kitty", COLUMNS="39")
-    assert "\x1b_G" not in none
-    for text in (drawn, blocks, none):
-        assert "photo-1.jpg" in text
-        assert r"\x1b]0;<b>.jpg" in "".join(plain(text).split())
-        assert not re.search(r"\x1b\[(0?c|[56]n|1[468]t|>)|a=q|\x05", text)  # questions
+    assert "photo-1.jpg" in drawn
+    assert r"\x1b]0;<b>.jpg" in "".join(plain(drawn).split())
+    assert not re.search(r"\x1b\[(0?c|[56]n|1[468]t|>)|a=q|\x05", drawn)  # questions
+
+
+@pytest.mark.parametrize(
+    ("thumbnails", "columns", "pictures"), [(True, 80, True), (None, 80, False), (True, 39, False)]
+)
+def test_characters_stand_beside_what_is_said_of_a_photo(
+    monkeypatch, capfdbinary, tmp_path, thumbnails, columns, pictures
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(file, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout", file)
+    hits = [made_hit(PHOTO, tags=("cup",)), made_hit(tmp_path / EVIL, 2, relevance=0.8)]
+    show_hits(hits, Shape.TABLE, thumbnails=thumbnails)
+    text = file.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert (text.count("\x1b[38;2;") > 60) == pictures
+    assert "no picture" in text or not pictures
+    assert r"\x1b]0;<b>.jpg" in "".join(plain(text).split())
+    assert "\x1b]0;" not in text
+    assert max(paint.columns(line) for line in plain(text).splitlines()) <= columns
 
 
 def plain(text: str) -> str:
@@ -141,35 +162,47 @@ def test_a_page_copies_and_links_are_made_beside_the_list(found: Path, tmp_path:
     for folder in (copies, links):
         ranked = [one.name.split("-", 1)[1] for one in sorted(folder.iterdir())]
         assert ranked == [Path(json.loads(line)["path"]).name for line in done.lines]
-    again = ask(found, "--copy-to", copies)
-    assert again.code == 4
-    assert again.err.count("of that name already") == COUNT
-    assert "\x1b" not in again.err
+
+
+def test_what_can_not_be_copied_is_said_and_ends_with_4(tmp_path: Path, capfd) -> None:
+    hits = Hits([made_hit(PHOTO), made_hit(tmp_path / EVIL, 2)])
+    with pytest.raises(SystemExit) as ended:
+        act(hits, Search("query", "x", copy_to=str(tmp_path / "copies")))
+    said = capfd.readouterr().err.splitlines()
+    assert ended.value.code == 4
+    assert len(said) == 2
+    assert said[0].startswith("not copied: ")
+    assert "\x1b" not in said[0]
+    assert said[1].endswith("1 photo copied")
 
 
 def test_nothing_found_makes_nothing(found: Path, tmp_path: Path) -> None:
-    done = ask(
-        found, "--min-score", "1", "--html", tmp_path / "x.html", "--copy-to", tmp_path / "y"
-    )
-    assert done.code == 1
+    wanted = ("--html", tmp_path / "x.html", "--copy-to", tmp_path / "y")
+    assert ask(found, "--min-score", "1", *wanted).code == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_found_is_opened_and_without_a_display_it_is_said(found, tmp_path) -> None:
-    viewer = tmp_path / "xdg-open"
-    viewer.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" > {tmp_path}/noted\n')
-    viewer.chmod(0o755)
-    here = {"PATH": f"{tmp_path}:/usr/bin:/bin", "DISPLAY": ":7", "XDG_CACHE_HOME": str(tmp_path)}
-    done = ask(found, "--open", **here)
-    assert done.code == 0
+def test_what_was_found_is_opened_and_without_a_display_it_is_said(
+    tmp_path, monkeypatch, capfd
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr("clipsearch.showing.viewer.open_file", opened.append)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("DISPLAY", ":7")
+    search = Search("query", "x", open=True)
+    several = Hits([made_hit(PHOTO), made_hit(PHOTO, 2)])
+    act(Hits(several[:1]), search)
+    act(several, search)
+    act(several, search._replace(html=str(tmp_path / "mine.html")))
     page = tmp_path / "clipsearch" / "hits.html"
-    assert f"opened {page}" in done.err
-    assert page.read_text().count("data:image/jpeg") == COUNT
-    none = ask(found, "--open", **{**here, "DISPLAY": "", "WAYLAND_DISPLAY": ""})
-    assert none.code == 2
-    assert none.out == done.out
-    assert sum(line.startswith("clipsearch: ") for line in none.err.splitlines()) == 1
-    assert "Traceback" not in none.err
+    assert opened == [PHOTO, page, tmp_path / "mine.html"]
+    assert page.read_text().count("data:image/jpeg") == 2
+    assert f"opened {page}" in capfd.readouterr().err
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(ClipsearchError, match="no display") as refused:
+        act(several, search)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
