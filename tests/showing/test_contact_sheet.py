@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from made_hits import HOSTILE, made_hit
+from PIL import Image
 from places import PHOTO
 
 from clipsearch import Hits, InvalidInput
@@ -117,7 +118,9 @@ def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(tmp_path: Path) ->
 
 
 def test_a_notebook_shows_twenty_pictures_at_most(tmp_path: Path) -> None:
-    hits = Hits([made_hit(PHOTO, rank) for rank in range(1, 24)] + [made_hit(tmp_path / "gone")])
+    small = tmp_path / "small.png"
+    Image.new("RGB", (40, 30), "red").save(small)
+    hits = Hits([made_hit(small, rank) for rank in range(1, 24)] + [made_hit(tmp_path / "gone")])
     read = Reader(hits._repr_html_())
     assert len(read.named("img")) == 20
     assert "and 4 more" in read.text
