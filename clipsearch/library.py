@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import builtins
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,35 +15,27 @@ from numpy.typing import NDArray
 from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
 from clipsearch.copies import Duplicates
 from clipsearch.errors import (
-    ClipsearchError,
     InvalidInput,
-    LibraryClosed,
-    LibraryError,
-    LibraryNotFound,
-    LibraryReadOnly,
 )
 from clipsearch.index.layout import Layout
-from clipsearch.index.opening import open_store
 from clipsearch.index.records import Failure, Folder, PhotoRecord
 from clipsearch.library_tags import TagMethods
-from clipsearch.models.devices import check_device
 from clipsearch.models.loaded import LoadedModels
+from clipsearch.open_library import OpenLibrary
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
-from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo, photos_and_model
+from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo
 from clipsearch.searching.asked import given_picture
 from clipsearch.searching.called import meant_by, meant_in_a_sum
 from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.searching.query import Picture, Query
-from clipsearch.searching.search import StoreSearcher
 from clipsearch.searching.web_picture import is_address
 from clipsearch.settings import absolute_paths, library_folder
 
 if TYPE_CHECKING:
-    from clipsearch.index.interface import SearchableStore
-    from clipsearch.indexing.indexer import Indexer
+    pass
 
 
-class Library(TagMethods):
+class Library(OpenLibrary, TagMethods):
     """A folder with a catalog of photos, their embeddings and what is needed to search them.
 
     Any thread may use it, and many at the same time: searches go on while one thread indexes. A
@@ -77,62 +67,7 @@ class Library(TagMethods):
             InvalidInput: no library can have this name, or there is no such device.
             LibraryError: it is missing, damaged, no library, or made by a newer clipsearch.
         """
-        self.folder = library_folder(folder)
-        self.device = check_device(device)
-        create, read_only = yes_or_no(create, "create"), yes_or_no(read_only, "read_only")
-        self._process = os.getpid()
-        self._making = threading.RLock()
-        self._create, self._read_only = create and not read_only, read_only
-        self._models = LoadedModels(Layout(self.folder).models, device)
-        self._indexer: Indexer | None = None  # made when it is needed: a search is quick to start
-        self._parts: tuple[SearchableStore, StoreSearcher] | None = None
-        self._closed = False
-        try:
-            self._open_parts()
-        except LibraryNotFound:
-            if not self._create:
-                raise
-
-    def _open_parts(self, *, create: bool = False) -> tuple[SearchableStore, StoreSearcher]:
-        """Return the store and what searches it, opened if they are not yet."""
-        with self._making:
-            if self._parts is None:
-                self._check_usable()
-                store = open_store(self.folder, create=create, read_only=self._read_only)
-                self._parts = store, StoreSearcher(self.folder, store, self._models)
-            return self._parts
-
-    @property
-    def _store(self) -> SearchableStore:
-        return (self._parts or self._open_parts())[0]
-
-    @property
-    def _searcher(self) -> StoreSearcher:
-        return (self._parts or self._open_parts())[1]
-
-    def _for_writing(self, *, create: bool = False) -> Indexer:
-        """Return the indexer; with `create` make the library if it may be and is missing.
-
-        Raises LibraryReadOnly.
-        """
-        from clipsearch.index.interface import writable
-        from clipsearch.indexing.indexer import Indexer
-
-        if self._read_only:
-            raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
-        with self._making:
-            if self._indexer is None:
-                store = writable(self._open_parts(create=create and self._create)[0], self.folder)
-                self._indexer = Indexer(self.folder, store, self._models)
-            return self._indexer
-
-    def _writing(self) -> AbstractContextManager[None]:
-        """Be the one writer for the block; raises LibraryReadOnly or LibraryLocked."""
-        from clipsearch.index.interface import writable
-
-        self._check_open()
-        self._for_writing()
-        return writable(self._store, self.folder).writing()
+        super().__init__(folder, create=create, read_only=read_only, device=device)
 
     @classmethod
     def open(
@@ -179,12 +114,6 @@ class Library(TagMethods):
             library._for_writing(create=True)
         return library
 
-    def _use_models(self, models: LoadedModels) -> None:
-        """Take models that are loaded already, before anything else is asked."""
-        self._models = models
-        if self._parts is not None:
-            self._parts = self._store, StoreSearcher(self.folder, self._store, models)
-
     def close(self) -> None:
         """Close the catalog and let go of the models; a second time does nothing."""
         if os.getpid() != self._process:
@@ -202,20 +131,6 @@ class Library(TagMethods):
         self._check_open()
         return self
 
-    def _check_open(self) -> None:
-        """Raise LibraryClosed if it is closed, or of another process."""
-        if self._parts is None:
-            self._check_usable()
-        else:
-            self._store.places()
-
-    def _check_usable(self) -> None:
-        """Raise LibraryClosed for what was never made, as its store would."""
-        if self._closed:
-            raise LibraryClosed(f"{self.folder}: the library was closed; open it again")
-        if os.getpid() != self._process:
-            raise LibraryClosed(f"{self.folder}: the library is of another process; open it here")
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -223,26 +138,6 @@ class Library(TagMethods):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        try:
-            models = self._store.models()
-            model = next((row for row in models if row.is_current), None)
-            state = photos_and_model(model.photos if model else 0, model)
-        except LibraryClosed:
-            state = "closed"
-        except LibraryNotFound:
-            state = "not made yet"
-        except ClipsearchError as error:
-            state = str(error)
-        return f"Library({str(self.folder)!r}, {state})"
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be copied, or sent to another process."""
-        raise LibraryError(
-            f"an open library can't be copied or pickled: open it where it is needed, with "
-            f"Library({str(self.folder)!r})"
-        )
 
     # indexing
 

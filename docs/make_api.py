@@ -47,7 +47,7 @@ def _of_class(name: str, value: type) -> Iterator[str]:
         yield ""
     for method, function in _members(value):
         plain = function.__func__ if isinstance(function, classmethod) else function
-        if isinstance(plain, property):
+        if isinstance(plain, property) and _is_public(method):
             yield f"### {name}.{method}\n\n{_text(plain)}\n"
         elif inspect.isfunction(plain) and plain.__doc__ and _is_public(method):
             shown = name if method == "__init__" else f"{name}.{method}"

@@ -39,6 +39,7 @@ FLOORS = (
     "indexing",
     "upkeep",
     "library_tags",
+    "open_library",
     "library",
     "serving",
     "watching",
