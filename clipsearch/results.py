@@ -54,7 +54,9 @@ class Hit:
     content_hash: str  # SHA-256 of the file
     place: str | None = None  # the name of where it was taken
     tags: tuple[str, ...] = ()
-    relevance: float | None = None  # 0 to 1, the same for every model; None where it is not known
+    # 0 to 1, the same for every model; None where it is not known. No part of what is compared, for
+    # the answers to many questions at once go without it.
+    relevance: float | None = field(default=None, compare=False)
     why: tuple[str, ...] = ("visual",)  # by what it was found: "visual", "words", or both
     matched: str | None = None  # the text that holds words of the question
     behind: int | None = None  # the photo before it in these hits that it is a copy or burst of
@@ -224,6 +226,10 @@ class Hits(Sequence[Hit]):
     def but_with(self, hits: Iterable[Hit]) -> Hits:
         """Return the same answer with other hits."""
         return Hits(hits, self.left_out, weak=self.weak, notes=self.notes)
+
+    def noting(self, notes: Sequence[str]) -> Hits:
+        """Return the same answer with more notes."""
+        return Hits(self._hits, self.left_out, weak=self.weak, notes=(*self.notes, *notes))
 
     def __len__(self) -> int:
         return len(self._hits)

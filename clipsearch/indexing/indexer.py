@@ -178,6 +178,7 @@ class Indexer:
                 self._store.refresh_vectors(choice.id)
             if not run.interrupted:
                 self._refresh_tags(note)
+                self._keep_competing_words(choice.id)
         return run.report(choice.name, notes, time.perf_counter() - started)
 
     def _refresh_tags(self, note: Note) -> None:
@@ -192,6 +193,12 @@ class Indexer:
                 Tagger(self._store.tag_tables(), self._models).refresh(current)
             except ModelError as error:
                 note(f"no photo was tagged: {error}")
+
+    def _keep_competing_words(self, model_id: int | None) -> None:
+        """See to it that searches can tell weak matches, which no query prepares."""
+        for row in self._store.models(count_to=0):
+            if row.id == model_id:
+                self._models.keep_competing_words(row)
 
     @contextmanager
     def _decoding(self, *, keep: bool) -> Iterator[Decoders]:

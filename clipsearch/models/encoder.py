@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.models.faster_layers import Swaps
+    from clipsearch.models.text.settings import TokenizerSettings
     from clipsearch.models.text.towers import ShortTower, WholeTower
 
 TEXT_BATCH = 256
@@ -102,6 +103,11 @@ class Encoder:
     def logit_bias(self) -> float | None:
         """Return what is added to them then, as `TextEncoderSettings` says."""
         return logit_bias(self._network)
+
+    @property
+    def tokenizer(self) -> TokenizerSettings:
+        """Return how texts are cut."""
+        return self._tokenizer.settings
 
     def encode_pixels(
         self, pixels: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]

@@ -16,6 +16,9 @@ from clipsearch.models.files import file_sha256
 from clipsearch.models.names import ModelSource, resolve_model, weights_here
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from clipsearch.index.records import ModelIdentity
     from clipsearch.models.encoder import Encoder
     from clipsearch.models.image.encoder import ImageEncoder, ImageEncoderSettings
@@ -41,6 +44,7 @@ class LoadedModels:
         self._encoders: dict[str, Encoder] = {}
         self._image_encoders: dict[str, ImageEncoder] = {}
         self._text_encoders: dict[str, TextEncoder] = {}
+        self._competing: dict[str, NDArray[np.float32] | None] = {}
         self._ahead: dict[ModelSource, Encoder | ImageEncoder] = {}  # before they were asked for
         self._kept: set[str] = set()  # fingerprints of the models whose text tower is known good
 
@@ -49,6 +53,7 @@ class LoadedModels:
         self._encoders.clear()
         self._image_encoders.clear()
         self._text_encoders.clear()
+        self._competing.clear()
         self._ahead.clear()
 
     def load(self, source: ModelSource) -> Encoder | ImageEncoder:
@@ -186,6 +191,33 @@ class LoadedModels:
                     self._complete(tower, encoder, folder)
             keep_identity(folder, encoder.identity)
         self._kept.add(fingerprint)
+
+    def reads_only_english(self, row: ModelRow) -> bool:
+        """Tell by a model's tokenizer whether it was trained on English alone, as CLIP was."""
+        return self.text_encoder_of(row).tokenizer.kind == "clip"
+
+    def competing_words(self, row: ModelRow) -> NDArray[np.float32] | None:
+        """Return the unit vectors (words, width) that a question competes with.
+
+        None until a run has made them; they are read once.
+        """
+        from clipsearch.models.text.competing import read_competing
+
+        fingerprint = row.identity.fingerprint
+        if self._competing.get(fingerprint) is None:
+            self._competing[fingerprint] = read_competing(self._folder / fingerprint, fingerprint)
+        return self._competing[fingerprint]
+
+    def keep_competing_words(self, row: ModelRow) -> None:
+        """Embed the competing words of a model, where its text tower lies here and they do not."""
+        from clipsearch.models.text.competing import write_competing
+        from clipsearch.models.text.encoder import TextEncoder
+
+        if self.competing_words(row) is not None:
+            return
+        folder = self._folder / row.identity.fingerprint
+        with suppress(ModelError), disk_errors(self._folder.parent):
+            write_competing(folder, TextEncoder.open(folder))
 
     def _write_text_tower(self, identity: ModelIdentity, folder: Path) -> None:
         """Take a model's text tower from where one is ready, else export it, once for all."""

@@ -33,7 +33,8 @@ from clipsearch.searching.query import (
     QueryPicture,
     read_picture,
 )
-from clipsearch.searching.stages import as_ranked, shown
+from clipsearch.searching.relevance import NOT_JUDGED, judging, kinds_of, unread
+from clipsearch.searching.stages import Ranking, as_ranked, shown
 
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
@@ -104,6 +105,7 @@ class StoreSearcher:
     def __init__(self, folder: Path, store: SearchableStore, models: LoadedModels) -> None:
         self._folder = folder
         self._store = store
+        self._models = models
         self._decoders = Decoders()
         self._queries = QueryEncoder(store, models, self._decoders)
 
@@ -115,10 +117,13 @@ class StoreSearcher:
         """Return the photos nearest to a text or picture, best first."""
         model = self._searchable_model(options)
         vector = self._queries.encode([query], model)[0]
+        kinds = kinds_of(query)
         if options.only != "visual" and (texts := summed(query).texts):
-            return self._answer(model, vector, options, question=" ".join(texts))
-        _check_visual(options)
-        return self._answer(model, vector, options)
+            found = self._answer(model, vector, kinds, options, question=" ".join(texts))
+        else:
+            _check_visual(options)
+            found = self._answer(model, vector, kinds, options)
+        return found.noting(unread(query, partial(self._models.reads_only_english, model)))
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
         """Return the hits of each query by what is seen alone; BATCH at a time go together."""
@@ -130,7 +135,10 @@ class StoreSearcher:
             if as_ranked(options):
                 found += self._hits(model, vectors, options)
             else:
-                found += [self._answer(model, vector, options) for vector in vectors]
+                found += [
+                    self._answer(model, vector, kinds_of(query), options)
+                    for query, vector in zip(queries[start : start + BATCH], vectors, strict=True)
+                ]
         return found
 
     def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
@@ -150,7 +158,7 @@ class StoreSearcher:
         ]
         same = {photo.id for photo in copied} | {*self._in_front_of(copied, model, None).values()}
         vector = self._queries.encode([alone(asked)], model)[0]
-        return self._answer(model, vector, options, same)
+        return self._answer(model, vector, kinds_of(asked), options, same)
 
     def listed(self, options: SearchOptions) -> Hits:
         """Return the photos that pass the filters, without a question: by date or path."""
@@ -256,6 +264,7 @@ class StoreSearcher:
         self,
         model: ModelRow,
         vector: NDArray[np.float32],
+        kinds: Collection[str],
         options: SearchOptions,
         without: Collection[int] = (),
         question: str | None = None,
@@ -268,21 +277,36 @@ class StoreSearcher:
         with self._store.reading():  # one state of the catalog for vectors and rows
             selected = self._selected(options, left_out)
             if question is not None:
-                return self._answer_in_words(model, vector, question, options, selected, left_out)
+                return self._answer_in_words(
+                    model, vector, kinds, question, options, selected, left_out
+                )
 
             def ranking(n: int) -> list[Hit]:
                 wider = replace(options, k=n + len(without))
                 found = self._ranked(model, vector[np.newaxis], wider, selected)[0]
                 return [hit for hit in found if hit.id not in without][:n]
 
-            hits, weak = shown(ranking, options, partial(links_among, self._store, model.id))
+            judged = self._judging(model, vector, kinds, ranking)
+            hits, weak = shown(judged, options, partial(links_among, self._store, model.id))
             hits = self._with_tags(hits)
-        return Hits(hits, left_out, weak=weak)
+        return Hits(hits, left_out, weak=weak, notes=self._unjudged(model, options))
+
+    def _judging(
+        self, model: ModelRow, vector: NDArray[np.float32], kinds: Collection[str], ranking: Ranking
+    ) -> Ranking:
+        """Return a ranking whose hits say how relevant they are, where that can be told."""
+        names = self._models.competing_words(model)
+        return judging(ranking, vector, kinds, names, partial(self._store.vectors, model.id))
+
+    def _unjudged(self, model: ModelRow, options: SearchOptions) -> list[str]:
+        missing = options.relevant and self._models.competing_words(model) is None
+        return [NOT_JUDGED] * missing
 
     def _answer_in_words(
         self,
         model: ModelRow,
         vector: NDArray[np.float32],
+        kinds: Collection[str],
         question: str,
         options: SearchOptions,
         selected: Selection | None,
@@ -308,8 +332,10 @@ class StoreSearcher:
             nearest = {hit.id for hit in seen[: options.offset + options.k]}
             return written.explained(self._store, hits, nearest)
 
-        hits, weak = shown(ranking, options, partial(links_among, self._store, model.id))
+        judged = self._judging(model, vector, kinds, ranking)
+        hits, weak = shown(judged, options, partial(links_among, self._store, model.id))
         notes = not_covered(written.missing, self._store.incomplete())
+        notes = [*notes, *self._unjudged(model, options)]
         return Hits(hits, left_out, weak=weak, notes=notes)
 
     def _merged(

@@ -11,6 +11,7 @@ from pathlib import Path
 from clipsearch.errors import InvalidInput
 
 PLAIN_WORDS = Path(__file__).with_name("plain_words.txt")
+CLASS_NAMES = Path(__file__).with_name("class_names.txt")
 LONGEST_WORD = 100  # characters
 MOST_WORDS = 20_000
 
@@ -39,6 +40,11 @@ def plain_words() -> tuple[str, ...]:
 def shipped_list() -> WordList:
     """Return the list of plain words that ships."""
     return words_of(PLAIN_WORDS.read_text(encoding="utf-8"), PLAIN_WORDS.name)
+
+
+def class_names() -> tuple[str, ...]:
+    """Return 998 names of things that a photo may show, with which a question's words compete."""
+    return words_of(CLASS_NAMES.read_text(encoding="utf-8"), CLASS_NAMES.name).words
 
 
 def read_words(path: Path) -> WordList:

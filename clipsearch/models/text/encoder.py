@@ -91,6 +91,11 @@ class TextEncoder:
         """Return what is added to them then, as `TextEncoderSettings` says."""
         return self.settings.logit_bias
 
+    @property
+    def tokenizer(self) -> TokenizerSettings:
+        """Return how texts are cut."""
+        return self.settings.tokenizer
+
     def encode_text(self, texts: str | Iterable[str]) -> NDArray[np.float32]:
         """Return one unit vector a text, float32 (n, width), of several texts or of one."""
         texts = texts_given(texts)
