@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from places import ROOT
 
 from clipsearch import Hit, IndexProgress, Library, LibraryClosed, LibraryError, LibraryLocked
 from clipsearch.models import tower_cache
@@ -232,6 +233,15 @@ AFTER_THE_END: dict[str, Callable[[Library], object]] = {
     "encode_images": lambda library: library.encode_images([]),
     "prepare_for_pictures": lambda library: library.prepare_for_pictures(),
     "photo": lambda library: library.photo(1),
+    "photos": lambda library: library.photos([1]),
+    "vectors": lambda library: library.vectors([1]),
+    "list": lambda library: library.list(),
+    "duplicates": lambda library: library.duplicates(),
+    "classify": lambda library: library.classify(b"no picture", ["a", "b"]),
+    "tag": lambda library: library.tag(),
+    "tags": lambda library: library.tags(),
+    "teach": lambda library: library.teach("Rex", ROOT / "examples/photos/city/taj-mahal.jpg"),
+    "forget_tag": lambda library: library.forget_tag("Rex"),
     "folders": lambda library: library.folders(),
     "away": lambda library: library.away(),
     "failures": lambda library: library.failures(),
