@@ -46,8 +46,8 @@ def main() -> None:
 def find(library: Library, search: str | Path) -> Hits:
     """Return what is found by words, or by a picture among the animals."""
     if isinstance(search, Path):
-        return library.similar(PHOTOS / "animals" / search, k=SHOWN)
-    return library.query(search, k=SHOWN)
+        return library.similar(PHOTOS / "animals" / search, k=SHOWN, relevant=True, fold=True)
+    return library.query(search, k=SHOWN, relevant=True, fold=True)
 
 
 def shown(search: str | Path) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _GAP = "  "
 _NARROWEST = 12  # columns of the photo, which gives way and goes on in the next line
-_ENOUGH = 40  # columns of the photo that others may not take from it
+_ENOUGH = 50  # columns of the photo that others may not take from it
 _WIDEST = 24  # columns of what else is said; it is cut off
 
 
