@@ -9,6 +9,7 @@ import pytest
 from places import EXAMPLES
 
 from clipsearch import InvalidInput, Library, LibraryReadOnly, check_library
+from clipsearch.index.tags import Tagged
 from clipsearch.models.prompts import imagenet_templates
 from clipsearch.upkeep import backup_library, restore_library
 
@@ -113,7 +114,8 @@ def test_own_words_take_the_place_of_others_and_off_forgets_them(place: Path) ->
     words = place / "words.txt"
     words.write_text("cow < cattle\ncar\npizza\n")
     with Library(place / "library") as library:
-        library.tag()
+        library.tag(["animal", "food"])
+        assert stems(library.list(tag="animal", k=99)) != set()
         assert {tag.name for tag in library.tag(words)} == {"cow", "cattle", "car", "pizza"}
         assert "cow-on-meadow" in tagged(library, "cow") & tagged(library, "cattle")
         assert stems(library.list(tag="animal", k=99)) == set()
@@ -188,6 +190,23 @@ def test_a_taught_tag_is_likely_confirmed_and_refused(place: Path) -> None:
             library.forget_tag("dog")
         with pytest.raises(InvalidInput, match="no tag"):
             library.forget_tag("Rex")
+
+
+def test_what_a_person_said_stands_whatever_the_model_says(place: Path) -> None:
+    photos = place / "photos" / "animals"
+    with Library(place / "library") as library:
+        library.teach("Rex", photos / "sheep.jpg", others=photos / "giraffes.jpg")
+        tables = library._tagger().tables
+        (row,) = tables.rows()
+        everything = [Tagged(row.id, hit.id, 0.9) for hit in library.list(k=99)]
+        with library._writing():
+            tables.put(everything)
+        assert "giraffes" not in tagged(library, "Rex")
+        assert len(tagged(library, "Rex")) == len(everything) - 1
+        assert library.tags()[0].said == 1
+        with library._writing():
+            tables.start_anew(None)
+        assert tagged(library, "Rex") == {"sheep"}
 
 
 def test_examples_may_lie_outside_and_are_known_by_content(place: Path, tmp_path: Path) -> None:
