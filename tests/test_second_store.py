@@ -20,7 +20,7 @@ from clipsearch.index.interface import SearchableStore
 def library_over(store: SearchableStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Return a library over a store, as if `open_store` knew its kind."""
     with monkeypatch.context() as patch:
-        patch.setattr("clipsearch.library.open_store", lambda *_, **__: store)
+        patch.setattr("clipsearch.open_library.open_store", lambda *_, **__: store)
         return Library(folder, device="cpu")
 
 
