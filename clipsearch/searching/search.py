@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,57 +50,8 @@ _LISTED = 1_000  # photos beyond those asked for that are found by words alone
 BATCH = 4096  # queries that are encoded and searched for together: what bounds memory
 
 
-class Searcher(Protocol):
-    """Answers questions about one library, for any thread.
-
-    `StoreSearcher` is the one for a library on this machine. Each method raises InvalidInput for a
-    question that can't be meant, and LibraryNotFound where there are no photos yet.
-    """
-
-    def query(self, query: Query, options: SearchOptions) -> Hits:
-        """Return the photos nearest to a text or picture, best first."""
-
-    def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
-        """Return the hits of each query, as `query` finds them; BATCH at a time go together."""
-
-    def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
-        """Return the photos most like a picture, without the picture itself, wherever it lies."""
-
-    def listed(self, options: SearchOptions) -> Hits:
-        """Return the photos that pass the filters, without a question: by date or path."""
-
-    def duplicates(self, options: SearchOptions) -> Duplicates:
-        """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
-
-    def search_vectors(
-        self, queries: NDArray[np.float32], options: SearchOptions
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return cosines (n, k) and photo ids (n, k) of the nearest to unit vectors (n, width).
-
-        Rows with fewer hits end in -inf and -1.
-        """
-
-    def encode(self, queries: Sequence[Query | QueryPicture]) -> NDArray[np.float32]:
-        """Return unit vectors, float32 (n, width), of texts and pictures."""
-
-    def photo(self, photo_id: int) -> PhotoRecord:
-        """Return what is known of a photo; InvalidInput if the library has none with this id."""
-
-    def photos(self, photo_ids: PhotoIds) -> list[PhotoRecord]:
-        """Return what is known of photos, in the order of their ids, -1 passed over.
-
-        Raises InvalidInput if the library has none with one of these ids.
-        """
-
-    def vectors(self, photo_ids: PhotoIds, model: str | Path | None) -> NDArray[np.float32]:
-        """Return embeddings, float32 (n, width), of photos, as `photos` does."""
-
-    def info(self) -> LibraryInfo:
-        """Return the state of the library."""
-
-
 class StoreSearcher:
-    """A `Searcher` over a store and the models that embedded its photos."""
+    """A `Searcher` (searcher.py) over a store and the models that embedded its photos."""
 
     def __init__(self, folder: Path, store: SearchableStore, models: LoadedModels) -> None:
         self._folder = folder

@@ -20,6 +20,7 @@ from clipsearch.indexing import run
 from clipsearch.photos import file_reading
 from clipsearch.photos.file_reading import read_stream, read_whole
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, largest_file, open_image
+from clipsearch.searching.combining import term
 from clipsearch.serving.server import Question, WarmSearcher
 from clipsearch.training.data.samples import BadSample
 from clipsearch.training.data.sources import open_source
@@ -189,16 +190,16 @@ def test_a_server_answers_what_is_too_large_for_it_as_the_library_would(
     small_library: Path,
 ) -> None:
     """It gets bytes only: what can't be sent is looked at by the client."""
-    from clipsearch.serving.client import _picture
+    from clipsearch.serving.client import _terms
 
     os.mkfifo(small_library / "pipe")
-    assert _picture(sparse(small_library / "huge.jpg")) is None
-    assert _picture(small_library / "pipe") is None
+    assert _terms(sparse(small_library / "huge.jpg")) == (None, b"")
+    assert _terms(small_library / "pipe") == (None, b"")
     photo = small_library / "photos" / "photo-0.jpg"
     searcher = WarmSearcher(small_library / "library")
-    data = _picture(photo)
-    assert data is not None
-    (hit,) = searcher.answer(Question("query", data, SearchOptions(k=1)))
+    terms, data = _terms(photo)
+    assert terms == [[1.0, len(data)]]
+    (hit,) = searcher.answer(Question("query", term(data), SearchOptions(k=1)))
     searcher.close()
     assert hit.path == photo
 

@@ -20,7 +20,9 @@ from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.preparing import Unreadable, prepare
 from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.searching import query
-from clipsearch.searching.search import Searcher, StoreSearcher
+from clipsearch.searching.combining import term
+from clipsearch.searching.search import StoreSearcher
+from clipsearch.searching.searcher import Searcher
 from clipsearch.serving.server import Question, WarmSearcher
 
 
@@ -93,9 +95,9 @@ def test_a_server_outlives_a_picture_that_crashes_its_decoder(
 ) -> None:
     server = WarmSearcher(small_library / "library")
     with pytest.raises(UnreadableImage, match="decod"):
-        server.answer(Question("query", MARK + b"crash", SearchOptions()))
+        server.answer(Question("query", term(MARK + b"crash"), SearchOptions()))
     new = sample_photos[9].read_bytes()
-    assert len(server.answer(Question("similar", new, SearchOptions(k=2)))) == 2
+    assert len(server.answer(Question("similar", term(new), SearchOptions(k=2)))) == 2
     server.close()
     names = {thread.name for thread in threading.enumerate()}
     assert "clipsearch-decoder" not in names
