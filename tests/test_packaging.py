@@ -134,7 +134,7 @@ def test_the_wheel_runs_from_another_directory(built: Path, tmp_path: Path) -> N
     assert str(site) in found.stdout
     photos = sorted((ROOT / "examples" / "photos").rglob("*.jpg"))[:3]
     run("index", *map(str, photos), "--model", "builtin")
-    assert len(run("query", "a photo", "--paths").splitlines()) == len(photos)
+    assert len(run("query", "a photo", "--paths", "--all").splitlines()) == len(photos)
 
 
 def requirements() -> list[Requirement]:

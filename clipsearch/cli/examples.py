@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("duplicates --script ~/twice > move.sh", "a script that moves the others"),
     ),
     "classify": (
-        Example("classify beach.jpg --labels 'a beach,a street,a forest'", "which it shows"),
+        Example("classify beach.jpg --labels 'a beach,a street'", "which it shows"),
         Example("classify beach.jpg --labels labels.txt", "labels from a file, one a line"),
         Example("classify beach.jpg --labels dog,cat --json", "the same for programs"),
     ),

@@ -29,7 +29,18 @@ class Shape(Enum):
 FIELDS = (
     *("rank", "score", "path", "id", "width", "height", "format", "size"),
     *("taken_at", "camera", "lens", "latitude", "longitude", "content_hash"),
-    *("relevance", "strength", "why", "matched", "alike", "place", "tags", "moment", "moment_from"),
+    *(
+        "relevance",
+        "strength",
+        "why",
+        "matched",
+        "alike",
+        "behind",
+        "place",
+        "tags",
+        "moment",
+        "moment_from",
+    ),
 )
 
 

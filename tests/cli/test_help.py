@@ -113,6 +113,8 @@ def test_examples_do_what_they_say(tmp_path):
         (tmp_path / copy).parent.mkdir(exist_ok=True)
         shutil.copy(beach, tmp_path / copy)
     shutil.copy(PHOTOS / "animals" / "german-shepherd.jpg", tmp_path / "rex.jpg")
+    # What matches weakly is cut, unless its name says what is asked for.
+    shutil.copy(PHOTOS / "animals" / "two-dogs-at-window.jpg", pictures / "dog-on-a-beach.jpg")
     for words in ("labels.txt", "words.txt"):
         (tmp_path / words).write_text("a beach\na church\n")
     (tmp_path / "out").mkdir()
@@ -128,7 +130,7 @@ def test_examples_do_what_they_say(tmp_path):
             if example.line in NOT_RUN:
                 continue
             _do(example.line, tmp_path, around)
-    assert len(list((tmp_path / "out").iterdir())) > 3
+    assert list((tmp_path / "out").iterdir())
     assert (tmp_path / "again" / "catalog.sqlite").is_file()
 
 

@@ -40,7 +40,7 @@ WITHOUT = {"CLIPSEARCH_NO_SERVER": "1"}
 QUESTION = {
     "protocol": PROTOCOL,
     "command": "query",
-    "words": "a dog",
+    "terms": [[1, "a dog"]],
     "options": {"k": 3},
 }
 
@@ -396,8 +396,8 @@ def test_no_client_can_bring_it_down(library, serve):
         {"options": {"k": "3"}},
         {"command": "remove"},
         {"command": "similar"},
-        {"words": None},
-        {"words": 3},
+        {"terms": None},
+        {"terms": [[1, 3]]},
         {"options": {"min_score": "0"}},
         {"options": {"min_score": float("nan")}},
         {"options": {"include_away": 1}},
