@@ -51,9 +51,12 @@ def search(folder: Path) -> None:
     library = ("--library", str(folder / "library"))
     said = run(0, "index", str(PHOTOS / "animals"), "--model", "builtin", *library)
     assert "added" in said, said
-    assert "horses" in run(0, "query", "horses", "--top", "3", "--paths", *library)
+    assert "horses" in run(0, "query", "horses", "--top", "3", "--paths", "--all", *library)
     new = next((PHOTOS / "food").glob("*.jpg"))
-    assert len(run(0, "similar", str(new), "--top", "3", "--paths", *library).splitlines()) == 3
+    assert (
+        len(run(0, "similar", str(new), "--top", "3", "--paths", "--all", *library).splitlines())
+        == 3
+    )
     run(0, "check", *library)
     for refused in (
         ("index", "--model", "ViT-B-32/openai", *library),
