@@ -308,11 +308,12 @@ class Library(OpenLibrary, TagMethods):
     ) -> builtins.list[Hits]:
         """Return the hits of many queries: for each what `query` finds, in far less time.
 
-        Takes several queries, or one, and what `query` takes, strings included. Texts find the same
-        photos with the same scores as alone, to the last bit; of pictures that are not in the
-        library, scores may differ in the last bits. 4,096 queries are encoded and searched for
-        together, so that memory is bounded beside the answers. One query that can't be read refuses
-        them all.
+        By what is seen alone, as `query` with `only="visual"`; relevance is told only where an
+        option needs it. Takes several queries, or one, and what `query` takes, strings included.
+        Texts find the same photos with the same scores as alone, to the last bit; of pictures that
+        are not in the library, scores may differ in the last bits. 4,096 queries are encoded and
+        searched for together, so that memory is bounded beside the answers. One query that can't be
+        read refuses them all.
         """
         checked = SearchOptions.of(options, keywords)
         meant = [meant_by(query, text=text, image=image) for query in as_list(queries)]

@@ -44,7 +44,9 @@ def tagged(library: Library, tag: str) -> set[str]:
     listed = stems(library.list(tag=tag, k=99))
     first = library.query_batch(["a photo", "another"], tag=tag, k=99)[0]
     assert stems(first) == listed
-    assert all(tag in hit.tags for hit in first)
+    alone = library.query("a photo", tag=tag, k=99)
+    assert stems(alone) == listed
+    assert all(tag in hit.tags for hit in [*first, *alone])
     return listed
 
 

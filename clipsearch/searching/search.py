@@ -237,17 +237,22 @@ class StoreSearcher:
                 found = self._ranked(model, vector[np.newaxis], wider, selected)[0]
                 return [hit for hit in found if hit.id not in without][:n]
 
-            judged = self._judging(model, vector, kinds, ranking)
-            hits, weak = shown(judged, options, partial(links_among, self._store, model.id))
-            hits = self._with_tags(hits)
+            hits, weak = self._shown(model, vector, kinds, ranking, options)
         return Hits(hits, left_out, weak=weak, notes=self._unjudged(model, options))
 
-    def _judging(
-        self, model: ModelRow, vector: NDArray[np.float32], kinds: Collection[str], ranking: Ranking
-    ) -> Ranking:
-        """Return a ranking whose hits say how relevant they are, where that can be told."""
+    def _shown(
+        self,
+        model: ModelRow,
+        vector: NDArray[np.float32],
+        kinds: Collection[str],
+        ranking: Ranking,
+        options: SearchOptions,
+    ) -> tuple[list[Hit], int]:
+        """Return the page of a ranking, with relevance and tags, and how many were weak."""
         names = self._models.competing_words(model)
-        return judging(ranking, vector, kinds, names, partial(self._store.vectors, model.id))
+        judged = judging(ranking, vector, kinds, names, partial(self._store.vectors, model.id))
+        hits, weak = shown(judged, options, partial(links_among, self._store, model.id))
+        return self._with_tags(hits), weak
 
     def _unjudged(self, model: ModelRow, options: SearchOptions) -> list[str]:
         missing = options.relevant and self._models.competing_words(model) is None
@@ -283,8 +288,7 @@ class StoreSearcher:
             nearest = {hit.id for hit in seen[: options.offset + options.k]}
             return written.explained(self._store, hits, nearest)
 
-        judged = self._judging(model, vector, kinds, ranking)
-        hits, weak = shown(judged, options, partial(links_among, self._store, model.id))
+        hits, weak = self._shown(model, vector, kinds, ranking, options)
         notes = not_covered(written.missing, self._store.incomplete())
         notes = [*notes, *self._unjudged(model, options)]
         return Hits(hits, left_out, weak=weak, notes=notes)

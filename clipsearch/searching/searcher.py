@@ -29,7 +29,7 @@ class Searcher(Protocol):
         """Return the photos nearest to a text or picture, best first."""
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
-        """Return the hits of each query, as `query` finds them; BATCH at a time go together."""
+        """Return the hits of each query by what is seen alone; BATCH at a time go together."""
 
     def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""
