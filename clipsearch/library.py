@@ -13,10 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
-from clipsearch.copies import Duplicates
-from clipsearch.errors import (
-    InvalidInput,
-)
+from clipsearch.errors import InvalidInput
 from clipsearch.index.layout import Layout
 from clipsearch.index.records import Failure, Folder, PhotoRecord
 from clipsearch.library_tags import TagMethods
@@ -32,7 +29,7 @@ from clipsearch.searching.web_picture import is_address
 from clipsearch.settings import absolute_paths, library_folder
 
 if TYPE_CHECKING:
-    pass
+    from clipsearch.copies import Duplicates
 
 
 class Library(OpenLibrary, TagMethods):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -13,6 +14,8 @@ def main() -> None:
     from clipsearch.errors import ClipsearchError
     from clipsearch.settings import leave_a_deleted_folder
 
+    # Before numpy is loaded: its helpers would keep a processor busy for 30 ms after each product.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     # Libraries warn of what they mend themselves (odd EXIF data, say): nothing a user can act on.
     warnings.simplefilter("ignore")
     open_closed_streams()

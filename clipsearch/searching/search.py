@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import shown as in_words
-from clipsearch.copies import Duplicates
 from clipsearch.errors import InvalidInput, LibraryNotFound, ModelError
 from clipsearch.index.records import RAW, ModelRow, PhotoRecord
 from clipsearch.models.loaded import LoadedModels
@@ -37,6 +36,7 @@ from clipsearch.searching.relevance import NOT_JUDGED, judging, kinds_of, unread
 from clipsearch.searching.stages import Ranking, as_ranked, shown
 
 if TYPE_CHECKING:
+    from clipsearch.copies import Duplicates
     from clipsearch.index.interface import SearchableStore
     from clipsearch.index.selection import Selection
 

@@ -19,17 +19,16 @@ _LONGEST_TEXT = 20_000  # letters of a caption
 # Runs of letters with their marks, and of digits; `_` and all else stand between. Chinese and
 # Japanese words stand together without anything between: each letter of theirs counts alone.
 _TOGETHER = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_PIECES = re.compile(rf"[{_TOGETHER}]|[^\W\d_{_TOGETHER}]+|\d+")
-_ASKED = re.compile(rf"[{_TOGETHER}]|[^\W\d_{_TOGETHER}]+\*?|\d+\*?")
-_TURNS = re.compile(r"[^\W\d_]+|\d+")
-_RUNS = re.compile(r"[^\W_]+")
-_YEAR = re.compile(r"(?:19|20)\d\d")
+# `re` compiles them when they are first used: a query, which waits for it, uses one of them.
+_ASKED = rf"[{_TOGETHER}]|[^\W\d_{_TOGETHER}]+\*?|\d+\*?"
+_PIECES = rf"[{_TOGETHER}]|[^\W\d_{_TOGETHER}]+|\d+"
+_TURNS = r"[^\W\d_]+|\d+"
+_RUNS = r"[^\W_]+"
+_YEAR = r"(?:19|20)\d\d"
 # "EiffelTower", "IMGTower": before a capital that begins a word.
 _CAPITALS = "A-Z\u00c0-\u00d6\u00d8-\u00de\u0410-\u042f\u0391-\u03a9"
 _SMALL = "a-z\u00df-\u00f6\u00f8-\u00ff\u0430-\u044f\u03b1-\u03c9"
-_CASES = re.compile(
-    f"(?<=[{_SMALL}])(?=[{_CAPITALS}])|(?<=[{_CAPITALS}])(?=[{_CAPITALS}][{_SMALL}])"
-)
+_CASES = f"(?<=[{_SMALL}])(?=[{_CAPITALS}])|(?<=[{_CAPITALS}])(?=[{_CAPITALS}][{_SMALL}])"
 _ASIDE = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "ı": "i"})
 
 # What cameras and programs put before their numbers.
@@ -66,7 +65,7 @@ STOP_WORDS = frozenset(
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text that somebody wrote, in order, in their plain form."""
-    pieces = _PIECES.findall(_marked(text[:_LONGEST_TEXT]))
+    pieces = re.findall(_PIECES, _marked(text[:_LONGEST_TEXT]))
     return [plain for piece in pieces if (plain := plain_form(piece))]
 
 
@@ -75,7 +74,7 @@ def asked_words(question: str) -> list[str]:
 
     One with a star behind it keeps it.
     """
-    pieces = _ASKED.findall(_marked(question))
+    pieces = re.findall(_ASKED, _marked(question))
     worth = [piece for piece in pieces if piece.casefold() not in STOP_WORDS] or pieces
     words = dict.fromkeys(plain for piece in worth if (plain := _asked_form(piece)))
     return list(words)[:_MOST_ASKED]
@@ -96,13 +95,13 @@ def words_of_name(name: str) -> list[str]:
 
 
 def _pieces_of_name(name: str) -> Iterator[str]:
-    for run in _RUNS.findall(_marked(name)):
-        if len(_TURNS.findall(run)) > _MOST_TURNS:
+    for run in re.findall(_RUNS, _marked(name)):
+        if len(re.findall(_TURNS, run)) > _MOST_TURNS:
             continue
-        for piece in _PIECES.findall(run):
+        for piece in re.findall(_PIECES, run):
             if not piece.isdigit():
-                yield from (w for w in _CASES.split(piece) if w.casefold() not in _OF_CAMERAS)
-            elif _YEAR.fullmatch(piece):
+                yield from (w for w in re.split(_CASES, piece) if w.casefold() not in _OF_CAMERAS)
+            elif re.fullmatch(_YEAR, piece):
                 yield piece
 
 
