@@ -24,14 +24,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.clustered_library import like_texts, vectors
 from benchmarks.filters import MODEL, WIDTH, make
-from clipsearch import Hit, Library
+from clipsearch import Library
 from clipsearch.index.changes import Embedded, KeepFolder, UseModel
 from clipsearch.index.records import FileState, PhotoMetadata
 from clipsearch.index.store import Store
@@ -150,24 +149,15 @@ def recalls(
             for question, vector, owner in zip(questions, texts, owners.tolist(), strict=True):
                 seen = seen_by(store, model_id, vector)
                 written = written_by(store, model_id, vector, question)
-                found["seen"] += owner + 1 in [hit.id for hit in seen]
+                found["seen"] += owner + 1 in seen
                 found["both"] += owner + 1 in written.ranked(seen)[:K]
     return found["seen"] / len(questions), found["both"] / len(questions)
 
 
-class _Seen:
-    """Of a hit, what a ranking needs."""
-
-    def __init__(self, id_: int, score: float) -> None:
-        self.id, self.score = id_, score
-
-
-def seen_by(store: Store, model_id: int, vector: NDArray[np.float32]) -> list[Hit]:
-    """Return the ten nearest, as far as a ranking needs them."""
+def seen_by(store: Store, model_id: int, vector: NDArray[np.float32]) -> dict[int, float]:
+    """Return the ten nearest with their cosines, best first."""
     scores, ids = store.search(model_id, vector[None], K)
-    return [
-        cast(Hit, _Seen(*pair)) for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
-    ]
+    return dict(zip(ids[0].tolist(), scores[0].tolist(), strict=True))
 
 
 def written_by(store: Store, model_id: int, vector: NDArray[np.float32], text: str) -> Written:

@@ -65,8 +65,8 @@ class Hit:
     moment_from: str | None = None  # what says so: "photo", or "name" of the file
 
     @classmethod
-    def from_record(cls, rank: int, score: float, photo: PhotoRecord) -> Hit:
-        """Return the hit for a row of the catalog."""
+    def from_record(cls, rank: int, score: float, photo: PhotoRecord, **more: Any) -> Hit:
+        """Return the hit for a row of the catalog, with more fields that it does not tell."""
         # Of what a photo says about itself, all that a hit has a field for.
         said = {name: said for name, said in vars(photo.metadata).items() if name in _FIELDS}
         said["taken_text"] = photo.metadata.taken_at
@@ -81,6 +81,7 @@ class Hit:
             moment=photo.moment,
             moment_from=photo.moment_from,
             **said,
+            **more,
         )
 
     @classmethod

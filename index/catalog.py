@@ -18,6 +18,7 @@ from clipsearch.index.database import Database
 from clipsearch.index.paths import at_or_below, escape, text_range_below, to_path, to_text, unescape
 from clipsearch.index.records import (
     FACTS,
+    RAW,
     Counts,
     Exclusion,
     Failure,
@@ -149,6 +150,14 @@ class Catalog:
         sql = f"SELECT {self._columns()} FROM photos WHERE id IN (SELECT value FROM json_each(?))"
         photos = self._values(_photo, sql, (json.dumps([int(id_) for id_ in ids]),))
         return {photo.id: photo for photo in photos}
+
+    def raw_photos(self, ids: Sequence[int]) -> list[PhotoRecord]:
+        """Return those of some photos that are raw ones, by id."""
+        sql = (
+            f"SELECT {self._columns()} FROM photos WHERE format = ? AND id IN "
+            "(SELECT value FROM json_each(?)) ORDER BY id"
+        )
+        return self._values(_photo, sql, (RAW, json.dumps([int(id_) for id_ in ids])))
 
     def photo_at(self, path: Path) -> PhotoRecord | None:
         """Return the photo with this path."""

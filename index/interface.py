@@ -105,6 +105,9 @@ class SearchableStore(Protocol):
     def photos(self, photo_ids: Sequence[int]) -> dict[int, PhotoRecord]:
         """Return photos by id; an id of no photo is left out."""
 
+    def raw_photos(self, photo_ids: Sequence[int]) -> list[PhotoRecord]:
+        """Return those of some photos that are raw ones, by id."""
+
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
 

@@ -293,6 +293,10 @@ class Store:
         """Return photos by id; an id that is not in the catalog is left out."""
         return self.catalog.photos(photo_ids)
 
+    def raw_photos(self, photo_ids: Sequence[int]) -> list[PhotoRecord]:
+        """Return those of some photos that are raw ones, by id."""
+        return self.catalog.raw_photos(photo_ids)
+
     def tags_of(self, photo_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """Return the tags of photos by their ids, surest first; a photo without is left out."""
         return self.catalog.tags_of(photo_ids)

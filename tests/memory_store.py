@@ -46,6 +46,7 @@ from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.paths import to_text
 from clipsearch.index.records import (
     FACTS,
+    RAW,
     Exclusion,
     Failure,
     FileState,
@@ -198,6 +199,10 @@ class FilledElsewhere:
     def photos(self, photo_ids: Sequence[int]) -> dict[int, PhotoRecord]:
         photos = self._now().photos
         return {id_: photos[id_] for id_ in photo_ids if id_ in photos}
+
+    def raw_photos(self, photo_ids: Sequence[int]) -> list[PhotoRecord]:
+        found = self.photos(sorted(set(photo_ids))).values()
+        return [photo for photo in found if photo.metadata.format == RAW]
 
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         return [known for known in self._all() if known.photo.content_hash == content_hash]

@@ -9,15 +9,13 @@ and where the constants come from.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.results import Hit
 from clipsearch.searching.combining import summed
-from clipsearch.searching.stages import Ranking
 from clipsearch.words.english import not_english, words_in
 
 NOT_JUDGED = (
@@ -156,41 +154,6 @@ def kinds_of(query: object) -> frozenset[str]:
     """Return of what kinds a query is, or the parts of a sum of which more is wanted."""
     parts = [one.query for one in summed(query).terms if one.weight > 0]
     return frozenset("text" if isinstance(part, str) else "picture" for part in parts)
-
-
-def judged(
-    hits: Sequence[Hit],
-    question: NDArray[np.float32],
-    kinds: Collection[str],
-    photos: NDArray[np.float32],
-    names: NDArray[np.float32],
-) -> list[Hit]:
-    """Return hits with the relevance of their photos, whose vectors are given in their order."""
-    if not hits or not kinds:
-        return list(hits)
-    found = relevance(question, kinds, photos, names)
-    return [
-        replace(hit, relevance=round(float(value), 4))
-        for hit, value in zip(hits, found, strict=True)
-    ]
-
-
-def judging(
-    ranking: Ranking,
-    question: NDArray[np.float32],
-    kinds: Collection[str],
-    names: NDArray[np.float32] | None,
-    vectors: Callable[[list[int]], NDArray[np.float32]],
-) -> Ranking:
-    """Return a ranking whose hits have their relevance; the same where no `names` tell it."""
-    if names is None or not len(names):
-        return ranking
-
-    def judging_all(n: int) -> list[Hit]:
-        hits = ranking(max(n, JUDGED))
-        return judged(hits, question, kinds, vectors([hit.id for hit in hits]), names)[:n]
-
-    return judging_all
 
 
 def unread(query: object, reads_only_english: Callable[[], bool]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -32,8 +32,9 @@ from clipsearch.searching.query import (
     QueryPicture,
     read_picture,
 )
-from clipsearch.searching.relevance import NOT_JUDGED, judging, kinds_of, unread
-from clipsearch.searching.stages import Ranking, as_ranked, shown
+from clipsearch.searching.ranking import Question, in_front_of, nearest, ranking_of
+from clipsearch.searching.relevance import NOT_JUDGED, kinds_of, unread
+from clipsearch.searching.stages import Linking, as_ranked, shown
 
 if TYPE_CHECKING:
     from clipsearch.copies import Duplicates
@@ -41,12 +42,9 @@ if TYPE_CHECKING:
     from clipsearch.index.selection import Selection
 
     TagsOf = Callable[[Sequence[int]], dict[int, tuple[str, ...]]]
-    from clipsearch.searching.words import Written
 
 # Scores of `search_vectors` that may stand for nothing found; more are rather a slip in k.
 _MOST_PADDED = 10_000_000
-_COUNTED_ANYWAY = 1024  # photos for which room is made without asking how many there are
-_LISTED = 1_000  # photos beyond those asked for that are found by words alone
 BATCH = 4096  # queries that are encoded and searched for together: what bounds memory
 
 
@@ -68,12 +66,11 @@ class StoreSearcher:
         """Return the photos nearest to a text or picture, best first."""
         model = self._searchable_model(options)
         vector = self._queries.encode([query], model)[0]
-        kinds = kinds_of(query)
-        if options.only != "visual" and (texts := summed(query).texts):
-            found = self._answer(model, vector, kinds, options, question=" ".join(texts))
-        else:
+        texts = summed(query).texts if options.only != "visual" else ()
+        if not texts:
             _check_visual(options)
-            found = self._answer(model, vector, kinds, options)
+        words = " ".join(texts) if texts else None
+        found = self._answer(model, vector, query, options, words=words)
         return found.noting(unread(query, partial(self._models.reads_only_english, model)))
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
@@ -87,7 +84,7 @@ class StoreSearcher:
                 found += self._hits(model, vectors, options)
             else:
                 found += [
-                    self._answer(model, vector, kinds_of(query), options)
+                    self._answer(model, vector, query, options)
                     for query, vector in zip(queries[start : start + BATCH], vectors, strict=True)
                 ]
         return found
@@ -107,9 +104,11 @@ class StoreSearcher:
             if not isinstance(read, str) and read.content_hash
             for copy in self._store.photos_with_content(read.content_hash)
         ]
-        same = {photo.id for photo in copied} | {*self._in_front_of(copied, model, None).values()}
+        raws = [photo for photo in copied if photo.metadata.format == RAW]
+        in_front = in_front_of(self._store, model, raws, None).values()
+        same = {photo.id for photo in copied} | {*in_front}
         vector = self._queries.encode([alone(asked)], model)[0]
-        return self._answer(model, vector, kinds_of(asked), options, same)
+        return self._answer(model, vector, asked, options, without=same)
 
     def listed(self, options: SearchOptions) -> Hits:
         """Return the photos that pass the filters, without a question: by date or path."""
@@ -215,107 +214,38 @@ class StoreSearcher:
         self,
         model: ModelRow,
         vector: NDArray[np.float32],
-        kinds: Collection[str],
+        query: Query | QuerySum,
         options: SearchOptions,
+        *,
         without: Collection[int] = (),
-        question: str | None = None,
+        words: str | None = None,
     ) -> Hits:
-        """Return the hits of a question by its unit vector (width,), without some photos.
+        """Return the hits of a query by its unit vector (width,), without some photos.
 
-        With the `question` itself, its words count, too.
+        Those that hold its `words` are found by these, too.
         """
         left_out = self._left_out(options)
+        names = self._models.competing_words(model)
+        scale = self._queries.logit_scale(model) if words is not None else None
         with self._store.reading():  # one state of the catalog for vectors and rows
             selected = self._selected(options, left_out)
-            if question is not None:
-                return self._answer_in_words(
-                    model, vector, kinds, question, options, selected, left_out
-                )
-
-            def ranking(n: int) -> list[Hit]:
-                wider = replace(options, k=n + len(without))
-                found = self._ranked(model, vector[np.newaxis], wider, selected)[0]
-                return [hit for hit in found if hit.id not in without][:n]
-
-            hits, weak = self._shown(model, vector, kinds, ranking, options)
-        return Hits(hits, left_out, weak=weak, notes=self._unjudged(model, options))
-
-    def _shown(
-        self,
-        model: ModelRow,
-        vector: NDArray[np.float32],
-        kinds: Collection[str],
-        ranking: Ranking,
-        options: SearchOptions,
-    ) -> tuple[list[Hit], int]:
-        """Return the page of a ranking, with relevance and tags, and how many were weak."""
-        names = self._models.competing_words(model)
-        judged = judging(ranking, vector, kinds, names, partial(self._store.vectors, model.id))
-        hits, weak = shown(judged, options, partial(links_among, self._store, model.id))
-        return self._with_tags(hits), weak
-
-    def _unjudged(self, model: ModelRow, options: SearchOptions) -> list[str]:
-        missing = options.relevant and self._models.competing_words(model) is None
-        return [NOT_JUDGED] * missing
-
-    def _answer_in_words(
-        self,
-        model: ModelRow,
-        vector: NDArray[np.float32],
-        kinds: Collection[str],
-        question: str,
-        options: SearchOptions,
-        selected: Selection | None,
-        left_out: Sequence[AwayFolder],
-    ) -> Hits:
-        """Return the hits of a question by what is seen and written, in the state being read."""
-        from clipsearch.searching.words import Written, not_covered
-
-        written = Written.of(
-            *(self._store, model.id, vector, question),
-            scale=self._queries.logit_scale(model),
-            selected=selected,
-            least=-np.inf if options.min_score is None else options.min_score,
-            most=_LISTED + options.offset + options.k if options.only == "words" else None,
-        )
-
-        def ranking(n: int) -> list[Hit]:
-            nonlocal written
-            seen: list[Hit] = []
-            if options.only != "words":
-                seen = self._ranked(model, vector[np.newaxis], replace(options, k=n), selected)[0]
-            hits, written = self._merged(model, seen, written, n, selected)
-            nearest = {hit.id for hit in seen[: options.offset + options.k]}
-            return written.explained(self._store, hits, nearest)
-
-        hits, weak = self._shown(model, vector, kinds, ranking, options)
-        notes = not_covered(written.missing, self._store.incomplete())
-        notes = [*notes, *self._unjudged(model, options)]
+            question = Question(
+                model, vector, kinds_of(query), options, selected, frozenset(without)
+            )
+            ranking = ranking_of(self._store, question, names, words, scale)
+            hits, weak = shown(ranking, options, self._rows, self._linking(model))
+            hits = self._with_tags(ranking.explained(hits))
+            notes = ranking.notes
+        if options.relevant and names is None:
+            notes.append(NOT_JUDGED)
         return Hits(hits, left_out, weak=weak, notes=notes)
 
-    def _merged(
-        self,
-        model: ModelRow,
-        seen: Sequence[Hit],
-        written: Written,
-        n: int,
-        selected: Selection | None,
-    ) -> tuple[list[Hit], Written]:
-        """Return the n best of what is seen or written, and what is written in front of others.
+    def _rows(self, photo_ids: Sequence[int]) -> list[PhotoRecord]:
+        found = self._store.photos(photo_ids)
+        return [found[photo_id] for photo_id in photo_ids]
 
-        A raw photo behind a picture is none of them.
-        """
-        known = {hit.id: hit for hit in seen}
-        while True:
-            best = written.ranked(seen)[:n]
-            records = self._store.photos([id_ for id_ in best if id_ not in known])
-            behind = self._in_front_of(records.values(), model, selected)
-            for id_, record in records.items():
-                known[id_] = Hit.from_record(0, written.cosines[id_], record)
-            if not behind:
-                ranked = (replace(known[id_], rank=rank) for rank, id_ in enumerate(best, 1))
-                return list(ranked), written
-            written = written.but(behind)
+    def _linking(self, model: ModelRow) -> Linking:
+        return partial(links_among, self._store, model.id)
 
     def _hits(
         self, model: ModelRow, vectors: NDArray[np.float32], options: SearchOptions
@@ -347,7 +277,8 @@ class StoreSearcher:
     ) -> list[list[Hit]]:
         """Return for each vector the k nearest of what is selected, or all there are."""
         least = -np.inf if options.min_score is None else options.min_score
-        scores, ids, photos = self._found(model, vectors, options, selected)
+        scores, ids = nearest(self._store, model, vectors, options.k, selected, exact=options.exact)
+        photos = self._store.photos(np.unique(ids[ids >= 0]).tolist())
         return [
             [
                 Hit.from_record(rank, float(score), photos[int(photo_id)])
@@ -356,54 +287,6 @@ class StoreSearcher:
             ]
             for found in zip(scores, ids, strict=True)
         ]
-
-    def _found(
-        self,
-        model: ModelRow,
-        vectors: NDArray[np.float32],
-        options: SearchOptions,
-        selected: Selection | None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], dict[int, PhotoRecord]]:
-        """Return the nearest of what is selected, padded, and their rows.
-
-        A raw photo behind a picture is none of them; as many more are asked for as that takes.
-        """
-        k = asked = min(options.k, self._photos_of(model, options.k))  # room is made for so many
-        while True:
-            scores, ids = self._store.search(
-                model.id, vectors, asked, selected=selected, exact=options.exact
-            )
-            photos = self._store.photos(list(set(ids[ids >= 0].tolist())))
-            behind = list(self._in_front_of(photos.values(), model, selected))
-            if not behind:
-                return scores, ids, photos
-            in_front = (ids >= 0) & ~np.isin(ids, behind)
-            if ((in_front.sum(axis=1) >= k) | (ids[:, -1] < 0)).all():
-                first = np.argsort(~in_front, axis=1, kind="stable")[:, :k]
-                scores, ids = np.where(in_front, scores, -np.inf), np.where(in_front, ids, -1)
-                return (
-                    np.take_along_axis(scores, first, axis=1),
-                    np.take_along_axis(ids, first, axis=1),
-                    photos,
-                )
-            asked *= 2
-
-    def _photos_of(self, model: ModelRow, most: int) -> int:
-        """Return how many photos a model has embedded, counted no further than `most`."""
-        if most <= max(model.photos, _COUNTED_ANYWAY):
-            return most
-        return next(row.photos for row in self._store.models(count_to=most) if row.id == model.id)
-
-    def _in_front_of(
-        self, photos: Iterable[PhotoRecord], model: ModelRow, selected: Selection | None
-    ) -> dict[int, int]:
-        """Return the ids of the raw photos that have a picture beside them, and those of these."""
-        raws = [photo for photo in photos if photo.metadata.format == RAW]
-        if not raws:
-            return {}
-        from clipsearch.searching.raw_pairs import pictures_beside
-
-        return pictures_beside(self._store, model.id, raws, selected)
 
     def _selected(self, options: SearchOptions, left_out: Sequence[AwayFolder]) -> Selection | None:
         without = [folder.path for folder in left_out]

@@ -90,16 +90,20 @@ class Written:
             missing=found.missing,
         )
 
-    def ranked(self, seen: Sequence[Hit]) -> list[int]:
-        """Return the ids of all that was seen or written, best first.
+    def ranked(self, seen: Mapping[int, float]) -> list[int]:
+        """Return the ids of all that was `seen`, with cosines, or written, best first.
 
         It is right as far as as many were seen. Where nothing was, lifts alone count; among those
         with the same words, cosines.
         """
-        lifts, cosines = self.lifts, {hit.id: hit.score for hit in seen} | dict(self.cosines)
+        lifts, cosines = self.lifts, {**seen, **self.cosines}
         if not seen:
             return sorted(lifts, key=lambda id_: (-lifts[id_], -cosines[id_], id_))
         return sorted(cosines, key=lambda id_: (-cosines[id_] - lifts.get(id_, 0.0), id_))
+
+    def finds(self, photo_id: int) -> bool:
+        """Tell whether a photo counts as found by its words."""
+        return self.shares[photo_id] >= FOUND if photo_id in self.lifts else False
 
     def but(self, photo_ids: Iterable[int]) -> Written:
         """Return the same without some photos."""
@@ -116,20 +120,24 @@ class Written:
         `by_sight` would have been among them without words.
         """
         held = [hit.id for hit in hits if hit.id in self.lifts]
-        texts = store.words(held) if held else {}
-        folders = store.places().folders if held else ()
+        if not held:
+            return list(hits)
+        texts = store.words(held)
+        folders = store.places().folders
         roots = roots_of(to_text(folder.path) for folder in folders if folder.kind == "folder")
         explained = []
         for hit in hits:
-            by_words = self.shares[hit.id] >= FOUND if hit.id in self.lifts else False
-            seen = hit.id in by_sight or not by_words
-            why = ("visual",) * seen + ("words",) * by_words
-            matched = None
             if hit.id in self.lifts:
+                by_words = self.finds(hit.id)
+                seen = hit.id in by_sight or not by_words
                 said: list[tuple[str, str]] = [*texts.get(hit.id, ())]
                 said += [("place", hit.place)] if hit.place else []
-                matched = matching_text(self.words, hit.source, said, roots)
-            explained.append(replace(hit, why=why, matched=matched))
+                hit = replace(
+                    hit,
+                    why=("visual",) * seen + ("words",) * by_words,
+                    matched=matching_text(self.words, hit.source, said, roots),
+                )
+            explained.append(hit)
         return explained
 
 
