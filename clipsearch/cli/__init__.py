@@ -7,6 +7,8 @@ import re
 import sys
 import warnings
 
+_ASKING = {"query", "similar", "list", "info", "serve"}  # commands
+
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
@@ -14,8 +16,7 @@ def main() -> None:
     from clipsearch.errors import ClipsearchError
     from clipsearch.settings import leave_a_deleted_folder
 
-    # Before numpy is loaded: its helpers would keep a processor busy for 30 ms after each product.
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    _spare_threads(sys.argv[1:])
     # Libraries warn of what they mend themselves (odd EXIF data, say): nothing a user can act on.
     warnings.simplefilter("ignore")
     open_closed_streams()
@@ -28,6 +29,17 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - 1 would mean "nothing found"
         end_with_fault(error)
+
+
+def _spare_threads(arguments: list[str]) -> None:
+    """Have numpy's threads not cost more than they save; to be said before it is loaded.
+
+    What a question multiplies is small. Elsewhere, threads would keep a processor busy for 30 ms
+    after each product.
+    """
+    if set(arguments) & _ASKING:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def _ask(what: str, size: int) -> bool:

@@ -188,7 +188,7 @@ def nearest(
     k = asked = min(k, photos_of(store, model, k))  # room is made for so many
     while True:
         scores, ids = store.search(model.id, vectors, asked, selected=selected, exact=exact)
-        raws = store.raw_photos(np.unique(ids[ids >= 0]).tolist())
+        raws = store.raw_photos(sorted(set(ids[ids >= 0].tolist())))
         behind = list(in_front_of(store, model, raws, selected))
         if not behind:
             return scores, ids

@@ -278,7 +278,7 @@ class StoreSearcher:
         """Return for each vector the k nearest of what is selected, or all there are."""
         least = -np.inf if options.min_score is None else options.min_score
         scores, ids = nearest(self._store, model, vectors, options.k, selected, exact=options.exact)
-        photos = self._store.photos(np.unique(ids[ids >= 0]).tolist())
+        photos = self._store.photos(list(set(ids[ids >= 0].tolist())))
         return [
             [
                 Hit.from_record(rank, float(score), photos[int(photo_id)])

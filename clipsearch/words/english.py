@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterable
+from functools import cache, lru_cache
 from pathlib import Path
 
 WORDS = Path(__file__).with_name("english_words.txt")
@@ -24,8 +25,18 @@ def words_in(text: str) -> list[str]:
 
 def not_english(words: Iterable[str]) -> list[str]:
     """Return those of some words that are no English: nor their singulars, nor two words in one."""
-    with WORDS.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as listed:
-        return [word for word in words if not _is_listed(listed, word.lower())]
+    return [word for word in words if not _is_english(word.lower())]
+
+
+@lru_cache(4096)  # a server hears the same words again and again
+def _is_english(word: str) -> bool:
+    return _is_listed(_list(), word)
+
+
+@cache
+def _list() -> mmap.mmap:
+    with WORDS.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _is_listed(listed: mmap.mmap, word: str) -> bool:

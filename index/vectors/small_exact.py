@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clipsearch.index.vectors.products import near_best
 
 SMALL = 10_000  # vectors; more are left to FAISS
+_KEPT = 1 << 20  # numbers, 4 MiB of which are kept in float32 as well
 
 
 class SmallIndex:
@@ -18,6 +19,7 @@ class SmallIndex:
 
     def __init__(self, vectors: NDArray[np.float16]) -> None:
         self._vectors = vectors  # (n, width)
+        self._unpacked: NDArray[np.float32] | None = None  # the same, of few
 
     @property
     def d(self) -> int:
@@ -30,10 +32,19 @@ class SmallIndex:
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Add vectors (n, width), rounded to float16."""
         self._vectors = np.concatenate([self._vectors, vectors.astype(np.float16)])
+        self._unpacked = None
 
     def reconstruct_n(self, start: int, count: int) -> NDArray[np.float32]:
         """Return the vectors (count, width) from row `start` on."""
         return self._vectors[start : start + count].astype(np.float32)
+
+    def _all(self) -> NDArray[np.float32]:
+        """Return all vectors: to convert a few thousand takes as long as the search itself."""
+        if self._vectors.size > _KEPT:
+            return self._vectors.astype(np.float32)
+        if self._unpacked is None:
+            self._unpacked = self._vectors.astype(np.float32)
+        return self._unpacked
 
     def search(
         self,
@@ -48,7 +59,7 @@ class SmallIndex:
         """
         rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
         some = 2 * len(rows) < len(self)  # else to leave out the others costs more than they do
-        vectors = (self._vectors[rows] if some else self._vectors).astype(np.float32)
+        vectors = self._vectors[rows].astype(np.float32) if some else self._all()
         inside = np.arange(len(rows)) if some else rows
         scores = np.empty((len(queries), count), dtype=np.float32)
         positions = np.empty((len(queries), count), dtype=np.int64)
