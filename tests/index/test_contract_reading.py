@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ from clipsearch.index.changes import (
 )
 from clipsearch.index.filters import EVERYTHING
 from clipsearch.index.interface import SearchableStore, WritableStore
-from clipsearch.index.records import Exclusion
+from clipsearch.index.records import RAW, Exclusion, PhotoMetadata
 from clipsearch.index.selection import Selection
 
 QUERIES = unit_vectors(3, seed=1000)
@@ -252,6 +253,21 @@ def test_it_says_how_large_it_is(filled: SearchableStore) -> None:
     assert filled.describe(None).vectors is None
 
 
+def test_raw_photos_are_told_from_others(opened: Opened) -> None:
+    vectors = unit_vectors(4)
+    raw = [
+        replace(photo(name, vector), metadata=PhotoMetadata(4, 3, RAW))
+        for name, vector in zip(("a.nef", "b.cr2"), vectors[:2], strict=True)
+    ]
+    opened.fill([raw[0], photo("a.jpg", vectors[2]), raw[1], photo("b.jpg", vectors[3])])
+    reader = opened.reader()
+    ids = names(reader)
+    found = reader.raw_photos([ids["b.cr2"], ids["a.jpg"], ids["a.nef"], 10**12])
+    assert [one.id for one in found] == sorted([ids["a.nef"], ids["b.cr2"]])
+    assert found == [reader.photos([one.id])[one.id] for one in found]
+    assert reader.raw_photos([ids["b.jpg"]]) == reader.raw_photos([]) == []
+
+
 def test_nothing_can_be_asked_of_a_store_that_was_closed(opened: Opened) -> None:
     opened.fill([photo("a", unit_vectors(1)[0])])
     reader = opened.reader()
@@ -263,6 +279,7 @@ def test_nothing_can_be_asked_of_a_store_that_was_closed(opened: Opened) -> None
         lambda: reader.select(EVERYTHING, [PHOTOS]),
         lambda: reader.vectors(1, [1]),
         lambda: reader.photos([1]),
+        lambda: reader.raw_photos([1]),
         lambda: reader.photos_with_content("h"),
         lambda: reader.photos_at([PHOTOS / "a"]),
         lambda: reader.photos_below(None),
