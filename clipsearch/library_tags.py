@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,15 +172,15 @@ class TagMethods:
     ) -> list[Example]:
         from clipsearch.index.tags import Example
 
-        read = [read_picture(_as_picture(one)) for one in as_list(pictures)]
-        hashes = [one.content_hash for one in read if one.content_hash is not None]
-        if len(hashes) < len(read):
-            raise InvalidInput("a picture that teaches comes as a file, or the bytes of one")
-        vectors = [*self._searcher.encode(read)] if read else []
-        return [
-            Example(content_hash, is_one, vector)
-            for content_hash, vector in zip(hashes, vectors, strict=True)
-        ]
+        found = []
+        for number, picture in enumerate(as_list(pictures), 1):
+            with _naming(_called(picture, number)):
+                read = read_picture(_as_picture(picture))
+                if read.content_hash is None:
+                    raise InvalidInput("a picture that teaches comes as a file, or as its bytes")
+                (vector,) = self._searcher.encode([read])
+            found.append(Example(read.content_hash, is_one, vector))
+        return found
 
     def _encoded(self, pictures: Sequence[object]) -> NDArray[np.float32]:
         return self._searcher.encode([_as_picture(one) for one in pictures])
@@ -208,6 +209,17 @@ def _as_picture(one: object) -> Picture:
 
 def _called(picture: object, number: int) -> str:
     return str(picture) if isinstance(picture, (str, Path)) else f"picture {number}"
+
+
+@contextmanager
+def _naming(picture: str) -> Iterator[None]:
+    """Say of which picture it is that something is wrong."""
+    try:
+        yield
+    except InvalidInput as error:
+        if picture in str(error):
+            raise
+        raise InvalidInput(f"{picture}: {error}") from error
 
 
 def _as_word(word: object) -> str:

@@ -102,5 +102,5 @@ def _called(given: str) -> Near:
     position = f"{town.latitude:.2f}, {town.longitude:.2f}"
     said = f"within {km:g} km of {town} ({position})"
     if others:
-        said += f"; also called so: {', '.join(map(str, others))}"
+        said += f"; also called so: {'; '.join(map(str, others))}"
     return Near(within | Compare("place", "has", str(town)), said)

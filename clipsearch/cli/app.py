@@ -20,7 +20,7 @@ from clipsearch.cli.query_commands import list_, query, similar
 from clipsearch.cli.remove_command import remove
 from clipsearch.cli.serve_command import serve
 from clipsearch.cli.tag_command import tag
-from clipsearch.cli.teach_command import teach
+from clipsearch.cli.teach_command import Teach, teach
 from clipsearch.cli.train_command import train
 from clipsearch.cli.watch_command import watch
 
@@ -91,10 +91,15 @@ def _show_help(
 
 
 def _add(
-    group: str, command: Callable[..., None], summary: str, *, name: str | None = None
+    group: str,
+    command: Callable[..., None],
+    summary: str,
+    *,
+    name: str | None = None,
+    cls: type[Command] = Command,
 ) -> None:
     # The summary is for the list of commands: it fits 60 columns.
-    app.command(name, cls=Command, rich_help_panel=group, short_help=summary)(command)
+    app.command(name, cls=cls, rich_help_panel=group, short_help=summary)(command)
 
 
 def _add_group(group: str, name: str, commands: Any, **how: Any) -> None:
@@ -113,7 +118,7 @@ _add(_KEEP, index, "Add photos, or bring the library up to date.")
 _add(_KEEP, watch, "Keep it up to date as files change.")
 _add(_KEEP, remove, "Take photos out; never touches their files.")
 _add(_KEEP, tag, "Tag photos with words, so that filters find them.")
-_add(_KEEP, teach, "Teach a tag of your own by a few photos.")
+_add(_KEEP, teach, "Teach a tag of your own by a few photos.", cls=Teach)
 _add(_KEEP, info, "Show what the library holds, and where.")
 _add_group(_MODELS, "models", models_app, cls=Group, short_help="List models, or fetch one.")
 _add(_MODELS, train, "Train a model, or teach one your photos.")

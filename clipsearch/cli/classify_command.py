@@ -35,6 +35,7 @@ def classify(
     They are the model's own, if a picture shows one of the labels: where none may fit, add one that
     is left over, such as "something else". Ends with 2 if a picture can't be read.
     """
+    from clipsearch.cli.ending import say
     from clipsearch.cli.output import write_json
     from clipsearch.cli.tables import show_table
     from clipsearch.library import Library
@@ -51,10 +52,10 @@ def classify(
             rows += [(f"{share:.3f}", label, one.picture) for label, share in pairs]
     if not json and rows:
         show_table("", ("probability", "label", "picture"), rows)
-    errors = [one.error for one in found if one.error is not None]
-    for error in errors:
-        typer.echo(error, err=True)
-    if errors:
+    unread = [(one.picture, one.error) for one in found if one.error is not None]
+    for picture, error in unread:
+        say(error if picture in error else f"{picture}: {error}")
+    if unread:
         raise typer.Exit(2)
 
 

@@ -16,7 +16,7 @@ from clipsearch.cli.hits import show_hits
 from clipsearch.cli.printable import shown_count
 from clipsearch.cli.search_flags import Search
 from clipsearch.errors import InvalidInput, UnreadableImage
-from clipsearch.index.filters import EVERYTHING
+from clipsearch.index.filters import EVERYTHING, And, Compare, fold
 from clipsearch.searching.asked import is_a_file
 from clipsearch.searching.combining import QuerySum, term, weighted, without
 from clipsearch.searching.web_picture import shown_address
@@ -33,11 +33,13 @@ def run(search: Search) -> None:
     search = with_filters_of(search)
     for line in search.said:
         say(line)
-    found = _listed(search) if search.command == "list" else _found(search)
+    found, more = _listed(search) if search.command == "list" else (_found(search), False)
     say_what_was_left_out(found.left_out, set())
     for note in found.notes:
         say(note)
     show_hits(found, search.shape, search.fields, thumbnails=search.thumbnails)
+    if more:
+        say(f"there are more: --offset {search.options.offset + len(found)} shows the next")
     if not found:
         say(_nothing(found, search))
         sys.exit(NOTHING_FOUND)
@@ -52,9 +54,29 @@ def _nothing(found: Hits, search: Search) -> str:
         return f"nothing found beyond the first {search.options.offset}"
     if found.weak:
         return "nothing here matches (--all shows what comes nearest)"
-    if search.options.filters != EVERYTHING and search.options.min_score is None:
-        return "nothing found: no photo passes the filters"
+    filtered = search.options.filters != EVERYTHING or search.options.where is not None
+    if filtered and search.options.min_score is None and search.options.only != "words":
+        return f"nothing found: {_unknown_tag(search) or 'no photo passes the filters'}"
     return "nothing found"
+
+
+def _unknown_tag(search: Search) -> str:
+    """Return that no photo has a tag that was asked for, where that is so."""
+    tree = search.options.filters
+    parts = tree.parts if isinstance(tree, And) else (tree,)
+    wanted = [one.value for one in parts if isinstance(one, Compare) and one.field == "tag"]
+    if not wanted:
+        return ""
+    from clipsearch.library import Library
+    from clipsearch.near_names import did_you_mean, near_name
+
+    with Library(search.library, read_only=True) as library:
+        known = [one.name for one in library.tags() if one.photos]
+    if not known:
+        return "photos have no tags yet (`clipsearch tag` and `clipsearch teach` make some)"
+    unknown = (str(one) for one in wanted if fold(str(one)) not in map(fold, known))
+    name = next(unknown, None)
+    return f"no photo has the tag {name}{did_you_mean(near_name(name, known))}" if name else ""
 
 
 def say_what_was_left_out(folders: Iterable[AwayFolder], said: set[Path]) -> None:
@@ -66,8 +88,8 @@ def say_what_was_left_out(folders: Iterable[AwayFolder], said: set[Path]) -> Non
             say(f"{folder.path} {folder.reason}: {photos} left out (--include-away shows them)")
 
 
-def _listed(search: Search) -> Hits:
-    """Return what passes the filters, and say whether that is not all."""
+def _listed(search: Search) -> tuple[Hits, bool]:
+    """Return what passes the filters, and whether there are more."""
     from clipsearch.library import Library
 
     if search.asked.strip() or search.minus:
@@ -78,9 +100,7 @@ def _listed(search: Search) -> Hits:
     options = search.options
     with Library(search.library, read_only=True) as library:
         found = library.list(replace(options, k=options.k + 1))
-    if len(found) > options.k:
-        say(f"there are more: --offset {options.offset + options.k} shows the next")
-    return found[: options.k]
+    return found[: options.k], len(found) > options.k
 
 
 def _found(search: Search) -> Hits:

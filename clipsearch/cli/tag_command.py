@@ -39,6 +39,7 @@ def tag(
     `clipsearch query --tag beach` and `clipsearch list --tag beach` find them. A photo gets only
     words that the model holds for likely. `clipsearch teach` makes tags of your own.
     """
+    from clipsearch.cli.ending import say
     from clipsearch.cli.output import write_text
     from clipsearch.errors import InvalidInput
     from clipsearch.library import Library
@@ -51,6 +52,8 @@ def tag(
         write_tags(tags)
     elif only_list:
         list_tags(tags)
+        if not any(one.photos for one in tags):
+            say("no photo has a tag yet: `clipsearch tag` tags all with plain words")
     elif off:
         write_text("photos are tagged with words no more; what was taught stays")
     else:

@@ -1,20 +1,56 @@
 """`clipsearch teach`: a tag of one's own, from a few photos."""
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli.help_pages import Command
 from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
+
+
+class Teach(Command):
+    """The command, which takes every photo behind --not for one that doesn't show the tag.
+
+    Else `--not wrong/*.jpg` would refuse the first photo of a folder and confirm all others.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; raises InvalidInput for what is wrong with them."""
+        return super().parse_args(ctx, [*_each_refused(args)])
+
+
+def _each_refused(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments with --not before each photo that follows it up to the next option."""
+    refused = taken = False
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            yield from arguments[place:]
+            return
+        if argument.startswith("-") and argument != "-":
+            if refused and not taken:
+                yield "--not"  # which needs a value: whoever reads it says so
+            refused, taken = argument == "--not", False
+            if not refused:
+                yield argument
+                refused = taken = argument.startswith("--not=")
+        else:
+            if refused:
+                yield "--not"
+            taken = True
+            yield argument
+    if refused and not taken:
+        yield "--not"
 
 
 def teach(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", show_default=False, help="What it is called.")
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="What it is called.")
     ] = None,
     photos: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PHOTO]...",
+            metavar="PHOTO",
             show_default=False,
             help="Photos that show it: three show it well. They need not be in the library.",
         ),
@@ -23,9 +59,9 @@ def teach(
         list[str] | None,
         typer.Option(
             "--not",
-            metavar="PHOTO",
+            metavar="PHOTO...",
             show_default=False,
-            help="A photo that doesn't show it; may be given several times.",
+            help="Photos that don't show it: all that follow, up to the next option.",
         ),
     ] = None,
     forget: Annotated[
@@ -51,6 +87,7 @@ def teach(
     The same command again confirms photos, or refuses them with --not, and makes it better. It is
     for pets, things and places; people's faces are not recognised.
     """
+    from clipsearch.cli.ending import say
     from clipsearch.cli.output import write_json, write_text
     from clipsearch.cli.printable import printable, shown_count
     from clipsearch.cli.tag_command import as_json, list_tags, write_tags
@@ -60,24 +97,26 @@ def teach(
     given = name is not None or bool(others)
     if given + (forget is not None) + only_list != 1:
         raise InvalidInput("name a tag and photos that show it, or give --list or --forget NAME")
+    if name is None and others:
+        raise InvalidInput("name the tag before --not: all that follows --not are photos")
     with Library(library, create=False, read_only=only_list) as lib:
         if only_list:
             taught = [one for one in lib.tags() if one.kind == "taught"]
             (write_tags if json else list_tags)(taught)
+            if not taught:
+                say("nothing was taught yet: `clipsearch teach NAME PHOTO...` makes a tag")
             return
         if forget is not None:
             tag = lib.forget_tag(forget)
         else:
-            if name is None:
-                raise InvalidInput("name the tag that --not speaks of")
-            tag = lib.teach(name, photos or [], others=others or [])
+            tag = lib.teach(str(name), photos or [], others=others or [])
     if json:
         write_json(as_json(tag))
     elif forget is not None:
         write_text(f"{printable(tag.name)} is forgotten; the photos stay as they are")
     else:
         likely = shown_count(tag.photos - tag.said, "photo")
-        write_text(
-            f"{printable(tag.name)}: {likely} likely, {tag.said:,} said by you, of "
-            f"{shown_count(tag.yes, 'example')} and {tag.no:,} that show something else"
-        )
+        learned = f"learned from {shown_count(tag.yes, 'example')}"
+        unlike = f" and {tag.no:,} that show something else" if tag.no else ""
+        named = f", beside {tag.said:,} that you named" if tag.said else ""
+        write_text(f"{printable(tag.name)}: {likely} likely{named}; {learned}{unlike}")

@@ -73,4 +73,8 @@ def words_of(text: str, name: str) -> WordList:
         if not word or len(word) > LONGEST_WORD or not word.isprintable():
             raise InvalidInput(f"{name}: {word[:40]!r} is no word")
     broader = {narrow: broad for chain in chains for narrow, broad in pairwise(chain)}
-    return WordList(words, broader)
+    found = WordList(words, broader)
+    for word in words:
+        if word in (wider := found.broader_than(word)):
+            raise InvalidInput(f"{name}: {word} is a kind of itself: {' < '.join((word, *wider))}")
+    return found

@@ -110,6 +110,7 @@ def test_photos_are_listed_page_by_page(here, ask):
     assert said == "there are more: --offset 3 shows the next\n"
     rest, said = ask("list", "--sort", "path", "--offset", "3")
     assert said == ""
+    assert ask("list", "--where", "width < 0")[1] == "nothing found: no photo passes the filters\n"
     assert first + rest == names(here, ".")
     assert sorted(ask("list", "in:trip")[0]) == names(here, "trip")
 
