@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
+from clipsearch.arguments import as_list, model_name, shown, texts_given, whole, yes_or_no
 from clipsearch.errors import InvalidInput
 from clipsearch.index.layout import Layout
 from clipsearch.index.records import Failure, Folder, PhotoRecord
@@ -420,7 +420,7 @@ class Library(OpenLibrary, TagMethods):
 
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what the library knows of a photo; InvalidInput if it has none with this id."""
-        return self._searcher.photo(photo_id)
+        return self._searcher.photo(whole(photo_id, "a photo's id", least=0))
 
     def photos(self, photo_ids: Sequence[int] | NDArray[np.int64]) -> builtins.list[PhotoRecord]:
         """Return what the library knows of photos, in the order of their ids.

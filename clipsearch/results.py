@@ -292,6 +292,16 @@ class Hits(Sequence[Hit]):
         )
 
 
+def shown_relevance(hit: Hit) -> float | None:
+    """Return how far a bar beside `Hit.strength` reaches, 0 to 1, so that it says the same.
+
+    What was found by its words is likely, though it may show the model little of the question.
+    """
+    if hit.relevance is None or not hit.is_relevant:
+        return hit.relevance
+    return max(hit.relevance, LIKELY)
+
+
 def cards_of(hits: Sequence[Hit], side: int) -> Iterator[Card]:
     """Yield what a page shows of hits, with pictures whose longer side has `side` pixels."""
     from clipsearch.showing.contact_sheet import Card
@@ -311,7 +321,7 @@ def cards_of(hits: Sequence[Hit], side: int) -> Iterator[Card]:
             name=hit.path.name,
             address=hit.path.absolute().as_uri(),
             lines=tuple(line for line in said if line),
-            relevance=hit.relevance,
+            relevance=shown_relevance(hit),
             strength=hit.strength,
             picture=None if picture is None else data_uri(picture),
         )

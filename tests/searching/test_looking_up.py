@@ -42,3 +42,12 @@ def test_what_is_no_id_of_a_photo_is_refused(small_library: Path, ids: object) -
                 look_up(ids)  # type: ignore[arg-type]
         with pytest.raises(ModelError):
             library.vectors([1], model="RN50/openai")
+
+
+@pytest.mark.parametrize("photo_id", ["1", 1.5, -1, None, True, 99_999])
+def test_a_photo_is_asked_for_by_the_id_of_one(small_library, photo_id: object) -> None:
+    with (
+        Library(small_library / "library", read_only=True) as library,
+        pytest.raises(InvalidInput),
+    ):
+        library.photo(photo_id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.cli.printable import printable, short_path
 from clipsearch.cli.seeing.paint import bar
+from clipsearch.results import shown_relevance
 
 if TYPE_CHECKING:
     from clipsearch.results import Hit
@@ -31,8 +32,10 @@ class Facts(NamedTuple):
     def of(cls, hit: Hit) -> Facts:
         """Return what there is to tell of a hit."""
         match, style = f"{hit.score:.3f}" if hit.why else "", "cyan"
-        if hit.relevance is not None and hit.strength is not None:
-            match, style = f"{bar(hit.relevance)} {hit.strength}", STYLES[hit.strength]
+        if hit.strength is not None:
+            share = shown_relevance(hit)
+            assert share is not None
+            match, style = f"{bar(share)} {hit.strength}", STYLES[hit.strength]
         return cls(
             rank=str(hit.rank),
             match=match,

@@ -57,6 +57,17 @@ def test_a_row_tells_what_there_is_and_columns_of_nothing_are_left_out(
     assert shown([bare], capfdbinary, monkeypatch)[0].split() == ["match", "photo"]
 
 
+def test_the_bar_of_what_was_found_by_words_says_what_the_word_beside_it_says(tmp_path) -> None:
+    half = paint.bar(0.5)
+    for relevance, why, match in (
+        (0.1, ("words",), f"{half} likely"),
+        (0.6, ("words",), f"{paint.bar(0.6)} likely"),
+        (0.1, ("visual",), f"{paint.bar(0.1)} weak"),
+    ):
+        hit = made_hit(tmp_path / "a.jpg", relevance=relevance, why=why)
+        assert Facts.of(hit).match == match
+
+
 def test_a_name_that_was_found_is_not_repeated(tmp_path, capfdbinary, monkeypatch) -> None:
     hit = made_hit(tmp_path / "eiffel-tower.jpg", matched="eiffel-tower.jpg")
     heading, row = shown([hit], capfdbinary, monkeypatch)
