@@ -355,6 +355,7 @@ class IndexReport:
     seconds: float = 0.0
     interrupted: bool = False
     completed: int = 0  # of an earlier version, of which more is known now; not embedded again
+    sidecars: int = 0  # photos of which sidecars were new, changed or gone, and read
 
     def __repr__(self) -> str:
         counts = {
@@ -388,6 +389,7 @@ class IndexReport:
             "failed": self.failed,
             "known_failures": self.known_failures,
             "completed": self.completed,
+            "sidecars": self.sidecars,
             "seconds": round(self.seconds, 3),
             "photos_per_second": round(self.photos_per_second, 2),
             "model": self.model,

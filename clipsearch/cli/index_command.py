@@ -281,7 +281,10 @@ def what_happened(report: "IndexReport") -> str:
         "left out": report.left_out,
         "completed": report.completed,
     }
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    happened = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if report.sidecars:
+        happened.append(f"sidecars of {shown_count(report.sidecars, 'photo')} read")
+    return ", ".join(happened)
 
 
 def _has_speed(report: "IndexReport") -> bool:

@@ -141,6 +141,7 @@ class IndexRun:
             seconds=seconds,
             interrupted=self.interrupted,
             completed=counts["completed"],
+            sidecars=counts["sidecars"],
         )
 
     def _check_stop(self) -> None:
@@ -153,6 +154,7 @@ class IndexRun:
         try:
             for change in self.plan.sidecars_changed():
                 self._changes.append(change)
+                self.counts["sidecars"] += 1
                 self._check_stop()
             photos = self.plan.photos_to_complete()
             if photos:

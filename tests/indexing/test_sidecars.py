@@ -10,6 +10,7 @@ import pytest
 from sidecars import items, xmp
 
 from clipsearch import IndexReport, Library
+from clipsearch.cli.index_command import what_happened
 from clipsearch.index.records import Word
 from clipsearch.index.store import Store
 from clipsearch.indexing import run as index_run
@@ -54,13 +55,15 @@ def test_a_sidecar_is_read_again_when_it_changes_and_its_photo_is_not_opened(
     sidecar.write_text(titled("Harbour", "Sea"))
     report = index(small_library)
     assert (report.unchanged, report.embedded, report.changed) == (5, 0, 0)
+    assert what_happened(report) == "sidecars of 1 photo read"
     assert words(small_library) == {"photo-0.jpg": ["Harbour", "Sea"]}
     sidecar.write_text(titled("Old harbour", "Sea"))
-    index(small_library)
+    assert index(small_library).to_dict()["sidecars"] == 1
     assert words(small_library) == {"photo-0.jpg": ["Old harbour", "Sea"]}
     sidecar.unlink()
-    index(small_library)
+    assert index(small_library).sidecars == 1
     assert words(small_library) == {}
+    assert what_happened(index(small_library)) == ""
     assert opened == []
 
 
