@@ -50,6 +50,7 @@ def _ask(what: str, size: int) -> bool:
 
 def _run(arguments: list[str]) -> None:
     from clipsearch import consent
+    from clipsearch.cli.filter_flags import refuse_twice
     from clipsearch.cli.quick import quick_index, quick_info, quick_search
 
     consent.ask = _ask
@@ -67,6 +68,7 @@ def _run(arguments: list[str]) -> None:
         index(**asked)
     else:
         _refuse_empty(arguments)
+        refuse_twice(arguments)
         from clipsearch.cli.app import run as run_app
 
         run_app()

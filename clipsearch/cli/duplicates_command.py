@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.filter_flags import FILTER_FLAGS
+from clipsearch.cli.given_values import one_of
 from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
 from clipsearch.cli.query_commands import flag_parameter
 
@@ -20,6 +22,13 @@ class Only(StrEnum):
     look_alike = "look-alike"
 
 
+_MEANT = {
+    **dict.fromkeys(("copies", "copy", "identical", "duplicate", "duplicates"), "same"),
+    **dict.fromkeys(("bursts", "series"), "burst"),
+    **dict.fromkeys(("lookalike", "look_alike", "look-alikes", "alike", "similar"), "look-alike"),
+}
+
+
 def duplicates(
     *,
     only: Annotated[
@@ -27,6 +36,8 @@ def duplicates(
         typer.Option(
             "--only",
             metavar="KIND",
+            parser=one_of("--only", Only, _MEANT),
+            autocompletion=completing.words(Only),
             show_default=False,
             help="Show the groups of one kind: same, burst or look-alike.",
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from clipsearch.asking.keywords import KEYWORDS, MISSING, ORIENTATIONS
@@ -68,6 +70,22 @@ FILTER_FLAGS = (
         choices=MISSING,
     ),
 )
+
+
+# The others may be given several times: all must hold. Of these, a second would hide the first.
+ONCE = {"--where", *(name for flag in FILTER_FLAGS if flag.kind != "terms" for name in flag.names)}
+
+
+def refuse_twice(arguments: Sequence[str]) -> None:
+    """Raise InvalidInput for arguments that give one of `ONCE` a second time."""
+    given = set()
+    for argument in takewhile(lambda one: one != "--", arguments):
+        name = argument.partition("=")[0]
+        if name in ONCE and name in given:
+            raise InvalidInput(
+                f"{name} can be given once: all filters must hold (docs/filters.md has the others)"
+            )
+        given.add(name)
 
 
 class Filters(NamedTuple):

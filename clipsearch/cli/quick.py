@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clipsearch.cli.filter_flags import ONCE
 from clipsearch.cli.hits import FIELDS
 from clipsearch.cli.search_flags import (
     LIST_SORTS,
@@ -100,6 +101,8 @@ def _search(words: Sequence[str], given: dict[str, Any]) -> Search | None:
 
 def _take(given: dict[str, Any], option: str, value: str) -> bool:
     name, convert = _VALUES[option]
+    if option in ONCE and name in given:
+        return False
     converted = convert(value) if value else None
     if option in _REPEATED:
         converted = converted and (*given.get(name, ()), converted)

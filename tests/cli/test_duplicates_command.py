@@ -10,7 +10,7 @@ import pytest
 from cli_process import clipsearch
 from places import EXAMPLES
 
-from clipsearch import Library
+from clipsearch import InvalidInput, Library
 from clipsearch.cli.duplicates import script_of
 from clipsearch.copies import AlikeGroup, CopiedPhoto
 
@@ -145,3 +145,21 @@ def test_a_folder_that_can_not_be_meant_is_refused(library: Path, script: str, s
     assert (ended.code, ended.out) == (2, b"")
     assert said in ended.err
     assert len(ended.err.splitlines()) == 1
+
+
+def test_another_kind_of_groups_is_refused_with_what_may_be_meant() -> None:
+    from clipsearch.cli.duplicates_command import _MEANT, Only
+    from clipsearch.cli.given_values import one_of
+
+    for given, hint in (("copies", "; did you mean same?"), ("nosuch", "")):
+        with pytest.raises(InvalidInput) as refused:
+            one_of("--only", Only, _MEANT)(given)
+        said = f"--only must be same, burst or look-alike, not {given}{hint}"
+        assert str(refused.value) == said
+    done = clipsearch("duplicates", "--only", "copies", "--in", "a", "--in", "b")
+    assert (done.code, done.err.count("can be given once")) == (2, 1)
+    done = clipsearch("duplicates", "--only", "copies")
+    assert (done.code, done.err) == (
+        2,
+        f"clipsearch: {said.replace('nosuch', 'copies')}; did you mean same?\n",
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch import Library, SearchOptions
+from clipsearch.cli.filter_flags import refuse_twice
 from clipsearch.cli.quick import quick_search
 from clipsearch.cli.searching import run
 from clipsearch.errors import InvalidInput
@@ -159,3 +160,13 @@ def test_a_query_with_a_condition_goes_without_the_server(here):
 
     server = Server(NobodyThere(), here / "library")  # type: ignore[arg-type]
     assert server.ask("query", "a dog", SearchOptions(where="width > 3")) is None
+
+
+@pytest.mark.parametrize("written", [["--in", "a", "--in", "b"], ["--after=2020", "--after=2021"]])
+def test_a_filter_that_would_hide_another_is_refused(written: list[str]) -> None:
+    for command in (["list"], ["query", "a dog"]):
+        assert quick_search([*command, *written]) is None  # left to Typer, before which it is asked
+    with pytest.raises(InvalidInput, match=r"^--(in|after) can be given once"):
+        refuse_twice(["list", *written])
+    refuse_twice(["list", *written[:1], "--tag", "a", "--tag", "b", "--", *written])
+    assert quick_search(["list", "--tag", "a", "--tag", "b"]) is not None
