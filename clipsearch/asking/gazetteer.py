@@ -45,13 +45,23 @@ class Country(NamedTuple):
 
     name: str
     code: str  # ISO 3166, two letters
+    code3: str  # three letters
+
+
+# What countries are called beside their names, which GeoNames does not have.
+_ALSO = {
+    **dict.fromkeys(("us", "usa", "u.s.", "u.s.a.", "america"), "US"),
+    **dict.fromkeys(("uk", "u.k.", "great britain", "britain"), "GB"),
+    **{"uae": "AE", "holland": "NL", "czech republic": "CZ", "burma": "MM", "swaziland": "SZ"},
+}
 
 
 def country_called(name: str) -> Country | None:
-    """Return the country of this English name."""
+    """Return the country of this English name, or of these three capital letters (ISO 3166)."""
     wanted = fold(name).removeprefix("the ")
+    code = _ALSO.get(wanted)
     for one in _countries():
-        if fold(one.name).removeprefix("the ") == wanted:
+        if fold(one.name).removeprefix("the ") == wanted or code == one.code or name == one.code3:
             return one
     return None
 
@@ -185,7 +195,7 @@ def _read(least: int) -> list[dict[str, Any]]:
 @lru_cache(maxsize=1)
 def _countries() -> list[Country]:
     found = _data(_LARGE).get_countries().values()
-    return [Country(one["name"], one["iso"]) for one in found]
+    return [Country(one["name"], one["iso"], one["iso3"]) for one in found]
 
 
 def _state(name: str) -> str | None:

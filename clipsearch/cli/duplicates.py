@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.cli.ending import NOTHING_FOUND, say
-from clipsearch.cli.output import json_line, write_out, write_rows, write_text
+from clipsearch.cli.output import json_line, write_names, write_out, write_rows, write_text
 from clipsearch.cli.printable import printable, short_path, shown_count, size_in_words
 from clipsearch.errors import InvalidInput
 from clipsearch.settings import absolute
@@ -47,7 +47,8 @@ def show_duplicates(
     groups = tuple(group for group in found.groups if only in (None, group.kind))
     if script is not None:
         groups = found.of_kind(only or "same")
-        write_out(script_of(groups, absolute(script)))
+        lines = script_of(groups, absolute(script)).removesuffix(b"\n").split(b"\n")
+        write_names(lines, b"\n")
     elif json:
         write_out(b"".join(json_line(group.to_dict()) for group in groups))
     elif sys.stdout.isatty():

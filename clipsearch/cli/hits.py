@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from clipsearch.cli.output import json_line, write_csv, write_out, write_rows
+from clipsearch.cli.output import json_line, write_csv, write_names, write_out, write_rows
 from clipsearch.cli.printable import dimensions
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def show_hits(
     elif fields:
         write_rows(_cells(hit, fields) for hit in hits)
     elif shape is Shape.PATHS:
-        write_out(b"".join(os.fsencode(hit.path) + b"\n" for hit in hits))
+        write_names((os.fsencode(hit.path) for hit in hits), b"\n")
     elif shape is Shape.PRINT0:
-        write_out(b"".join(os.fsencode(hit.path) + b"\0" for hit in hits))
+        write_names((os.fsencode(hit.path) for hit in hits), b"\0")
     elif sys.stdout.isatty():
         _show_people(hits, thumbnails)
     else:

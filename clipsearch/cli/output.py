@@ -56,6 +56,16 @@ def write_text(text: str) -> None:
         write_out(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
 
 
+def write_names(parts: Iterable[bytes], end: bytes) -> None:
+    """Write what programs are to read byte by byte, each part followed by `end`.
+
+    On a terminal, which would obey the control characters in a name, they become escapes.
+    """
+    if sys.stdout.isatty():
+        parts = (printable(os.fsdecode(part)).encode() for part in parts)
+    write_out(b"".join(part + end for part in parts))
+
+
 def write_json(fields: Mapping[str, Any]) -> None:
     """Write one JSON object on one line."""
     write_out(json_line(fields))

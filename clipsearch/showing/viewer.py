@@ -28,9 +28,7 @@ def check_display() -> None:
     if sys.platform not in ("win32", "darwin") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
-        raise ClipsearchError(
-            "there is no display here to show photos on (--html FILE writes a page to take along)"
-        )
+        raise ClipsearchError("there is no display here to show photos on")
 
 
 def _run(command: str, file: Path) -> None:

@@ -125,6 +125,10 @@ def test_a_place_is_looked_for_around_it_and_by_its_name():
 def test_a_country_is_asked_for_by_the_towns_in_it():
     assert country_called("the netherlands") is not None
     assert near("France").filter == Compare("place", "has", ", FR")
+    for name, code in (("usa", "US"), ("UK", "GB"), ("DEU", "DE"), ("Czech Republic", "CZ")):
+        assert near(name).filter == Compare("place", "has", f", {code}")
+    assert str(town_called("Paris, USA")[0]) == "Paris, US"
+    assert country_called("per") is None  # Peru's code in capitals alone
 
 
 @with_gazetteer

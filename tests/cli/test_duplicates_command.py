@@ -24,6 +24,7 @@ NAMES = [
     b"\x1b[31mred\\n%s%d.jpg",
     "Ä ö 日本.jpg".encode(),
     b"INTO.jpg\n",
+    b"carriage\rreturn.jpg",
 ]
 
 

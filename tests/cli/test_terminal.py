@@ -105,9 +105,10 @@ def test_help_is_coloured_on_a_terminal_only_where_colour_is_wanted(photos):
 
 
 def test_a_name_can_not_act_on_the_terminal(library, photos):
-    _, text = everything(*start("query", "x", "--library", library, cwd=photos))
-    assert "\x1b[31mred" not in text
-    assert r"\x1b[31mred\nname.jpg" in "".join(plain(text).split())
+    for shape in ([], ["--paths"]):
+        _, text = everything(*start("query", "x", "--library", library, *shape, cwd=photos))
+        assert "\x1b[31mred" not in text
+        assert r"\x1b[31mred\nname.jpg" in "".join(plain(text).split())
 
 
 def test_no_color_is_honoured(library, photos):

@@ -53,7 +53,10 @@ def _open(found: Sequence[Hit], search: Search) -> None:
     """Open the one photo found, or a page of all."""
     from clipsearch.showing.viewer import check_display, open_file
 
-    check_display()
+    try:
+        check_display()
+    except ClipsearchError as error:
+        raise ClipsearchError(f"{error} (--html FILE writes a page to take along)") from error
     if len(found) == 1:
         file = found[0].path
     elif search.html is not None:
