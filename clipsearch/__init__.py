@@ -33,6 +33,7 @@ from clipsearch.privacy import switch_off
 if TYPE_CHECKING:
     from clipsearch.asking.grammar import Asked, parse
     from clipsearch.copies import AlikeGroup, CopiedPhoto, Duplicates
+    from clipsearch.index import filters
     from clipsearch.index.tags import Tag
     from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
@@ -84,6 +85,7 @@ __all__ = [
     "__version__",
     "backup_library",
     "check_library",
+    "filters",
     "parse",
     "restore_library",
     "term",

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import clipsearch
 
@@ -22,17 +23,34 @@ def page() -> str:
     values = {name: getattr(clipsearch, name) for name in names}
     errors = [name for name, value in values.items() if _is_error(value)]
     functions = [name for name, value in values.items() if inspect.isfunction(value)]
-    others = [name for name in names if name not in (*errors, *functions, "Library")]
+    apart = (*errors, *functions, "Library", "filters")
+    others = [name for name in names if name not in apart]
     parts = [_HEAD, *_of_class("Library", values["Library"])]
     for name in functions:
         parts += _entry("##", name, values[name])
     for name in others:
         parts += _of_class(name, values[name])
+    parts += _of_filters(values["filters"])
     parts.append("## Errors\n\nAll are `ClipsearchError`s; their messages are one line.\n")
     for name in errors:
         base = values[name].__mro__[1].__name__
         parts.append(f"- `{name}({base})`: {_text(values[name]).splitlines()[0]}")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _of_filters(module: Any) -> Iterator[str]:
+    yield f"## filters\n\n{_text(module)}\n"
+    yield "Parts combine with `&`, `|` and `~`. All raise InvalidInput for what can't be meant.\n"
+    for kind in get_args(module.Filter):
+        yield f"### filters.{kind.__name__}\n\n```python\n{_made(kind)}\n```\n\n{_text(kind)}\n"
+    fields = ", ".join(f"`{field}`" for field in get_args(module.Field))
+    yield f"Field is one of {fields}.\n"
+
+
+def _made(kind: type) -> str:
+    """Return how a filter is made, its fields with their types."""
+    given = (f"{name}: {said}" for name, said in inspect.get_annotations(kind).items())
+    return f"filters.{kind.__name__}({', '.join(given)})"
 
 
 def _is_error(value: object) -> bool:
