@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clipsearch.asking.grammar import Asked, parse
     from clipsearch.copies import AlikeGroup, CopiedPhoto, Duplicates
     from clipsearch.index import filters
+    from clipsearch.index.records import PhotoMetadata, PhotoRecord
     from clipsearch.index.tags import Tag
     from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
     from clipsearch.library import Library
@@ -74,6 +75,8 @@ __all__ = [
     "LibraryReadOnly",
     "MissingPackages",
     "ModelError",
+    "PhotoMetadata",
+    "PhotoRecord",
     "QuerySum",
     "RestoreReport",
     "SearchOptions",
@@ -100,6 +103,8 @@ _HOMES = {
     "BackupReport": "clipsearch.index.upkeep.backup",
     "CheckReport": "clipsearch.upkeep",
     "Classified": "clipsearch.tagging.classifying",
+    "PhotoMetadata": "clipsearch.index.records",
+    "PhotoRecord": "clipsearch.index.records",
     "Tag": "clipsearch.index.tags",
     "RestoreReport": "clipsearch.index.upkeep.backup",
     "backup_library": "clipsearch.upkeep",

@@ -63,7 +63,7 @@ class CopiedPhoto:
 class AlikeGroup:
     """Photos that belong together, and the one that is suggested to be kept."""
 
-    kind: Kind  # the same photo; taken within seconds of each other; or only much alike
+    kind: Kind  # "same" photo; a "burst" of a few seconds; or "look-alike", much alike
     keep: CopiedPhoto
     others: tuple[CopiedPhoto, ...]  # at least one, by path
 

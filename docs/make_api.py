@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -60,8 +61,9 @@ def _is_error(value: object) -> bool:
 def _of_class(name: str, value: type) -> Iterator[str]:
     yield f"## {name}\n\n{_text(value)}\n"
     if is_dataclass(value):
-        yield "| field | type | usual |\n| --- | --- | --- |"
-        yield from (_field_row(one) for one in fields(value))
+        yield "| field | type | usual | |\n| --- | --- | --- | --- |"
+        said = _comments(value)
+        yield from (_field_row(one, said.get(one.name, "")) for one in fields(value))
         yield ""
     for method, function in _members(value):
         plain = function.__func__ if isinstance(function, classmethod) else function
@@ -84,14 +86,26 @@ def _is_public(method: str) -> bool:
     return method == "__init__" or not method.startswith("_")
 
 
-def _field_row(one: object) -> str:
+def _comments(value: type) -> dict[str, str]:
+    """Return what the source says of each field: behind it, or in the lines above."""
+    said: dict[str, str] = {}
+    above: list[str] = []
+    for line in inspect.getsource(value).splitlines():
+        if found := re.match(r"    (\w+): [^#]*(?:  # (.*))?$", line):
+            said[found[1]] = found[2] or " ".join(above)
+        comment = re.match(r"    # (.*)", line)
+        above = [*above, comment[1]] if comment else []
+    return said
+
+
+def _field_row(one: object, said: str) -> str:
     from dataclasses import MISSING, Field
 
     assert isinstance(one, Field)
     given = one.default if one.default_factory is MISSING else one.default_factory()
     usual = "" if given is MISSING else f"`{given!r}`"
-    kind = str(one.type).replace("|", "\\|")
-    return f"| `{one.name}` | `{kind}` | {usual} |"
+    kind, said = (text.replace("|", "\\|") for text in (str(one.type), said))
+    return f"| `{one.name}` | `{kind}` | {usual} | {said} |"
 
 
 def _entry(level: str, name: str, function: object) -> Iterator[str]:
@@ -118,7 +132,14 @@ def _parameter(one: inspect.Parameter) -> str:
 def _text(value: object) -> str:
     """Return a docstring, its sections as lists."""
     lines = inspect.cleandoc(getattr(value, "__doc__", None) or "").splitlines()
-    return "\n".join(f"- {line.strip()}" if line.startswith("    ") else line for line in lines)
+    return "\n".join(map(_in_list, lines))
+
+
+def _in_list(line: str) -> str:
+    """Return a line of a docstring; of a section, as an item of a list or what goes on in one."""
+    if line.startswith(" " * 8):
+        return f"  {line.strip()}"
+    return f"- {line.strip()}" if line.startswith(" " * 4) else line
 
 
 if __name__ == "__main__":

@@ -43,12 +43,13 @@ class PhotoMetadata:
     height: int
     format: str  # as Pillow names it: JPEG, PNG, HEIF, ...; or RAW
     orientation: int = 1  # EXIF 1 to 8
-    taken_at: str | None = None  # ISO 8601, local time without an offset; or a day alone
+    taken_at: str | None = None  # ISO 8601, local time, its offset where known; or a day alone
     camera: str | None = None
     lens: str | None = None
     latitude: float | None = None  # degrees, north positive
     longitude: float | None = None  # degrees, east positive
-    perceptual_hash: str | None = None  # the same for copies, nearly the same for edits
+    # the same for copies, nearly the same for edits; 400 letters that nobody reads
+    perceptual_hash: str | None = field(default=None, repr=False)
     place: str | None = None  # name of the place nearest to where it was taken
     facts: int = 0  # how much was read out of the file, up to FACTS
 

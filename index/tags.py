@@ -27,7 +27,7 @@ class Tag:
 
     id: int
     name: str
-    kind: Kind
+    kind: Kind  # "word", or "taught" by a person
     photos: int  # that have it
     said: int  # of these, by a person
     yes: int  # examples of it

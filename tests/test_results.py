@@ -72,7 +72,10 @@ def test_what_is_shown_is_short_and_says_what_it_is(small_library: Path) -> None
     shown = f"Hit(1, score={hit.score:.3f}, {hit.source!r}, id={hit.id}"
     assert repr(taken) == f"{shown}, taken_at=2024-05-06T07:08:09)"
     assert repr(replace(hit, taken_text=None, moment=None)) == f"{shown})"
-    assert hit.content_hash not in repr(library.photo(hit.id))
+    photo = library.photo(hit.id)
+    for long in (hit.content_hash, photo.metadata.perceptual_hash):
+        assert long
+        assert long not in repr(photo)
     library.close()
     assert repr(library) == f"Library({str(folder)!r}, closed)"
 
