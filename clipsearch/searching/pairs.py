@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ _AT_ONCE = 2048  # photos
 _COMPARED_WITH_ALL = 5_000  # photos; more are compared with those in the lists nearby
 _LISTS_LOOKED_INTO = 32
 _LEARNED_FROM = 20  # photos for each list
+_PRODUCTS = 1 << 23  # of photos that are compared at once: what bounds memory
 
 
 class Pairs(NamedTuple):
@@ -106,34 +108,50 @@ def _nearest(vectors: Floats, k: int) -> Iterator[tuple[Places, Floats, Places]]
     """Yield places (m,) of unit vectors (n, width), and the k nearest of each beside itself.
 
     These as products and places, both (m, k or less); where there are no more, the place is -1.
+    Of many, they are looked for in the lists nearby.
     """
-    k = min(k + 1, len(vectors))
-    if len(vectors) > _COMPARED_WITH_ALL:
-        index = _in_lists(vectors)
-        for places in _chunks(len(vectors)):
-            products, others = index.search(vectors[places], k)
-            yield places, products, others
-        return
-    for places in _chunks(len(vectors)):
-        products = vectors[places] @ vectors.T
-        others = np.argpartition(-products, k - 1, axis=1)[:, :k]
-        yield places, np.take_along_axis(products, others, axis=1), others.astype(np.int64)
+    everyone = np.arange(len(vectors))
+    if len(vectors) <= _COMPARED_WITH_ALL:
+        groups: Iterable[tuple[Places, Places]] = ((few, everyone) for few in _chunks(len(vectors)))
+    else:
+        groups = _in_lists(vectors)
+    for group, candidates in groups:
+        others = vectors[candidates]
+        most = min(k + 1, len(candidates))
+        step = max(1, _PRODUCTS // len(candidates))
+        for places in (group[start : start + step] for start in range(0, len(group), step)):
+            products = vectors[places] @ others.T
+            nearest = np.argpartition(-products, most - 1, axis=1)[:, :most]
+            yield places, np.take_along_axis(products, nearest, axis=1), candidates[nearest]
 
 
-def _in_lists(vectors: Floats) -> Any:
-    """Return an index of unit vectors in which each search looks into the lists nearby."""
+def _in_lists(vectors: Floats) -> Iterator[tuple[Places, Places]]:
+    """Yield the places of unit vectors (n, width), list by list, with those in the lists nearby.
+
+    So that what is compared is compared in products of matrices: to look for each vector by itself
+    takes ten times as long.
+    """
     import faiss
 
-    width = vectors.shape[1]
     lists = round(4 * len(vectors) ** 0.5)
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1
-    index.cp.max_points_per_centroid = _LEARNED_FROM
-    index.cp.niter = 8
-    index.train(vectors)
-    index.add(vectors)
-    index.nprobe = _LISTS_LOOKED_INTO
-    return index
+    clustering = faiss.Kmeans(
+        *(vectors.shape[1], lists),
+        niter=8,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_LEARNED_FROM,
+    )
+    clustering.train(vectors)
+    centers = np.asarray(clustering.centroids)
+    parts = [(vectors[few] @ centers.T).argmax(axis=1) for few in _chunks(len(vectors))]
+    own = np.concatenate(parts)
+    in_order = np.argsort(own, kind="stable")
+    bounds = np.searchsorted(own[in_order], np.arange(lists + 1))
+    members = [in_order[start:end] for start, end in itertools.pairwise(bounds)]
+    for places, near in zip(members, centers @ centers.T, strict=True):
+        if len(places):
+            nearby = np.argsort(-near, kind="stable")[:_LISTS_LOOKED_INTO]
+            yield places, np.concatenate([members[one] for one in nearby])
 
 
 def _chunks(count: int) -> Iterator[Places]:
