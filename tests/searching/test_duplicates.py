@@ -17,6 +17,7 @@ from clipsearch import Duplicates, Library
 from clipsearch.index.records import FileState, PhotoMetadata, PhotoRecord
 from clipsearch.photos.opening import open_image
 from clipsearch.photos.perceptual_hash import perceptual_hash
+from clipsearch.searching import pairs
 from clipsearch.searching.alike import Looks, base_of, of_one_burst, same
 from clipsearch.searching.duplicates import connected
 from clipsearch.searching.pairs import Pairs, all_pairs, by_content, by_embedding, by_shape
@@ -81,8 +82,24 @@ def test_the_edits_of_one_kind_are_found_without_the_others(library: Library) ->
     for edit in ("turned left", "crop 10 % at a corner", "white border", "quarter size"):
         either = Or((Compare("path", "has", "original.jpg"), Compare("path", "has", edit)))
         alone = library.duplicates(filters=either)
-        pairs = [(group.keep.path.name, len(group.others)) for group in alone.same]
-        assert pairs == [("original.jpg", 1)] * len(SCENES), edit
+        kept = [(group.keep.path.name, len(group.others)) for group in alone.same]
+        assert kept == [("original.jpg", 1)] * len(SCENES), edit
+
+
+def test_the_same_is_found_among_many_which_are_compared_list_by_list(
+    library: Library, found: Duplicates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "_COMPARED_WITH_ALL", 10)
+    monkeypatch.setattr(pairs, "_PRODUCTS", 100)
+    assert library.duplicates() == found
+    vectors = np.random.default_rng(0).standard_normal((3000, 64), np.float32)
+    vectors[::2] += vectors[1::2] * 2  # each is near to another
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    nearest = np.full(len(vectors), -1)
+    for places, _, others in pairs._nearest(vectors, 1):
+        assert (others == places[:, None]).any(axis=1).all()
+        nearest[places] = np.where(others == places[:, None], -1, others).max(axis=1)
+    assert (nearest == np.arange(3000) ^ 1).mean() > 0.9
 
 
 def test_filters_say_what_is_compared(library: Library, edited_photos: Path) -> None:
@@ -274,9 +291,9 @@ def test_few_photos_are_paired_as_many_are() -> None:
     few = looks(*rows)
 
     there = Pairs.joined(by_content(few), by_embedding(few)[0], by_shape(few))
-    for pairs in (there, all_pairs(few)):
-        judged = same(few, *pairs)
-        (group,) = connected(pairs.ones[judged], pairs.others[judged])
+    for likely in (there, all_pairs(few)):
+        judged = same(few, *likely)
+        (group,) = connected(likely.ones[judged], likely.others[judged])
         assert set(range(3, len(rows))) | {0} >= set(group)
         assert len(group) >= len(EDITS)
 
