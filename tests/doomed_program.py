@@ -32,6 +32,8 @@ WRITING_SQL = (
     *("VACUUM", "PRAGMA JOURNAL_MODE", "PRAGMA USER_VERSION", "PRAGMA PAGE_SIZE"),
 )
 
+HALF = "half of a file"
+
 
 def note_phases(notes: Path) -> None:
     """Append a line to `notes` at each phase, and the hashes of photos before they are encoded."""
@@ -110,7 +112,8 @@ def die_at_step(number: int, folder: Path, steps: Path) -> None:
 
     A step is one call that reaches the disk: opening a file for writing, a rename, a removal, a
     sync (before which the file is also left half written), an SQL statement that writes, a commit.
-    Each is noted in the file `steps` before it is done.
+    Each is noted in the file `steps` before it is done, by a hash of what lies below `folder` then
+    and its name.
     """
     descriptor = os.open(steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     below = os.fspath(folder)
@@ -119,7 +122,7 @@ def die_at_step(number: int, folder: Path, steps: Path) -> None:
     def step(name: str) -> None:
         nonlocal done
         done += 1
-        os.write(descriptor, f"{name}\n".encode())
+        os.write(descriptor, f"{content(folder)} {name}\n".encode())
         if done == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -137,14 +140,25 @@ def die_at_step(number: int, folder: Path, steps: Path) -> None:
 
     def half_then_whole(file: Any) -> None:
         number_of = file if isinstance(file, int) else file.fileno()
-        if stat.S_ISREG(os.fstat(number_of).st_mode) and done + 1 == number:
-            os.ftruncate(number_of, os.fstat(number_of).st_size // 2)  # as if half was written
-        step("half of a file")
+        if stat.S_ISREG(os.fstat(number_of).st_mode):
+            if done + 1 == number:
+                os.ftruncate(number_of, os.fstat(number_of).st_size // 2)  # as if half was written
+            step(HALF)
         step("fsync")
         fsync(file)
 
     os.fsync = half_then_whole
     _count_statements(step)
+
+
+def content(place: Path) -> str:
+    """Return a hash of all that lies at a path, but what SQLite shares among running processes."""
+    found = hashlib.sha256()
+    for path in sorted((place, *place.rglob("*"))):
+        if path.exists() and not path.name.endswith("-shm"):
+            found.update(os.fsencode(path) + b"\0")
+            found.update(path.read_bytes() if path.is_file() else b"")
+    return found.hexdigest()
 
 
 def _count_statements(step: Callable[[str], None]) -> None:

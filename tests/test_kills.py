@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from changing_album import ChangingAlbum, source_pictures
+from cli_process import Ended
+from doomed_program import HALF
 from forked_program import ForkedProgram, forked_program
 from kill_campaign import BATCH, Campaign, ForkedRun
 from library_snapshot import differences, lost, not_in_step, snapshot, unanswered, unfinished
@@ -64,23 +66,29 @@ def test_a_first_run_that_was_killed_leaves_a_library_that_answers(
     assert not_in_step(now, album.hashes) == []
 
 
+@pytest.fixture(params=["changes", pytest.param("each", marks=pytest.mark.slow)])
+def every(request: pytest.FixtureRequest) -> bool:
+    """Whether to kill at steps at which the library lies on the disk as at the one before, too."""
+    return request.param == "each"
+
+
 def killed_at_each_step(
     place: Path,
     program: ForkedProgram,
     arguments: list[str | Path],
     prepare: Callable[[Path], None],
     check: Callable[[Path, str], None],
+    *,
+    every: bool,
     code: int = 0,
 ) -> list[str]:
     """Kill a run before each of its steps, each time on a library prepared anew.
 
-    One that is left alone ends with `code`.
+    One that is left alone, first, ends with `code`. Return the names of the steps.
     """
-    names: list[str] = []
-    number = 0
-    while number <= len(names):
-        library, steps = place / f"library-{number}", place / "steps"
-        steps.unlink(missing_ok=True)
+
+    def run(number: int) -> tuple[Ended, list[str]]:
+        library, steps = place / f"library-{number}", place / f"steps-{number}"
         prepare(library)
         die = (
             f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
@@ -88,19 +96,26 @@ def killed_at_each_step(
             f"doomed_program.die_at_step({number}, Path({str(library)!r}), Path({str(steps)!r}))"
         )
         ended = program.run(*arguments, "--library", library, prepare=die)
-        if number == 0:  # this one was left alone
-            assert ended.code == code, ended.err
-            names = steps.read_text().splitlines()
-        else:
-            assert ended.code == -signal.SIGKILL, f"{names[number - 1]}: {ended.err}"
-        check(library, names[number - 1] if number else "the end")
+        noted = steps.read_text().splitlines()
+        check(library, noted[-1].split(" ", 1)[1] if number else "the end")
         shutil.rmtree(library)
-        number += 1
+        return ended, noted
+
+    ended, noted = run(0)
+    assert ended.code == code, ended.err
+    names, before = [], ""
+    for number, line in enumerate(noted, 1):
+        content, name = line.split(" ", 1)
+        if every or content != before or name == HALF:
+            ended, _ = run(number)
+            assert ended.code == -signal.SIGKILL, f"{name}: {ended.err}"
+        names.append(name)
+        before = content
     return names
 
 
 def test_a_kill_at_each_step_of_replacing_the_faiss_file_loses_nothing(
-    tmp_path: Path, program: ForkedProgram, tiny_model_folder: Path
+    tmp_path: Path, program: ForkedProgram, tiny_model_folder: Path, every: bool
 ) -> None:
     album = ChangingAlbum(tmp_path / "photos", source_pictures(), seed=5)
     album.add(20)
@@ -122,16 +137,17 @@ def test_a_kill_at_each_step_of_replacing_the_faiss_file_loses_nothing(
         assert unfinished(library, now) == [], step
 
     steps = killed_at_each_step(
-        tmp_path, program, ["index", album.folder], partial(shutil.copytree, first), check
+        *(tmp_path, program, ["index", album.folder], partial(shutil.copytree, first), check),
+        every=every,
     )
     assert any(step.startswith("os.rename /vectors/model-1.new") for step in steps)
-    assert "half of a file" in steps
+    assert HALF in steps
     assert any(step.startswith("INSERT INTO vector_indexes") for step in steps)
     assert any(step.startswith("os.remove /vectors/model-1-") for step in steps)
 
 
 def test_a_kill_at_each_step_of_making_a_library_leaves_one_or_none(
-    tmp_path: Path, program: ForkedProgram
+    tmp_path: Path, program: ForkedProgram, every: bool
 ) -> None:
     """An empty folder of photos: no model is needed, so each run is quick."""
     (tmp_path / "photos").mkdir()
@@ -147,11 +163,8 @@ def test_a_kill_at_each_step_of_making_a_library_leaves_one_or_none(
         assert left <= {"catalog.sqlite", "lock", "models", "vectors"}, step
 
     steps = killed_at_each_step(
-        tmp_path,
-        program,
-        ["index", tmp_path / "photos"],
-        lambda library: None,
-        check,
+        *(tmp_path, program, ["index", tmp_path / "photos"], lambda library: None, check),
+        every=every,
     )
     assert any(step.startswith("os.rename /catalog.sqlite") for step in steps)
 
@@ -164,7 +177,7 @@ def old_library(folder: Path) -> None:
 
 
 def test_a_kill_at_each_step_of_an_upgrade_leaves_the_old_library_or_the_new(
-    tmp_path: Path, program: ForkedProgram
+    tmp_path: Path, program: ForkedProgram, every: bool
 ) -> None:
     """Any command that may write upgrades; this one then finds nothing to do."""
     old_library(tmp_path / "old")
@@ -185,6 +198,8 @@ def test_a_kill_at_each_step_of_an_upgrade_leaves_the_old_library_or_the_new(
             assert db.execute("PRAGMA user_version").fetchone()[0] > 1, step
 
     steps = killed_at_each_step(
-        tmp_path, program, ["remove", tmp_path / "unknown"], old_library, check, code=2
+        *(tmp_path, program, ["remove", tmp_path / "unknown"], old_library, check),
+        every=every,
+        code=2,
     )
     assert any("schema-1" in step for step in steps)

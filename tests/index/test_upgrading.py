@@ -13,7 +13,7 @@ import pytest
 from made_raws import dng
 from older_schema import back_to_schema_4
 from PIL import Image
-from places import DATA
+from places import DATA, TESTS
 
 from clipsearch.errors import LibraryDamaged, LibraryError, LibraryIncompatible, LibraryLocked
 from clipsearch.index import lock
@@ -232,25 +232,26 @@ def test_indexing_after_an_upgrade_embeds_nothing_again(
 # A crash at any step
 
 DIE_AT_EACH_STEP = """
-import itertools, os, shutil, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
-from clipsearch.index import database, upgrading
+from doomed_program import content
+from clipsearch.index import database
 from clipsearch.index.store import Store
 
-start, place, create = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "create"
-at = done = 0
+start, place, create, every = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "create", sys.argv[4]
+at, steps = None, []
 
 def step(what):
-    global done
-    done += 1
-    if done == at:
-        os.write(1, (" ".join(what.split())[:60] + chr(10)).encode())
+    if at is None:
+        return
+    steps.append((content(folder), " ".join(what.split())[:60]))
+    if len(steps) == at:
         os.kill(os.getpid(), signal.SIGKILL)
 
 def on_file(event, arguments):
-    if at and event in ("os.rename", "os.remove", "os.mkdir"):
+    if event in ("os.rename", "os.remove", "os.mkdir"):
         step(f"{event} {os.path.basename(arguments[0])}")
-    if at and event == "open" and str(arguments[0]).startswith(place):
+    if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR):
         step(f"open {os.path.basename(arguments[0])}")
 
 def on_statement(sql):
@@ -268,48 +269,74 @@ def fsync(descriptor, fsync=os.fsync):
     fsync(descriptor)
     step("synced")
 
-sys.addaudithook(on_file)
-database._connect, os.fsync = connect, fsync
-for number in itertools.count(1):
+def steps_until(number):
+    global at, folder
     folder = Path(place) / str(number)
     if start.is_dir():
         shutil.copytree(start, folder)
-    child = os.fork()
-    if child == 0:
-        at = number
-        Store.open(folder, create=create).close()
-        os._exit(0)
-    if os.waitpid(child, 0)[1] == 0:
-        break
+    at = number
+    Store.open(folder, create=create).close()
+    at = None
+
+sys.addaudithook(on_file)
+database._connect, os.fsync = connect, fsync
+steps_until(0)
+all_steps, before = steps.copy(), ""
+for number, (now, name) in enumerate(all_steps, 1):
+    if every == "each" or now != before:
+        child = os.fork()
+        if child == 0:
+            steps.clear()
+            steps_until(number)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL, name
+    before = now
+    print(name)
 """
 
 
-def die_at_each_step(start: Path, place: Path, what: str) -> list[str]:
+@pytest.fixture(params=["changes", pytest.param("each", marks=pytest.mark.slow)])
+def which(request: pytest.FixtureRequest) -> str:
+    """Say whether to die at steps at which all lies on the disk as at the one before, too."""
+    return request.param
+
+
+def die_at_each_step(start: Path, place: Path, what: str, which: str) -> list[str]:
     """Upgrade or create a library once for each step of it, killed just before that.
 
-    The step at which the one in `place/N` died is item N - 1; the last folder has no such item.
+    Return the names of all steps; the library of which the making died at item N - 1 is `place/N`.
     """
-    command = [sys.executable, "-c", DIE_AT_EACH_STEP, str(start), str(place), what]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    command = [sys.executable, "-c", DIE_AT_EACH_STEP, str(start), str(place), what, which]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=300
+    )
     return done.stdout.splitlines()
+
+
+def died_at(place: Path) -> list[int]:
+    """Return the numbers of the steps at which a library was left."""
+    return sorted(int(folder.name) for folder in place.iterdir() if folder.name != "0")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_crash_at_any_step_of_an_upgrade_leaves_the_old_or_the_new(
-    old: Path, tmp_path: Path
+    old: Path, tmp_path: Path, which: str
 ) -> None:
     before = content(old / "catalog.sqlite")
     place = tmp_path / "died"
-    steps = die_at_each_step(old, place, "upgrade")
+    steps = die_at_each_step(old, place, "upgrade", which)
     for expected in ("connect catalog.sqlite.schema-1.new", "fsync", "CREATE TABLE mounts"):
         assert any(step.startswith(expected) for step in steps)
-    upgraded = [number for number, _ in enumerate(steps, 1) if version(place / str(number)) > 1]
     committed = steps.index("COMMIT") + 1
-    assert upgraded == list(range(committed + 1, len(steps) + 1))
-    for number, _ in enumerate(steps, 1):
+    began = steps.index("BEGIN IMMEDIATE") + 1
+    numbers = died_at(place)
+    assert min(numbers) <= began < committed < max(numbers)
+    for number, later in zip(numbers, [*numbers[1:], len(steps) + 1], strict=True):
         folder = place / str(number)
+        assert (version(folder) > 1) == (number > committed), steps[number - 1]
         copy = folder / "catalog.sqlite.schema-1"
-        if steps.index("BEGIN IMMEDIATE") < number <= committed:
+        if number <= committed and began < later:  # as it lies there in between
             assert content(copy) == before
         assert content(folder / "catalog.sqlite")["embeddings"] == before["embeddings"]
         with Store.open(folder) as store:
@@ -321,13 +348,16 @@ def test_a_crash_at_any_step_of_an_upgrade_leaves_the_old_or_the_new(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_crash_at_any_step_of_making_a_library_leaves_none_or_a_whole_one(
-    tmp_path: Path,
+    tmp_path: Path, which: str
 ) -> None:
     place = tmp_path / "died"
     place.mkdir()
-    steps = die_at_each_step(tmp_path / "nothing", place, "create")
-    assert "os.rename catalog.sqlite.new" in steps
-    for number, _ in enumerate(steps, 1):
+    steps = die_at_each_step(tmp_path / "nothing", place, "create", which)
+    renamed = steps.index("os.rename catalog.sqlite.new") + 1
+    there = {number: (place / str(number) / "catalog.sqlite").exists() for number in died_at(place)}
+    assert there == {number: number > renamed for number in there}
+    assert set(there.values()) == {False, True}
+    for number in there:
         with Store.open(place / str(number), create=True) as store, store.writing():
             assert store.catalog.schema_version() == SCHEMA_VERSION
             store.apply([SeenMount(Path("/photos/disk"))])
