@@ -396,7 +396,7 @@ class Library(OpenLibrary, TagMethods):
         Copies are known by their bytes; edits (compressed, scaled, cropped, turned, mirrored,
         lit otherwise, grey, with a border) by what they show. A raw photo and the picture beside it
         are one. Takes the options of `query` that say which photos, and which model; the others
-        change nothing. 100,000 photos take some minutes.
+        change nothing. 100,000 photos take about a minute.
         """
         return self._searcher.duplicates(SearchOptions.of(options, keywords))
 
