@@ -32,13 +32,14 @@ def main() -> None:
 
 
 def _spare_threads(arguments: list[str]) -> None:
-    """Have numpy's threads not cost more than they save; to be said before it is loaded.
+    """Have threads of numpy and FAISS not cost more than they save; said before these are loaded.
 
-    What a question multiplies is small. Elsewhere, threads would keep a processor busy for 30 ms
-    after each product.
+    What a question multiplies is small; and threads would keep a processor busy for a while after
+    each product (30 ms) and each search, in case that another comes.
     """
     if set(arguments) & _ASKING:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
