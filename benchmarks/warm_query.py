@@ -4,8 +4,8 @@ python -m benchmarks.warm_query [PHOTOS]
 
 A server for a library of PHOTOS (1,000) made-up embeddings with the built-in model, and one with a
 model of ViT-B-32-256's size. Whole processes are timed, and questions over the socket alone, each
-of other words; how much of that the text tower takes, in this process; and at last a whole process
-that finds no server.
+of other words, as from Python and as the program asks them; how much of that the text tower takes,
+in this process; and at last a whole process that finds no server.
 """
 
 import os
@@ -23,6 +23,7 @@ from clipsearch import Library, SearchOptions
 from clipsearch.serving.client import connected
 
 QUESTIONS = 200
+PLAIN, AS_SHOWN = SearchOptions(), SearchOptions(relevant=True, fold=True)  # as the program asks
 ANIMALS = ("dog", "cat", "horse", "heron", "goat")
 PLACES = ("on a beach", "in the snow", "by an old wall", "at night", "behind a fence in the rain")
 
@@ -39,7 +40,8 @@ def main(photos: int) -> None:
             with served(library) as server:
                 query = [*PROGRAM, "query", WORDS, "--library", str(library)]
                 show(f"{what}: whole process", *processes(query), limit=200)
-                show(f"{what}: inside the server", *answers(library, server.pid), limit=15)
+                show(f"{what}: inside the server", *answers(library, server.pid, PLAIN), limit=15)
+                show(f"{what}: cut and folded", *answers(library, server.pid, AS_SHOWN))
             show(f"{what}: of that, the text tower", *encoded(library))
             show(f"{what}: whole process without a server", *processes(query), limit=1000)
 
@@ -65,7 +67,7 @@ def processes(command: list[str]) -> tuple[float, float]:
     return 1000 * seconds, 1000 * processor
 
 
-def answers(library: Path, pid: int) -> tuple[float, float | None]:
+def answers(library: Path, pid: int, options: SearchOptions) -> tuple[float, float | None]:
     """Return the median milliseconds from a question sent to its answer read, and the mean of the
     server's processor.
     """
@@ -74,9 +76,9 @@ def answers(library: Path, pid: int) -> tuple[float, float | None]:
     for words in questions():
         with connected(library) as server:
             started = time.perf_counter()
-            found = server and server.ask("query", words, SearchOptions())
+            found = server and server.ask("query", words, options)
             times.append(1000 * (time.perf_counter() - started))
-        if not found:
+        if found is None:
             sys.exit("the server did not answer")
     after = processor_seconds(pid)
     used = None if before is None or after is None else 1000 * (after - before) / QUESTIONS
