@@ -98,6 +98,17 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, str(place / name.lower()))
 
 
+@pytest.fixture
+def tiny_model_used(
+    _small_library: Path, own_folders: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the user have used the tiny model before: its towers are exported, torch is not needed.
+
+    Where loading a model is not what is tested, that saves the seconds that torch takes.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", NO_MODELS)
+
+
 @pytest.fixture(scope="module", params=["float32", "bf16", "int8"])
 def each_precision(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run a module's tests in each precision of embedding, emulated where it is not in hardware.

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from small_library import copy_library, make_small_library
 
 from clipsearch import (
     IndexOptions,
@@ -24,28 +26,33 @@ from clipsearch.indexing import run
 from clipsearch.photos.decoder_pool import DecoderPool
 
 
+@pytest.fixture(scope="module")
+def six(
+    tmp_path_factory: pytest.TempPathFactory, sample_photos: list[Path], tiny_model_folder: Path
+) -> Path:
+    """Return a folder with six photos and their library; don't change it."""
+    place = tmp_path_factory.mktemp("six")
+    return make_small_library(place, sample_photos, tiny_model_folder, count=6)
+
+
 @pytest.fixture
-def photos(tmp_path: Path, sample_photos: list[Path]) -> Path:
+def photos(tmp_path: Path, six: Path) -> Path:
     """Return a folder of six photos, two of them in a sub-folder, that a test may change."""
-    folder = tmp_path / "photos"
-    (folder / "trip").mkdir(parents=True)
-    for i, source in enumerate(sample_photos[:6]):
-        place = folder / "trip" if i >= 4 else folder
-        shutil.copyfile(source, place / f"photo-{i}.jpg")
-    return folder
+    return Path(shutil.copytree(six / "photos", tmp_path / "photos"))
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Library:
+def library(tmp_path: Path) -> Iterator[Library]:
     with Library(tmp_path / "library", device="cpu") as library:
         yield library
 
 
 @pytest.fixture
-def indexed(library: Library, photos: Path, tiny_model_folder: Path) -> Library:
-    report = library.index([photos], model=str(tiny_model_folder))
-    assert counts(report) == {"added": 6, "embedded": 6}
-    return library
+def indexed(tmp_path: Path, six: Path, photos: Path, tiny_model_used: None) -> Iterator[Library]:
+    """Return a library of these photos, as another process made it."""
+    copy_library(six, tmp_path)
+    with Library(tmp_path / "library", device="cpu") as library:
+        yield library
 
 
 def counts(report: IndexReport) -> dict[str, int]:

@@ -27,6 +27,8 @@ from clipsearch.cli.printable import ago
 from clipsearch.index.records import IndexInfo
 from clipsearch.index.store import Store
 
+pytestmark = pytest.mark.usefixtures("tiny_model_used")
+
 PHOTOS = {
     b"kitten.jpg": "animals/kitten-with-yarn.jpg",
     b"trip/pagoda by the lake.jpg": "city/pagoda-by-lake.jpg",

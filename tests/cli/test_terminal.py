@@ -140,6 +140,7 @@ def test_a_picture_from_standard_input_needs_a_pipe(library, photos):
     assert "< photo.jpg" in text
 
 
+@pytest.mark.usefixtures("tiny_model_used")
 def test_ctrl_c_while_indexing_ends_with_130_without_a_traceback(tmp_path, tiny_model_folder):
     (tmp_path / "photos").mkdir()
     for number, source in enumerate(sorted(EXAMPLES.rglob("*.jpg")) * 20):
@@ -162,6 +163,7 @@ def test_ctrl_c_while_indexing_ends_with_130_without_a_traceback(tmp_path, tiny_
     assert again.code == 0
 
 
+@pytest.mark.usefixtures("tiny_model_used")
 def test_watch_takes_the_bar_away_before_it_says_what_happened(tmp_path, tiny_model_folder):
     (tmp_path / "photos").mkdir()
     shutil.copyfile(EXAMPLES / "food/cup-of-espresso.jpg", tmp_path / "photos" / "cup.jpg")

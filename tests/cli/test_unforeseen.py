@@ -16,6 +16,8 @@ from clipsearch.settings import absolute
 from clipsearch.training.run_config import RunConfig
 from clipsearch.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("tiny_model_used")
+
 FAULT = "this is a fault of clipsearch"
 
 

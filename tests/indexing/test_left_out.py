@@ -20,6 +20,8 @@ from clipsearch import (
 from clipsearch.photos.exclusions import IGNORE_FILE
 from clipsearch.upkeep import check_library
 
+pytestmark = pytest.mark.usefixtures("tiny_model_used")
+
 
 @pytest.fixture
 def library(small_library: Path) -> Iterator[Library]:

@@ -24,6 +24,8 @@ from clipsearch.photos.away import (
     away_folders,
 )
 
+pytestmark = pytest.mark.usefixtures("tiny_model_used")
+
 
 @pytest.fixture
 def album(tmp_path: Path, sample_photos: list[Path]) -> Path:
