@@ -2,6 +2,7 @@
 
 import pytest
 
+from clipsearch.searching.known_words import note_on
 from clipsearch.searching.relevance import unread
 from clipsearch.words.english import WORDS, not_english, words_in
 
@@ -76,3 +77,20 @@ def test_every_word_of_the_list_is_found_and_no_other() -> None:
 
 def test_words_are_what_is_written_in_letters() -> None:
     assert words_in("Anna's 2 dogs, über-cool: don't!") == ["Anna", "dogs", "über", "cool", "don"]
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "line"),
+    [
+        (0, "qwertz asdfg", None),  # two may be a name
+        (6, "dva psi snih", None),  # three of nine are too few
+        (4, "dva psi snih", "another language (dva, psi, snih)"),
+        (4, "Dva Psi snih", None),  # names begin with capitals
+        (0, "zwei hunde laufen durch zwei", "another language (zwei, hunde, laufen)"),
+        (0, "собака 狗", "Chinese and Cyrillic letters"),
+        (2, "ª ½ Ｓｕｓｈｉ", None),  # letters of English, written otherwise, and a number
+    ],
+)
+def test_how_many_words_make_a_language(known: int, unknown: str, line: str | None) -> None:
+    said = note_on(["dog"] * known + unknown.split(), unknown.split())
+    assert (said is None) if line is None else (said is not None and line in said), said
