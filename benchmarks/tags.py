@@ -6,6 +6,7 @@ folder a subject. Words are compared with captions: photos with a JSON file besi
 
     python -m benchmarks.tags --library LIB --subjects FOLDER
     python -m benchmarks.tags --library LIB --captions
+    python -m benchmarks.tags --library LIB --few
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch import Library
-from clipsearch.tagging.deciding import shares, with_kinds
+from clipsearch.tagging.deciding import LEAST_SHARE, fits, shares, with_kinds
 from clipsearch.tagging.learning import Background, learn
 from clipsearch.tagging.tagger import scale_of
 from clipsearch.words.lists import shipped_list
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--library", type=Path, required=True)
     parser.add_argument("--subjects", type=Path, help="a folder with a folder of photos for each")
     parser.add_argument("--captions", action="store_true", help="compare words with captions")
+    parser.add_argument("--few", action="store_true", help="compare short lists with captions")
     parser.add_argument("--draws", type=int, default=3, help="of the examples of each subject")
     given = parser.parse_args()
     with Library(given.library, read_only=True) as library:
@@ -38,9 +40,11 @@ def main() -> None:
         vectors = library.vectors(ids)
         if given.subjects:
             teach(library, vectors, given.subjects, given.draws)
+        paths = [photo.file.path for photo in library.photos(ids)]
         if given.captions:
-            paths = [photo.file.path for photo in library.photos(ids)]
             words(library, vectors, paths)
+        if given.few:
+            few_words(library, vectors, paths)
 
 
 def teach(library: Library, others: NDArray[np.float32], folder: Path, draws: int) -> None:
@@ -94,6 +98,38 @@ def words(library: Library, vectors: NDArray[np.float32], paths: list[Path]) -> 
             f"{cut:4}  {(shown & said).sum() / max(1, shown.sum()):18.3f}   "
             f"{shown.sum() / len(told):12.2f}   {shown.any(axis=1).mean():17.3f}"
         )
+
+
+def few_words(library: Library, vectors: NDArray[np.float32], paths: list[Path]) -> None:
+    """Print how good tags of short lists are, by share alone and where words must fit, too.
+
+    The lists are drawn from the words that ten photos or more have in their captions.
+    """
+    captions = [_captions(path.with_suffix(".json")) for path in paths]
+    told = [number for number, text in enumerate(captions) if text]
+    listed = shipped_list()
+    said = np.array([[_says(captions[row], word) for word in listed.words] for row in told])
+    usual = np.flatnonzero(said.sum(axis=0) >= 10)
+    texts = library.encode_text(listed.words)
+    scale = scale_of(library._models, library._current_model())
+    names = library._models.competing_words(library._current_model())
+    print(f"{len(told):,} photos with captions, {len(usual)} words that ten have")
+    print("words   by share alone: named, found, tags a photo   where they fit: the same")
+    for count in (1, 2, 3, 6, 12, 25):
+        of_both = []
+        for draw in range(20):
+            chosen = np.random.default_rng(draw).choice(usual, count, replace=False)
+            alone = shares(vectors[told], texts[chosen], scale)
+            for shown in (alone, alone * fits(vectors[told], texts[chosen], names)):
+                tags = shown >= LEAST_SHARE
+                right = (tags & said[:, chosen]).sum()
+                of_both.append((right, tags.sum(), said[:, chosen].sum()))
+        sums = np.array(of_both).reshape(20, 2, 3).sum(axis=0)
+        parts = (
+            f"{right / max(1, shown):.2f}, {right / of:.2f}, {shown / 20 / len(told):.2f}"
+            for right, shown, of in sums
+        )
+        print(f"{count:5}   " + "   ".join(parts))
 
 
 def _captions(file: Path) -> frozenset[str]:

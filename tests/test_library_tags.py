@@ -98,6 +98,20 @@ def test_labels_that_are_none_are_refused(place: Path, labels) -> None:
 # tag
 
 
+def test_of_few_words_photos_get_those_alone_that_they_show(place: Path) -> None:
+    with Library(place / "library") as library:
+        library.tag(["guitar", "airplane"])  # each photo is more like one of them
+        assert (
+            stems(library.list(tag="guitar", k=99)) | stems(library.list(tag="airplane", k=99))
+            == set()
+        )
+        library.tag(["cat", "guitar"])
+        found = tagged(library, "cat")
+        assert {"tabby-cat-face", "kitten-with-yarn"} <= found
+        assert len(found) < 8 < library.info().photos / 3
+        assert stems(library.list(tag="guitar", k=99)) == set()
+
+
 def test_words_that_hold_for_photos_are_found_by_filters(place: Path) -> None:
     with Library(place / "library") as library:
         tags = {tag.name: tag for tag in library.tag()}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clipsearch.errors import InvalidInput, ModelError
 from clipsearch.index.filters import fold
 from clipsearch.index.tags import Example, Tagged, TagRow, TagTables, TagVector
-from clipsearch.tagging.deciding import LEAST_SHARE, shares, with_kinds
+from clipsearch.tagging.deciding import FEW_WORDS, LEAST_SHARE, fits, shares, with_kinds
 from clipsearch.tagging.learning import Background, learn
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Tagger:
         vectors = self.tables.vectors(model.id)
         words = [vectors[tag.id] for tag in tags if tag.kind == "word"]
         taught = [vectors[tag.id] for tag in tags if tag.kind == "taught" and tag.id in vectors]
-        told = _Words(words, self.tables.broader(), self._scale(model)) if words else None
+        told = self._words(words, model) if words else None
         done = 0
         for photos, ids in self.tables.embeddings_after(model.id, after):
             with self.tables.together():
@@ -150,14 +150,24 @@ class Tagger:
             if report is not None:
                 report(done, model.photos)
 
-    def _scale(self, model: ModelRow) -> float:
-        return scale_of(self._models, model)
+    def _words(self, words: Sequence[TagVector], model: ModelRow) -> _Words:
+        names = None
+        if len(words) < FEW_WORDS:
+            self._models.keep_competing_words(model)
+            names = self._models.competing_words(model)
+        return _Words(words, self.tables.broader(), scale_of(self._models, model), names)
 
 
 class _Words:
     """Words as vectors, and which of them are kinds of others."""
 
-    def __init__(self, words: Sequence[TagVector], broader: dict[int, int], scale: float) -> None:
+    def __init__(
+        self,
+        words: Sequence[TagVector],
+        broader: dict[int, int],
+        scale: float,
+        names: NDArray[np.float32] | None,
+    ) -> None:
         self._ids = [one.tag_id for one in words]
         self._texts = np.stack([one.vector for one in words])
         place = {tag_id: number for number, tag_id in enumerate(self._ids)}
@@ -167,10 +177,15 @@ class _Words:
             if one in place and wider in place
         }
         self._scale = scale
+        # Of things, that few words must fit better than; none of a model that was never trained.
+        self._names = names if names is not None and len(names) else None
 
     def of(self, photos: NDArray[np.float32], photo_ids: NDArray[np.int64]) -> list[Tagged]:
         """Return the words that hold for photos."""
-        found = with_kinds(shares(photos, self._texts, self._scale), self._broader)
+        alone = shares(photos, self._texts, self._scale)
+        if self._names is not None:
+            alone *= fits(photos, self._texts, self._names)
+        found = with_kinds(alone, self._broader)
         rows, columns = np.nonzero(found >= LEAST_SHARE)
         return [
             Tagged(self._ids[column], int(photo_ids[row]), min(1.0, float(found[row, column])))
