@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from math import log
@@ -9,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import DATA, EXAMPLES
+from places import DATA, EXAMPLES, ROOT
 
 from clipsearch import Hits, InvalidInput, Library
+from clipsearch.cli.quick import quick_search
 from clipsearch.index.filters import Below
 from clipsearch.searching import words
 from clipsearch.searching.words import LIFT, matching_text
@@ -189,3 +192,14 @@ def test_what_is_not_covered_is_said_once(library: Library) -> None:
         "names and texts of 3 photos are not searched yet: `clipsearch index` reads them"
     ]
     assert np.isfinite(LIFT)
+
+
+def test_what_the_page_of_filters_asks_the_examples_finds_something(library: Library) -> None:
+    page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")
+    asked = re.findall(r"^\| `--[a-z-]+ .*\| `(query [^`]+)` \|$", page, re.M)
+    assert len(asked) == 11
+    for line in asked:
+        search = quick_search(shlex.split(line))
+        assert search is not None
+        if "--tag" not in line and "--in" not in line:  # of photos that have tags, and lie there
+            assert library.query(search.asked, search.options), line
