@@ -29,7 +29,8 @@ EXIT_CODES = (
     "of each.\n\n"
     "Exit codes: 0 found or done, 1 nothing found (check: problems found), 2 bad usage or "
     "input, 3 the library can't be used, 4 done but for files that could not be read (index "
-    "--strict), 70 a fault of clipsearch, 130 or 143 interrupted."
+    "--strict) or put in place (--copy-to, --link-to), 70 a fault of clipsearch, 130 or 143 "
+    "interrupted."
 )
 
 # Help without Rich: it would take longer than all the rest of `clipsearch --help`.

@@ -51,6 +51,18 @@ def known_folders(ctx: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+def tags(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the tags that photos of the library have, or that were taught."""
+    from clipsearch.errors import ClipsearchError
+    from clipsearch.library import Library
+
+    given = ctx.params.get("library") or ctx.find_root().params.get("library")
+    with suppress(ClipsearchError, OSError), Library(given, read_only=True) as library:
+        names = [tag.name for tag in library.tags() if tag.photos or tag.kind == "taught"]
+        return [name for name in names if name.startswith(incomplete) and _is_plain(name)]
+    return []
+
+
 def words(names: Iterable[str]) -> Callable[[str], list[str]]:
     """Return what offers some words."""
 

@@ -59,6 +59,7 @@ _TERMS = [flag.field for flag in SEARCH_FLAGS if flag.kind == "terms"]
 _OFFERED: dict[str, Callable[..., Any]] = {
     "model": completing.models,
     "type": completing.types,
+    "tag": completing.tags,
     "fields": completing.listed(FIELDS),
 }
 
@@ -104,7 +105,7 @@ def flag_parameter(flag: SearchFlag) -> Any:
             metavar=flag.metavar,
             help=flag.help,
             show_default=False,
-            autocompletion=completing.words(flag.choices) if flag.choices else None,
+            autocompletion=_OFFERED.get(flag.field) or _offered(flag.choices),
         )
         return _parameter(flag.field, Annotated[list[str] | None, terms], default=None)
     taken, parser = _reading(flag)
@@ -132,6 +133,8 @@ def _offered(choices: tuple[str, ...]) -> Callable[..., Any] | None:
 @_with_flags(_ASKED)
 def query(**given: Any) -> None:
     """Find photos with words or with another picture, best first.
+
+    QUERY may hold filters, as in `"dog in:holidays after:2021 -people"`; docs/filters.md has them.
 
     A `clipsearch serve` that runs for the library answers at once; --model, --device or
     CLIPSEARCH_NO_SERVER=1 in the environment go without it.

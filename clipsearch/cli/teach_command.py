@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli import completing
 from clipsearch.cli.help_pages import Command
 from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
 
@@ -45,7 +46,13 @@ def _each_refused(arguments: Sequence[str]) -> Iterator[str]:
 
 def teach(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", show_default=False, help="What it is called.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completing.tags,
+            help="What it is called.",
+        ),
     ] = None,
     photos: Annotated[
         list[str] | None,
@@ -69,6 +76,7 @@ def teach(
         typer.Option(
             "--forget",
             metavar="NAME",
+            autocompletion=completing.tags,
             show_default=False,
             help="Forget a tag, and all that was said of it.",
         ),

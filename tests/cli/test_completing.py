@@ -4,9 +4,11 @@ import os
 import pty
 import re
 import select
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,11 +41,16 @@ def script(shell: str, around: dict[str, str]) -> str:
 
 def test_bash_is_offered_commands_options_and_values(around, tmp_path, small_library):
     photos = str(small_library / "photos")
+    with closing(sqlite3.connect(small_library / "library" / "catalog.sqlite")) as catalog, catalog:
+        catalog.execute("INSERT INTO tags (name, kind) VALUES ('Rex', 'taught'), ('dog', 'word')")
     offered = {
         "clipsearch que": "query",
         "clipsearch query dog --mo": "--model",
         "clipsearch query dog --device c": "cpu cuda",
         "clipsearch query dog --fields path,sc": "path,score",
+        "clipsearch query dog --tag ''": "Rex",
+        "clipsearch teach R": "Rex",
+        "clipsearch duplicates --only b": "burst",
         "clipsearch index --model b": "builtin base best",
         f"clipsearch index {photos[:-3]}": photos,
         f"clipsearch --library /nowhere index {photos[:-3]}": "",
