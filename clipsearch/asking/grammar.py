@@ -98,7 +98,7 @@ def _take(found: re.Match[str], parts: _Parts, now: datetime) -> None:
         value = found["value"] or found[5] or ""
         read = _filter(KEYS[found["key"].lower()], value, now)
         parts.filters.append(Not(read.filter) if found["no"] else read.filter)
-        parts.understood.append(f"not {read.said}" if found["no"] else read.said)
+        parts.understood.append(_negated(read.said) if found["no"] else read.said)
     elif minus := (found["minus"] or found[7] or "").strip():
         parts.minus.append(minus)
         parts.understood.append(f"minus {minus}")
@@ -106,6 +106,11 @@ def _take(found: re.Match[str], parts: _Parts, now: datetime) -> None:
         raise InvalidInput(f"the quotes of {found.group()} must end before a blank or at the end")
     else:
         parts.words.append(found.group())
+
+
+def _negated(said: str) -> str:
+    no = "naming no "
+    return f"naming a {said.removeprefix(no)}" if said.startswith(no) else f"not {said}"
 
 
 def _filter(keyword: str, value: str, now: datetime) -> Meant:

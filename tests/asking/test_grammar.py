@@ -110,6 +110,8 @@ def test_a_dash_before_a_key_is_not_and_before_a_word_minus():
     )
     assert asked.minus == ("people",)
     assert asked.understood[0] == "not tag beach"
+    assert parse("a dog missing:camera").understood == ("naming no camera",)
+    assert parse("a dog -missing:camera").understood == ("naming a camera",)
 
 
 def test_what_is_missing_can_be_asked_for():
