@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,17 @@ class ForkedProgram:
         """Tell whether a run that was not yet waited for goes on."""
         return bool(self.ask(look=pid))
 
-    def start(self, *arguments: str | Path, prepare: str = "", cwd: Path | None = None) -> Running:
-        """Start the program; `prepare` is Python run in its process before it."""
+    def start(
+        self,
+        *arguments: str | Path,
+        prepare: str = "",
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Running:
+        """Start the program; `prepare` is Python run in its process before it.
+
+        Its environment is that of the first run, but for the library and what is given here.
+        """
         self._runs += 1
         output = self._place / f"run-{self._runs}"
         for suffix in (".out", ".err"):  # to be read before the process has come so far
@@ -104,13 +113,16 @@ class ForkedProgram:
             prepare=prepare,
             cwd=os.fspath(cwd or Path.cwd()),
             output=os.fspath(output),
-            library=os.environ.get("CLIPSEARCH_LIBRARY", ""),
+            environment={
+                "CLIPSEARCH_LIBRARY": os.environ.get("CLIPSEARCH_LIBRARY", ""),
+                **(environment or {}),
+            },
         )
         return Running(pid, self, output)
 
-    def run(self, *arguments: str | Path, prepare: str = "", cwd: Path | None = None) -> Ended:
-        """Run the program to its end."""
-        return self.start(*arguments, prepare=prepare, cwd=cwd).wait()
+    def run(self, *arguments: str | Path, **how: Any) -> Ended:
+        """Run the program to its end; see `start`."""
+        return self.start(*arguments, **how).wait()
 
 
 @functools.cache
@@ -156,7 +168,7 @@ def _become_program(request: dict[str, Any]) -> None:
         os.setsid()
         _redirect(request["output"])
         os.chdir(request["cwd"])
-        os.environ["CLIPSEARCH_LIBRARY"] = request["library"]
+        os.environ |= request["environment"]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["clipsearch", *request["arguments"]]
         exec(request["prepare"], {"__name__": "prepare"})

@@ -252,7 +252,16 @@ def test_what_is_in_it_is_said_as_it_was(made: Made, home: Path, library: Path) 
 
 
 @pytest.mark.usefixtures("processor")
-@pytest.mark.parametrize("how", ["all folders", "a folder", "model named", "retry failed"])
+@pytest.mark.parametrize(
+    ("how", "processor"),
+    [
+        ("all folders", "bf16"),
+        ("a folder", "float32"),
+        ("model named", "bf16"),
+        ("retry failed", "float32"),
+    ],
+    indirect=["processor"],
+)
 def test_nothing_is_embedded_again(made: Made, home: Path, library: Path, how: str) -> None:
     Library(library).close()
     before, files = rows(library), index_files(library)
@@ -301,6 +310,7 @@ def test_what_it_leaves_out_stays_left_out(made: Made, home: Path, library: Path
         (home / "photos/colours/drafts").rmdir()
 
 
+@pytest.mark.parametrize("processor", ["bf16"], indirect=True)
 @pytest.mark.usefixtures("processor")
 def test_a_new_photo_is_added_to_it_and_lists_are_searched_still(
     library: Path, tmp_path: Path, asked: list

@@ -17,22 +17,22 @@ def main() -> None:
     folder, path = Path(sys.argv[1]), Path(sys.argv[2])
     processes = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     import torch
+    from tiny_training import PlainFolder, without_drawing
 
     from clipsearch.training.config_file import read_config
-    from clipsearch.training.run_folder import RunFolder
     from clipsearch.training.trainer import train_run
 
     torch.set_num_threads(1)
     rank = become_several(processes)
     config = read_config(folder / "config.toml")
-    run = RunFolder.create(path, config, writes=rank == 0)
-    run.draw_curves = lambda: None  # takes longer than the training
-    train_run(
-        config,
-        run,
-        report=lambda step: (path / "alive").write_text(str(step.step)) and None,
-        stop=lambda: False,
-    )
+    run = PlainFolder.create(path, config, writes=rank == 0)
+    with without_drawing():
+        train_run(
+            config,
+            run,
+            report=lambda step: (path / "alive").write_text(str(step.step)) and None,
+            stop=lambda: False,
+        )
     run.close()
     if rank:
         os._exit(0)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_process import clipsearch
+from cli_process import Ended
+from forked_program import forked_program
 
 
-def test_it_shows_and_empties_the_cache(tiny_model_folder, sample_photos, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_it_shows_and_empties_the_cache(tiny_model_folder, sample_photos, tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def clipsearch(*words: str | Path) -> Ended:
+        return forked_program().run(*words, environment=cache)
+
     ended = clipsearch("models", "exported")
     assert (ended.text, ended.err.count("\n")) == (
         "",

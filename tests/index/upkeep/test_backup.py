@@ -44,10 +44,17 @@ def library(tmp_path: Path, well: Path) -> Path:
     return shutil.copytree(well, tmp_path / "library")
 
 
+@pytest.fixture(scope="module")
+def well_backed_up(tmp_path_factory, well: Path) -> Path:
+    file = tmp_path_factory.mktemp("backup") / "photos.tar"
+    backup_library(well, file)
+    return file
+
+
 @pytest.fixture
-def backup(tmp_path: Path, library: Path) -> Path:
-    backup_library(library, tmp_path / "photos.tar")
-    return tmp_path / "photos.tar"
+def backup(tmp_path: Path, well_backed_up: Path) -> Path:
+    """Return a backup of the library, to be changed."""
+    return Path(shutil.copy(well_backed_up, tmp_path))
 
 
 def hits(folder: Path) -> list[tuple[str, float]]:
@@ -329,10 +336,10 @@ HOSTILE = {
 def test_a_hostile_or_damaged_backup_is_refused_and_leaves_nothing(tmp_path, backup, case):
     file = damaged(backup, HOSTILE[case])
     before = sorted(tmp_path.iterdir())
-    ended = clipsearch("restore", file, "--library", tmp_path / "new" / "again")
-    assert (ended.code, ended.out) == (2, b"")
-    (line,) = ended.err.splitlines()
-    assert line.startswith(f"clipsearch: {file} can't be restored: ")
+    with pytest.raises(InvalidInput) as caught:
+        restore_library(file, tmp_path / "new" / "again")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{file} can't be restored: ")
     assert [p for p in sorted(tmp_path.iterdir()) if p.name != "new"] == before
     assert not (tmp_path / "new" / "again").exists()
     assert not Path("/tmp/evil-clipsearch").exists()
@@ -377,6 +384,11 @@ def test_the_commands_say_what_they_did_and_what_comes_next(tmp_path, library):
     assert made.text.startswith(f"{tmp_path / 'b.tar'}: 373 photos, ")
     again = clipsearch("backup", tmp_path / "b.tar", "--library", library)
     assert (again.code, again.out) == (2, b"")
+    file = damaged(tmp_path / "b.tar", flipped)
+    refused = clipsearch("restore", file, "--library", tmp_path / "none")
+    assert (refused.code, refused.out) == (2, b"")
+    assert refused.err.startswith(f"clipsearch: {file} can't be restored: ")
+    assert refused.err.count("\n") == 1
     restored = clipsearch("restore", tmp_path / "b.tar", "--library", tmp_path / "again")
     assert restored.code == 0
     assert "`clipsearch index` brings it up to date" in restored.text
