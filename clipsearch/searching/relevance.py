@@ -25,6 +25,7 @@ NOT_JUDGED = (
 _AT_ONCE = 4096  # photos whose cosines with all names are held: what bounds memory
 _LEAST = 1e-6  # what is divided by is no less
 JUDGED = 10  # of the best photos, by which it is told whether the subject is there at all
+_BEST = 3  # of them, whose fit counts
 
 # Names as near to the question as this don't compete: "puppy" is no argument against "dog". The
 # nearness runs from 0, as near as names are on average, to 1, the same; and relative to the nearest
@@ -34,28 +35,36 @@ _TOO_NEAR_OF_NEAREST = 0.65
 # Of the softmax over names, per standard deviation of a photo's cosines with all names. So a model
 # whose cosines lie closely together is read as sharply as any other.
 _SHARPNESS = 6.0
-# A logistic model of whether a photo's captions name the subject, learned from photos and nouns
-# that it is not measured on: `python -m benchmarks.relevance --learn`. Then moved, so that 0.5 is
-# where the weak begin.
-_SHARE, _FIT, _NEAREST, _ALL = 0.12, 0.90, -1.59, -3.41
-_CUT = -1.9
+# Two logistic models, learned from photos and nouns that they are not measured on:
+# `python -m benchmarks.relevance --learn`. The first tells of a library, or of what passes the
+# filters, whether the subject is there; the second of a photo, whether a caption names it.
+_SHARE, _BEST_FIT, _NEAREST, _THERE = 0.124, 0.481, -0.103, -1.879
+_FIT, _FIT_NEAREST, _SHOWS = 0.96, -2.88, -2.85
+# From where it is called likely, and strong. A photo is likely as soon as the least of those that
+# do show their subjects and come among the first ten.
+_THERE_CUT, _THERE_STRONG = -1.02, 0.0
+_SHOWS_CUT, _SHOWS_STRONG = -2.56, -1.0
 # Of two pictures: how alike their cosines with the names are, as a correlation.
-_ALIKE_CUT, _ALIKE_STRONG = 0.57, 0.72
+_ALIKE_CUT, _ALIKE_STRONG = 0.62, 0.78
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What tells whether photos answer a question of words."""
 
-    share: NDArray[np.float32]  # log of the part that the question has among the names, (photos,)
     fit: NDArray[np.float32]  # standard deviations above a name's cosine with the photo, (photos,)
     nearest: float  # how near the nearest name is to the question, 0 to 1
-    best: float  # the largest share among the JUDGED photos with the highest cosines
+    # Of the JUDGED photos with the highest cosines:
+    best: float  # the largest log of the part that the question has among the names
+    best_fit: float  # the mean of the _BEST largest fits
 
-    def features(self) -> NDArray[np.float32]:
-        """Return (photos, 3): the best share, each photo's fit, the nearness."""
-        same = np.ones_like(self.fit)
-        return np.stack([self.best * same, self.fit, self.nearest * same], axis=1)
+    def of_all(self) -> NDArray[np.float32]:
+        """Return (3,): what tells whether the subject is there at all."""
+        return np.array([self.best, self.best_fit, self.nearest], np.float32)
+
+    def of_each(self) -> NDArray[np.float32]:
+        """Return (photos, 2): what tells whether a photo shows it."""
+        return np.stack([self.fit, np.full_like(self.fit, self.nearest)], axis=1)
 
 
 def of_words(
@@ -65,11 +74,16 @@ def of_words(
 
     All are unit vectors of one model; `names` (m, width) are its competing words. The photos must
     have the JUDGED nearest to the question among them: where the subject is missing from those, all
-    are weak.
+    are weak. A photo is as relevant as the lesser of the two says: that the subject is there, and
+    that this photo shows it.
     """
-    features = evidence(question, photos, names).features()
-    weighed = features @ np.array([_SHARE, _FIT, _NEAREST], np.float32) + np.float32(_ALL - _CUT)
-    return _logistic(weighed)
+    found = evidence(question, photos, names)
+    there = found.of_all() @ np.array([_SHARE, _BEST_FIT, _NEAREST], np.float32) + _THERE
+    shows = found.of_each() @ np.array([_FIT, _FIT_NEAREST], np.float32) + _SHOWS
+    lesser: NDArray[np.float32] = np.minimum(
+        _from_cuts(there, _THERE_CUT, _THERE_STRONG), _from_cuts(shows, _SHOWS_CUT, _SHOWS_STRONG)
+    )
+    return lesser
 
 
 def evidence(
@@ -80,17 +94,23 @@ def evidence(
     nearest = float(nearness.max())
     competing = nearness < min(_TOO_NEAR, _TOO_NEAR_OF_NEAREST * nearest)
     of_question = photos @ question
-    share, fit = (np.empty(len(photos), np.float32) for _ in range(2))
-    for start in range(0, len(photos), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        cosines = photos[part] @ names.T  # (n, m)
-        mean, spread = cosines.mean(axis=1), np.maximum(cosines.std(axis=1), _LEAST)
-        fit[part] = (of_question[part] - mean) / spread
-        others = (cosines[:, competing] - mean[:, None]) / spread[:, None]
-        own = _SHARPNESS * fit[part]
-        share[part] = own - np.logaddexp(_log_sum_exp(_SHARPNESS * others), own)
     first = np.argsort(-of_question, kind="stable")[:JUDGED]
-    return Evidence(share, fit, nearest, float(share[first].max()))
+    fit = np.concatenate(
+        [
+            _standardized(of_question[part, None], photos[part] @ names.T)[:, 0]
+            for part in (slice(at, at + _AT_ONCE) for at in range(0, len(photos), _AT_ONCE))
+        ]
+    )
+    cosines = photos[first] @ names.T
+    others = _SHARPNESS * _standardized(cosines[:, competing], cosines)
+    own = _SHARPNESS * fit[first]
+    share = own - np.logaddexp(_log_sum_exp(others), own)
+    return Evidence(
+        fit=fit,
+        nearest=nearest,
+        best=float(share.max()),
+        best_fit=float(np.sort(fit[first])[-_BEST:].mean()),
+    )
 
 
 def of_picture(
@@ -101,8 +121,7 @@ def of_picture(
     Each photo for itself: two pictures are alike if the same names fit them.
     """
     alike = _profiles(photos @ names.T) @ _profiles(question @ names.T)
-    slope = np.float32(math.log(3) / (_ALIKE_STRONG - _ALIKE_CUT))  # 0.75 is the logistic of log 3
-    return _logistic(slope * (alike - np.float32(_ALIKE_CUT)))
+    return _from_cuts(alike, _ALIKE_CUT, _ALIKE_STRONG)
 
 
 def relevance(
@@ -132,6 +151,17 @@ def _nearness(question: NDArray[np.float32], names: NDArray[np.float32]) -> NDAr
     return nearness
 
 
+def _standardized(
+    cosines: NDArray[np.float32], with_names: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return cosines (n, …) in the mean and spread of each photo's cosines with names (n, m)."""
+    mean = with_names.mean(axis=1, keepdims=True)
+    apart = with_names - mean
+    spread = np.sqrt(np.einsum("nm,nm->n", apart, apart) / with_names.shape[1])[:, None]
+    standardized: NDArray[np.float32] = (cosines - mean) / np.maximum(spread, np.float32(_LEAST))
+    return standardized
+
+
 def _profiles(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return cosines with the names (…, m), centred and of unit length: products correlate them."""
     centred = cosines - cosines.mean(axis=-1, keepdims=True)
@@ -146,8 +176,16 @@ def _log_sum_exp(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return summed
 
 
-def _logistic(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.float32(1) / (np.float32(1) + np.exp(-values))
+def _from_cuts(
+    values: NDArray[np.float32] | np.float32, likely: float, strong: float
+) -> NDArray[np.float32]:
+    """Return values as numbers from 0 to 1: from `likely` on 0.5 and more, from `strong` on 0.75.
+
+    A logistic function, which is 0.75 at the logarithm of 3.
+    """
+    slope = np.float32(math.log(3) / (strong - likely))
+    placed: NDArray[np.float32] = np.asarray(slope * (values - np.float32(likely)), np.float32)
+    return np.float32(1) / (np.float32(1) + np.exp(-placed))
 
 
 def kinds_of(query: object) -> frozenset[str]:

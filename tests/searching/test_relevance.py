@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean, pstdev
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from clipsearch import Library, term
 from clipsearch.models.text.competing import NAME, read_competing, write_competing
 from clipsearch.models.text.encoder import TextEncoder
+from clipsearch.results import LIKELY
 from clipsearch.searching import relevance
 
 THERE = ("a cat", "mountains", "a beach", "a bridge", "a horse", "flowers")
+BROAD = ("people", "animals", "a building", "flowers")
 ABSENT = ("an x-ray of a hand", "dice", "broccoli", "a washing machine", "pizza", "sushi")
 
 
@@ -26,27 +29,55 @@ def units(chance: np.random.Generator, rows: int) -> NDArray[np.float32]:
 def share_of(question: NDArray[np.float32], photo: NDArray[np.float32], names: list) -> float:
     """Return the log of the question's softmax share for one photo, by its definition."""
     cosines = [float(name @ photo) for name in names]
-    mean = math.fsum(cosines) / len(cosines)
-    spread = math.sqrt(math.fsum((one - mean) ** 2 for one in cosines) / len(cosines))
+    average, spread = mean(cosines), pstdev(cosines)
     near = [float(name @ question) for name in names]
-    middle = math.fsum(near) / len(near)
+    middle = mean(near)
     near = [(one - middle) / (1 - middle) for one in near]
     least = min(0.625, 0.65 * max(near))
     others = [
-        6 * (one - mean) / spread for one, by in zip(cosines, near, strict=True) if by < least
+        6 * (one - average) / spread for one, by in zip(cosines, near, strict=True) if by < least
     ]
-    own = 6 * (float(question @ photo) - mean) / spread
+    own = 6 * (float(question @ photo) - average) / spread
     return own - math.log(math.exp(own) + math.fsum(map(math.exp, others)))
 
 
-def test_the_share_is_that_of_a_softmax_over_the_names_that_compete() -> None:
+def test_the_evidence_is_what_plain_loops_say() -> None:
     chance = np.random.default_rng(1)
     question, photos, names = units(chance, 1)[0], units(chance, 12), units(chance, 40)
     found = relevance.evidence(question, photos, names)
-    expected = [share_of(question, photo, list(names)) for photo in photos]
-    assert found.share == pytest.approx(expected, abs=1e-4)
-    nearest = np.argsort(-(photos @ question))[: relevance.JUDGED]
-    assert found.best == pytest.approx(max(expected[place] for place in nearest), abs=1e-4)
+    fits = []
+    for photo in photos:
+        cosines = [float(name @ photo) for name in names]
+        fits.append((float(question @ photo) - mean(cosines)) / pstdev(cosines))
+    assert found.fit == pytest.approx(fits, abs=1e-4)
+    nearest = np.argsort(-(photos @ question))[: relevance.JUDGED].tolist()
+    shares = [share_of(question, photos[place], list(names)) for place in nearest]
+    assert found.best == pytest.approx(max(shares), abs=1e-4)
+    best = sorted(fits[place] for place in nearest)[-3:]
+    assert found.best_fit == pytest.approx(mean(best), abs=1e-4)
+
+
+def test_what_is_not_there_is_shown_by_no_photo() -> None:
+    """That a photo is relevant takes both: the subject is there, and this photo shows it."""
+    chance = np.random.default_rng(6)
+    question, names = units(chance, 1)[0], units(chance, 300)
+    strangers = units(chance, 30)
+    strangers -= np.outer(strangers @ question + 0.1, question)  # each a bit the contrary
+    strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
+    close = np.vstack([question + 0.3 * units(chance, 1)[0] for _ in range(3)])
+    close /= np.linalg.norm(close, axis=1, keepdims=True)
+    alone = relevance.of_words(question, strangers, names)
+    among = relevance.of_words(question, np.vstack([close, strangers]), names)
+    assert (alone < LIKELY).all()
+    assert (among[:3] >= LIKELY).all()
+    assert (among[3:] < LIKELY).all()
+    middling = question + 3 * units(chance, 20)
+    middling /= np.linalg.norm(middling, axis=1, keepdims=True)
+    without, beside = (
+        relevance.of_words(question, np.vstack(parts), names)[:20]
+        for parts in ((middling, strangers), (middling, close, strangers))
+    )
+    assert (beside >= without).all() and (beside > without).any()
 
 
 def test_relevance_depends_on_neither_order_nor_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +133,12 @@ def test_plain_subjects_are_shown_and_what_is_missing_is_not(examples: Library) 
     assert len(everything) == 10  # nothing is cut unless that is asked for
     assert shown[ABSENT[0]].weak >= 10
     assert {hit.strength for hit in everything} == {"weak"}
+
+
+def test_of_broad_subjects_all_that_come_first_are_shown(examples: Library) -> None:
+    for subject in BROAD:
+        shown = examples.query(subject, relevant=True, only="visual", k=5)
+        assert len(shown) == 5, subject
 
 
 def test_the_same_picture_is_strong_and_sums_are_judged(examples: Library) -> None:
