@@ -60,7 +60,7 @@ def _noted(
 ) -> Callable[..., Any]:
     @functools.wraps(method)
     def wrapped(*arguments: Any, **named: Any) -> Any:
-        if begins == "commit" and not _is_of_photos(arguments[1]):
+        if begins == "commit" and not is_of_photos(arguments[1]):
             return method(*arguments, **named)
         note(begins)
         result = method(*arguments, **named)
@@ -72,7 +72,7 @@ def _noted(
     return wrapped
 
 
-def _is_of_photos(changes: Sequence[object]) -> bool:
+def is_of_photos(changes: Sequence[object]) -> bool:
     """Tell whether a batch is more than a change of folders or of the model in use."""
     others = ("KeepFolder", "Scanned", "ForgetFolder", "SeenMount", "ForgetMount", "UseModel")
     return any(type(change).__name__ not in others for change in changes)

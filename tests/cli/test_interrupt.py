@@ -17,9 +17,15 @@ SLOWLY = """
 import sys, time; sys.path.insert(0, {tests!r})
 from pathlib import Path
 from clipsearch.index.store import Store
-apply = Store.apply
-Store.apply = lambda *changes: (time.sleep({seconds}), apply(*changes))[1]
 import doomed_program
+apply = Store.apply
+
+def slow_apply(store, changes, *more):
+    if doomed_program.is_of_photos(changes):
+        time.sleep({seconds})
+    return apply(store, changes, *more)
+
+Store.apply = slow_apply
 doomed_program.note_phases(Path({notes!r}))
 """
 
@@ -42,7 +48,7 @@ class Case:
         self._runs = 0
 
     def start(self, *options: str, seconds: float) -> Running:
-        """Start a run that needs so many seconds for each commit."""
+        """Start a run that needs so many seconds to commit each batch."""
         self._runs += 1
         notes = str(self._place / f"notes-{self._runs}")
         slowly = SLOWLY.format(tests=str(TESTS), seconds=seconds, notes=notes)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from cli_process import PROGRAM, Ended, clean_environment, clipsearch
+from forked_program import forked_program
 from places import PHOTO
 
 from clipsearch import Library, UnfitMachine
@@ -45,14 +45,8 @@ def one_line(ended: Ended) -> str:
 def with_a_fault(where: str, *words: str | Path) -> Ended:
     """Run the program with an error in it that nobody foresaw, in place of a function of ours."""
     module, _, name = where.partition(":")
-    prepared = (
-        f"import sys, {module}\n"
-        f"def fault(*_, **__): return [][1]\n"
-        f"{module}.{name} = fault\n"
-        f"sys.argv = {['clipsearch', *map(str, words)]!r}\n"
-        "from clipsearch.cli import main; main()"
-    )
-    return run([sys.executable, "-c", prepared])
+    fault = f"import {module}\ndef fault(*_, **__): return [][1]\n{module}.{name} = fault"
+    return forked_program().run(*words, prepare=fault)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import clipsearch
+from forked_program import forked_program
 from places import PHOTO
 
 from clipsearch.cli.asked import given_picture, understand
@@ -99,7 +100,7 @@ def test_help_loads_nothing_that_takes_time():
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2_and_says_so_on_standard_error(arguments, tmp_path):
-    ended = clipsearch(*arguments, cwd=tmp_path)
+    ended = forked_program().run(*arguments, cwd=tmp_path)
     assert (ended.code, ended.out) == (2, b"")
     (line,) = ended.err.splitlines()
     assert line.startswith("clipsearch: ")

@@ -399,7 +399,10 @@ def extents(folder: Path, table: str) -> dict[int, range]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(
+    "seed",
+    [seed if seed < 16 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(40)],
+)
 def test_after_random_damage_every_row_saved_is_what_it_was(library, seed):
     """SQLite has no checksums: only what was damaged inside a row's own bytes may differ."""
     chance = random.Random(seed)
