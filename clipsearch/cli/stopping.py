@@ -35,10 +35,11 @@ class StopRequest:
         if self.signal is not None:
             if time.monotonic() - self._since < self._patience:
                 return
-            os.write(2, _SHOW_CURSOR + b"\n" if sys.stderr.isatty() else b"")
+            os.write(2, _SHOW_CURSOR + b"\n" if os.isatty(2) else b"")
             os._exit(128 + number)
         self.signal, self._since = number, time.monotonic()
-        line = b"\n" if sys.stderr.isatty() else b""  # after a bar, and what the terminal echoed
+        # After a bar, while which sys.stderr may be Rich's, and what the terminal echoed.
+        line = b"\n" if os.isatty(2) else b""
         os.write(2, line + b"stopping when this batch is saved; once more stops at once\n")
 
 
