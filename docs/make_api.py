@@ -50,7 +50,8 @@ def _of_filters(module: Any) -> Iterator[str]:
 
 def _made(kind: type) -> str:
     """Return how a filter is made, its fields with their types."""
-    given = (f"{name}: {said}" for name, said in inspect.get_annotations(kind).items())
+    described = kind if inspect.get_annotations(kind) else kind.__base__
+    given = (f"{name}: {said}" for name, said in inspect.get_annotations(described).items())
     return f"filters.{kind.__name__}({', '.join(given)})"
 
 

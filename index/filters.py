@@ -65,7 +65,8 @@ class _Part:
 
     def __init_subclass__(cls) -> None:
         """Let the class match and be made by its fields."""
-        cls.__match_args__ = tuple(cls.__annotations__)  # type: ignore[misc]
+        if cls.__annotations__:  # else by those of the class that it extends
+            cls.__match_args__ = tuple(cls.__annotations__)  # type: ignore[misc]
 
     def __init__(self, *values: Any, **named: Any) -> None:
         """Take the fields in order or by name."""
@@ -144,34 +145,25 @@ class _Part:
             raise InvalidInput(f"filters may have {MOST_PARTS:,} parts at most")
 
 
-class And(_Part):
+class _Several(_Part):
+    parts: tuple[Filter, ...]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what are no filters, or too many."""
+        self._set("parts", _filters(self.parts))
+        self._check_extent()
+
+    @cached_property
+    def _inner(self) -> tuple[Filter, ...]:
+        return self.parts
+
+
+class And(_Several):
     """All of the parts hold; of none, always."""
 
-    parts: tuple[Filter, ...]
 
-    def __post_init__(self) -> None:
-        """Raise InvalidInput for what are no filters, or too many."""
-        self._set("parts", _filters(self.parts))
-        self._check_extent()
-
-    @cached_property
-    def _inner(self) -> tuple[Filter, ...]:
-        return self.parts
-
-
-class Or(_Part):
+class Or(_Several):
     """At least one of the parts holds; of none, never."""
-
-    parts: tuple[Filter, ...]
-
-    def __post_init__(self) -> None:
-        """Raise InvalidInput for what are no filters, or too many."""
-        self._set("parts", _filters(self.parts))
-        self._check_extent()
-
-    @cached_property
-    def _inner(self) -> tuple[Filter, ...]:
-        return self.parts
 
 
 class Not(_Part):
@@ -412,9 +404,9 @@ def _filters(values: object) -> tuple[Filter, ...]:
     return tuple(map(_filter, values))
 
 
-def _inside(part: Any, kind: type) -> tuple[Filter, ...]:
+def _inside(part: Any, kind: type[_Several]) -> tuple[Filter, ...]:
     """Return the parts of what is of this kind, and else the whole as the one part."""
-    return part.parts if isinstance(part, kind) else (_filter(part),)  # type: ignore[attr-defined]
+    return part.parts if isinstance(part, kind) else (_filter(part),)
 
 
 EVERYTHING = And(())
