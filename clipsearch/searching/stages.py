@@ -34,9 +34,10 @@ Linking: TypeAlias = Callable[
     ["Sequence[PhotoRecord]", "NDArray[np.float32] | None"], Mapping[int, Sequence[int]]
 ]
 
-# Ranks are nearly those of relevance: behind so many weak ones in a row nothing is shown.
-PATIENCE = 30
-_AHEAD = 40  # photos beyond those wanted that are ranked at once, for some of them may fall away
+# Ranks are nearly those of relevance: behind so many weak ones in a row nothing is shown. The few
+# that would be are hardly ever right.
+PATIENCE = 20
+_AHEAD = 30  # photos beyond those wanted that are ranked at once, for some of them may fall away
 _SPARE = 10  # of these, so many more are read than are wanted, for some may be copies
 SORTED = 1_000  # of the relevant, so many at most are put in order of date or path
 _MOST = 10_000  # that are ranked beyond what is asked for
