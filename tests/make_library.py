@@ -10,8 +10,8 @@ In the archive:
 
 - `library/`: catalog, index files and text tower, just as the program wrote them
 - `model/`: the tiny model, which has learned colours so that answers are clear-cut
-- `camera/`: photos with EXIF, one that is cut short, raw photos, an ignore file and what it leaves
-  out
+- `camera/`: photos with EXIF, one that is cut short, raw photos, a sidecar, an ignore file and what
+  it leaves out
 - `answers.json`: what was asked, and what it said: see `answers`
 
 All other photos are of two pixels, one above the other, whose colours are their names, so that
@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from made_raws import camera_jpeg, dng
 from places import DATA
+from sidecars import xmp
 from tiny_models import PREPROCESSING, save_tiny_model
 
 PLACE = Path("/tmp/clipsearch-made-this-library")
@@ -72,6 +73,9 @@ LEFT_OUT = {  # by what, and a photo that it leaves out
     "ignore file": "photos/camera/red-draft.jpg",
 }
 QUERIES = ("red over blue", "a photo of green above white", "black at the top yellow at the bottom")
+WORDS = ("harbour", "alone")  # in the sidecar, in the name of a file
+YEARS = ("2021-02", "2022")
+BY_PATH: dict[str, Any] = {"sort": "path", "k": 20, "include_away": True}
 
 
 # Photos
@@ -114,6 +118,7 @@ def write_camera_photos(folder: Path) -> Path:
         picture.paste(COLOURS[colour], (0, 0, 16, 32))  # the top, once it is turned
         picture.save(folder / f"{colour}.jpg", exif=exif, quality=90)
     whole = (folder / "red.jpg").read_bytes()
+    (folder / "red.jpg.xmp").write_text(xmp("<dc:title>Harbour</dc:title>"))
     (folder / "broken.jpg").write_bytes(whole[: len(whole) - 60])
     write_raw_photos(folder)
     (folder / ".clipsearchignore").write_text("*-draft.jpg\n")
@@ -242,6 +247,11 @@ def make_library(place: Path) -> Path:
         assert library.remove(place / LEFT_OUT["path"]) == 1
         with library._store.writing():  # as a scan does at a mount
             library._store.apply([SeenMount(photos / "disks" / "one")])
+        shown, others = (
+            [hit.path for hit in library.query(text, k=3, only="visual")] for text in QUERIES[:2]
+        )
+        library.teach("ours", shown, others=others)
+        library.tag(["red", "green", "blue"])
     shutil.rmtree(photos / "usb")
     return place / "library"
 
@@ -252,6 +262,9 @@ def answers(place: Path) -> dict[str, Any]:
 
     def hits(found: Sequence[Any]) -> list[Any]:
         return [[str(hit.path.relative_to(place)), round(hit.score, 5)] for hit in found]
+
+    def paths(found: Sequence[Any]) -> list[str]:
+        return [str(hit.path.relative_to(place)) for hit in found]
 
     with Library(place / "library", read_only=True, device="cpu") as library:
         about = library.info()
@@ -279,6 +292,12 @@ def answers(place: Path) -> dict[str, Any]:
                 [kind, what.replace(f"{place}/", "")] for kind, what in about.exclusions
             ],
             "index": [about.index.kind, about.index.vectors, about.index.delta],
+            "words": {word: paths(library.query(word, k=20, only="words")) for word in WORDS},
+            "tags": {
+                tag.name: [tag.kind, tag.photos, paths(library.list(tag=tag.name, **BY_PATH))]
+                for tag in library.tags()
+            },
+            "dated": {year: paths(library.list(after=year, **BY_PATH)) for year in YEARS},
         }
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from cli_process import clipsearch
-from make_library import DATA, LEFT_OUT, two_pixels, write_photos
+from make_library import BY_PATH, DATA, LEFT_OUT, two_pixels, write_photos
 from safetensors.torch import load_file
 
 from clipsearch import Hit, Library, backup_library, restore_library
@@ -82,6 +82,8 @@ def home(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
             kept = made.folder / "camera" / photo.name
             photo.write_bytes(kept.read_bytes() if kept.exists() else two_pixels(photo.name))
             os.utime(photo, ns=(mtime_ns, mtime_ns))
+    for sidecar in (made.folder / "camera").glob("*.xmp"):
+        shutil.copyfile(sidecar, home / "photos" / "camera" / sidecar.name)
     for (mount,) in catalog.execute("SELECT path FROM mounts"):
         (home / Path(mount).relative_to(made.place)).mkdir(parents=True)
     catalog.close()
@@ -189,6 +191,24 @@ def test_it_is_searched_as_it_is_where_it_can_only_be_read(made: Made, away: Pat
         assert_as_then(found, made.said["everywhere"], made.place, TEXTS_WITHIN)
         assert library.info().photos == made.said["photos"]
     assert (away / "catalog.sqlite").read_bytes() == before
+
+
+def test_words_tags_and_moments_find_what_they_found(made: Made, away: Path) -> None:
+    if "tags" not in made.said:
+        pytest.skip("this version knew no tags")
+    Library(away).close()
+
+    def paths(found: list[Hit]) -> list[str]:
+        return [str(hit.path.relative_to(made.place)) for hit in found]
+
+    with Library(away, read_only=True) as library:
+        for word, then in made.said["words"].items():
+            assert paths(library.query(word, k=20, only="words", include_away=True)) == then
+        for tag in library.tags():
+            then = [tag.kind, tag.photos, paths(library.list(tag=tag.name, **BY_PATH))]
+            assert then == made.said["tags"][tag.name]
+        for year, then in made.said["dated"].items():
+            assert paths(library.list(after=year, **BY_PATH)) == then
 
 
 def test_a_check_finds_nothing_wrong(away: Path) -> None:
