@@ -95,7 +95,7 @@ class TagMethods:
         if isinstance(words, (str, Path)):
             chosen = read_words(Path(words).expanduser())
         elif words is not None:
-            chosen = words_of("\n".join(map(_as_word, words)), "words")
+            chosen = words_of("\n".join(map(_as_word, as_list(words))), "words")
         else:
             chosen = WordList((), {}) if off else shipped_list()
         with self._writing():

@@ -142,6 +142,8 @@ def test_own_words_take_the_place_of_others_and_off_forgets_them(place: Path) ->
             library.tag(words, off=True)
         with pytest.raises(InvalidInput):
             library.tag(["bell\x07"])
+        with pytest.raises(InvalidInput, match="3 is no word"):
+            library.tag(3)  # type: ignore[arg-type]
     with Library(place / "library", read_only=True) as library, pytest.raises(LibraryReadOnly):
         library.tag()
 
