@@ -212,10 +212,13 @@ class Search(NamedTuple):
 
 
 def two_shapes(given: Mapping[str, Any]) -> str | None:
-    """Return what is wrong where results are asked for in two ways at once; None if nothing is.
+    """Return what is wrong with how results are asked for, in two ways at once; None if nothing is.
 
     Fields may be written as JSON or CSV, and a batch is JSON and nothing beside; paths are alone.
     """
+    for field in _FILES:
+        if given.get(field) == "-":
+            return f"{_option(field)} takes a name, and - stands for no file here (./- is one)"
     asked = {field for field, value in given.items() if value not in (None, False)}
     for first, others in _NOT_TOGETHER.items():
         if first in asked and (with_it := next((one for one in others if one in asked), None)):
@@ -234,7 +237,8 @@ _SHAPES = {
     "csv": Shape.CSV,
     "paths": Shape.PATHS,
 }
-_ACTS = ("open", "html", "copy_to", "link_to")
+_FILES = ("html", "copy_to", "link_to")
+_ACTS = ("open", *_FILES)
 _NOT_TOGETHER = {
     "paths": ("json", "fields", "batch", "csv"),
     "print0": ("json", "fields", "batch", "csv"),

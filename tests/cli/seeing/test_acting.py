@@ -208,6 +208,7 @@ def test_what_was_found_is_opened_and_without_a_display_it_is_said(
     ("given", "wrong"),
     [
         ({"csv": True, "json": True}, "--json can't be used together with --csv"),
+        ({"html": "-"}, "--html takes a name, and - stands for no file here (./- is one)"),
         ({"csv": True, "paths": True}, "--csv can't be used together with --paths"),
         ({"batch": "-", "html": "x"}, "--html can't be used together with --batch"),
         ({"batch": "-", "copy_to": "x"}, "--copy-to can't be used together with --batch"),
