@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from clipsearch.index.records import ModelRow
     from clipsearch.index.tags import Example, Tag
     from clipsearch.models.loaded import LoadedModels
+    from clipsearch.results import Hits
     from clipsearch.searching.search import StoreSearcher
     from clipsearch.tagging.classifying import Classified
     from clipsearch.tagging.tagger import Tagger
@@ -142,16 +144,37 @@ class TagMethods:
             tagger.refresh(self._current_model())
         return self._tag_called(name)
 
+    def likely(self, name: str) -> Hits:
+        """Return the photos that a tag was found likely for, and nobody named; surest first.
+
+        Their score is how likely it is, 0.5 to 1. `teach` confirms or refuses them. Raises
+        InvalidInput if there is no tag of this name that was taught.
+        """
+        from clipsearch.results import Hit, Hits
+
+        tag = self._taught(name)
+        likely = self._tagger().tables.likely(tag.id)
+        photos = self._store.photos([photo_id for photo_id, _ in likely])
+        hits = (
+            Hit.from_record(rank, score, photos[photo_id])
+            for rank, (photo_id, score) in enumerate(likely, 1)
+        )
+        return Hits(replace(hit, why=()) for hit in hits)
+
     def forget_tag(self, name: str) -> Tag:
         """Forget a tag that was taught, and all that was said of it; return what it was.
 
         Raises InvalidInput if there is none of this name.
         """
+        found = self._taught(name)
+        with self._writing():
+            self._tagger().tables.forget(found.id)
+        return found
+
+    def _taught(self, name: str) -> Tag:
         found = self._tag_called(name)
         if found.kind != "taught":
             raise InvalidInput(f"{found.name!r} was not taught: it is one of the words")
-        with self._writing():
-            self._tagger().tables.forget(found.id)
         return found
 
     def _tag_called(self, name: str) -> Tag:

@@ -130,6 +130,14 @@ class TagTables:
             for row in self._db.rows(sql, (model_id, model_id, tag_id))
         ]
 
+    def likely(self, tag_id: int) -> list[tuple[int, float]]:
+        """Return the photos that a model gave a tag, by id, with their scores; surest first."""
+        sql = (
+            "SELECT photo_id, score FROM photo_tags WHERE tag_id = ? AND said_by = 'model' "
+            "ORDER BY score DESC, photo_id"
+        )
+        return [(int(photo_id), float(score)) for photo_id, score in self._db.rows(sql, (tag_id,))]
+
     def model_tagged(self) -> int | None:
         """Return the model by whose embeddings photos are tagged."""
         found = self._db.value("SELECT model_id FROM tagging")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from places import EXAMPLES
 
 from clipsearch import InvalidInput, Library, LibraryReadOnly, check_library
@@ -182,6 +183,31 @@ def test_another_model_tags_anew(place: Path, tiny_model_folder: Path) -> None:
 
 
 # teach
+
+
+def test_what_is_likely_is_shown_until_a_person_says_so(place: Path, tmp_path: Path) -> None:
+    dog = place / "photos" / "animals" / "german-shepherd.jpg"
+    (tmp_path / "more").mkdir()
+    with Image.open(dog) as picture:
+        for number in range(3):
+            cut = 20 * (number + 1)
+            box = (cut, 0, picture.width, picture.height - cut)
+            picture.crop(box).save(tmp_path / "more" / f"rex-{number}.jpg")
+    with Library(place / "library") as library:
+        library.index(tmp_path / "more")
+        library.teach("Rex", dog)
+        likely = library.likely("REX")
+        assert {"rex-0", "rex-1", "rex-2"} <= stems(likely) == tagged(library, "Rex") - {dog.stem}
+        scores = [hit.score for hit in likely]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0.5 <= score <= 1 for score in scores)
+        first, second = likely[0].path, likely[1].path
+        library.teach("Rex", first, others=second)
+        assert not {first.stem, second.stem} & stems(library.likely("Rex"))
+        library.tag(["dog"])
+        for name in ("dog", "Rexx"):
+            with pytest.raises(InvalidInput):
+                library.likely(name)
 
 
 def test_a_taught_tag_is_likely_confirmed_and_refused(place: Path) -> None:

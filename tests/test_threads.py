@@ -241,6 +241,7 @@ AFTER_THE_END: dict[str, Callable[[Library], object]] = {
     "tag": lambda library: library.tag(),
     "tags": lambda library: library.tags(),
     "teach": lambda library: library.teach("Rex", ROOT / "examples/photos/city/taj-mahal.jpg"),
+    "likely": lambda library: library.likely("Rex"),
     "forget_tag": lambda library: library.forget_tag("Rex"),
     "folders": lambda library: library.folders(),
     "away": lambda library: library.away(),

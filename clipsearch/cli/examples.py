@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "query": (
         Example('query "a dog on a beach"', "find photos by what they show"),
         Example("query beach.jpg --top 3", "find the three photos most like a picture"),
-        Example("query fireworks -0 | xargs -0 cp -t out", "copy what is found"),
+        Example("query sunset -0 | xargs -0 cp -t out", "copy what is found"),
     ),
     "similar": (
         Example("similar beach.jpg", "find photos like this one, without itself"),
@@ -57,7 +57,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "teach": (
         Example('teach "Rex" rex.jpg', "a tag of your own, by photos that show it"),
         Example('teach "Rex" --not beach.jpg', "this one does not: it never has the tag"),
-        Example("teach --list", "what was taught"),
+        Example('teach "Rex"', "the likely ones, to be confirmed or refused"),
     ),
     "serve": (
         Example("serve", "stay, and answer query and similar at once"),

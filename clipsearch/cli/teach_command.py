@@ -1,13 +1,16 @@
 """`clipsearch teach`: a tag of one's own, from a few photos."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipsearch.cli import completing
 from clipsearch.cli.help_pages import Command
 from clipsearch.cli.options import JsonOption, LibraryOption, VerboseOption
+
+if TYPE_CHECKING:
+    from clipsearch.results import Hits
 
 
 class Teach(Command):
@@ -91,9 +94,10 @@ def teach(
 ) -> None:
     """Teach a tag of your own, such as your dog's name, by a few photos.
 
-    All photos that are like them get the tag as likely: `clipsearch list --tag NAME` shows them.
-    The same command again confirms photos, or refuses them with --not, and makes it better. It is
-    for pets, things and places; people's faces are not recognised.
+    All photos that are like them get the tag as likely: without PHOTO, these are shown, and
+    `clipsearch list --tag NAME` shows all that have it. The same command again confirms photos, or
+    refuses them with --not, and makes it better. It is for pets, things and places; people's faces
+    are not recognised.
     """
     from clipsearch.cli.ending import say
     from clipsearch.cli.output import write_json, write_text
@@ -107,7 +111,11 @@ def teach(
         raise InvalidInput("name a tag and photos that show it, or give --list or --forget NAME")
     if name is None and others:
         raise InvalidInput("name the tag before --not: all that follows --not are photos")
-    with Library(library, create=False, read_only=only_list) as lib:
+    asks = name is not None and not photos and not others
+    with Library(library, create=False, read_only=only_list or asks) as lib:
+        if asks:
+            _show_likely(lib.likely(str(name)), json=json)
+            return
         if only_list:
             taught = [one for one in lib.tags() if one.kind == "taught"]
             (write_tags if json else list_tags)(taught)
@@ -128,3 +136,14 @@ def teach(
         unlike = f" and {tag.no:,} that show something else" if tag.no else ""
         named = f", beside {tag.said:,} that you named" if tag.said else ""
         write_text(f"{printable(tag.name)}: {likely} likely{named}; {learned}{unlike}")
+
+
+def _show_likely(found: "Hits", *, json: bool) -> None:
+    """Show the photos to be confirmed or refused; raises SystemExit where there are none."""
+    from clipsearch.cli.ending import NOTHING_FOUND, say
+    from clipsearch.cli.hits import Shape, show_hits
+
+    show_hits(found, Shape.JSON if json else Shape.TABLE)
+    if not found:
+        say("nothing found: no photo is likely to show it, beside what you named")
+        raise SystemExit(NOTHING_FOUND)

@@ -56,6 +56,8 @@ def test_every_photo_behind_not_is_refused(tell) -> None:
     )
     _, out, _ = tell("list", "--tag", "rex", "--paths")
     assert "sheep" in names(out)
+    assert tell("teach", "rex")[0] in (0, 1)
+    assert tell("teach", "Rexx")[2] == "clipsearch: there is no tag 'Rexx'; did you mean Rex?\n"
     assert not {"giraffes", "cow-on-meadow"} & {*names(out)}
 
 
