@@ -59,6 +59,8 @@ def test_the_built_in_model_needs_none_of_them(light, tmp_path):
     run("index")
     assert str(photos / new.name) in run("similar", new, "--paths", "--all").text or len(hits) == 3
     run("check")
+    labelled = run("classify", new, "--labels", "a plate of food,an airplane", "--json").text
+    assert "a plate of food" in labelled
     run("info", "--verbose")
     for path in library.glob("models/*/text.onnx"):
         path.unlink()

@@ -13,7 +13,9 @@ from clipsearch import IndexReport, Library
 from clipsearch.cli.index_command import what_happened
 from clipsearch.index.records import Word
 from clipsearch.index.store import Store
+from clipsearch.indexing import more_facts
 from clipsearch.indexing import run as index_run
+from clipsearch.photos.xmp import LONGEST_XMP
 
 
 def titled(title: str, *keywords: str) -> str:
@@ -185,3 +187,28 @@ def test_words_of_a_sidecar_stand_before_the_photos_own(small_library: Path) -> 
         photo = store.catalog.photo_at(path)
         assert photo is not None
         assert store.words([photo.id])[photo.id][0] == Word("title", "beside it")
+
+
+def test_a_sidecar_that_the_disk_refuses_is_tried_again(
+    small_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("input/output error")
+
+    (small_library / "photos/photo-0.xmp").write_text(titled("Harbour"))
+    with monkeypatch.context() as patch:
+        patch.setattr(more_facts, "read_whole", refused)
+        assert index(small_library).failed == 0
+    assert words(small_library) == {}
+    assert index(small_library).sidecars == 1
+    assert words(small_library) == {"photo-0.jpg": ["Harbour"]}
+
+
+def test_what_is_called_a_sidecar_and_is_none_says_nothing(small_library: Path) -> None:
+    photos = small_library / "photos"
+    (photos / "photo-0.xmp").symlink_to(photos / "nowhere.xmp")
+    (photos / "photo-1.xmp").mkdir()
+    (photos / "photo-2.xmp").write_bytes(titled("Harbour").encode().ljust(LONGEST_XMP + 1))
+    report = index(small_library)
+    assert (report.unchanged, report.failed, words(small_library)) == (5, 0, {})
+    assert index(small_library).sidecars == 0  # nothing is read anew
