@@ -190,13 +190,15 @@ def identified(data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
 def ends_early(data: bytes) -> bool:
     """Say whether the file is shorter than its outermost parts claim.
 
-    Decoders find most missing data themselves, but libheif leaves missing tiles green.
+    Decoders find most missing data themselves, but libheif leaves missing tiles green, and of a
+    TIFF's directory Pillow takes what is left: then the preview may be the picture.
     """
     if data[:4] == b"RIFF":
         return 8 + int.from_bytes(data[4:8], "little") > len(data)
-    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: where the directory begins
+    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: where the directory begins, and its entries
         order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
-        return int.from_bytes(data[4:8], order) >= len(data)
+        start = int.from_bytes(data[4:8], order)
+        return start + 2 + 12 * int.from_bytes(data[start : start + 2], order) > len(data)
     if data[4:8] != b"ftyp":
         return False
     start = 0
