@@ -202,7 +202,9 @@ def test_what_is_likely_is_shown_until_a_person_says_so(place: Path, tmp_path: P
         assert scores == sorted(scores, reverse=True)
         assert all(0.5 <= score <= 1 for score in scores)
         first, second = likely[0].path, likely[1].path
-        library.teach("Rex", first, others=second)
+        library.teach("Rex", first)  # learned anew, for all photos, the last among them
+        assert {"rex-0", "rex-1", "rex-2"} - {first.stem} <= stems(library.likely("Rex"))
+        library.teach("Rex", others=second)
         assert not {first.stem, second.stem} & stems(library.likely("Rex"))
         library.tag(["dog"])
         for name in ("dog", "Rexx"):

@@ -20,6 +20,7 @@ from clipsearch.index.filters import (
     OneOf,
     Within,
 )
+from clipsearch.settings import absolute
 
 NOW = datetime(2026, 11, 28, 9, 30)
 
@@ -112,6 +113,8 @@ def test_a_dash_before_a_key_is_not_and_before_a_word_minus():
     assert asked.understood[0] == "not tag beach"
     assert parse("a dog missing:camera").understood == ("naming no camera",)
     assert parse("a dog -missing:camera").understood == ("naming a camera",)
+    for folder in ("..", "~"):
+        assert parse(f"a dog in:{folder}").filters == Below(str(absolute(folder)))
 
 
 def test_what_is_missing_can_be_asked_for():
