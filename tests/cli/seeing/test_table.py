@@ -57,6 +57,20 @@ def test_a_row_tells_what_there_is_and_columns_of_nothing_are_left_out(
     assert shown([bare], capfdbinary, monkeypatch)[0].split() == ["match", "photo"]
 
 
+def test_a_path_has_the_room_there_is_and_the_match_its_colour(
+    tmp_path, capfdbinary, monkeypatch
+) -> None:
+    name = "a-long-name-of-a-photo-on-the-beach.jpg"
+    hit = made_hit(tmp_path / name, relevance=0.9, camera="Canon EOS-1D X Mark III of the club")
+    monkeypatch.setenv("COLUMNS", "120")
+    show_table_of([hit])
+    written = capfdbinary.readouterr().out.decode()
+    assert f"\x1b[32m{paint.bar(0.9)} strong\x1b[0m" in written
+    (row,) = plain(written).splitlines()[1:]
+    assert name in row
+    assert row.endswith("  Canon EOS-1D X Mark III…")
+
+
 def test_the_bar_of_what_was_found_by_words_says_what_the_word_beside_it_says(tmp_path) -> None:
     half = paint.bar(0.5)
     for relevance, why, match in (
