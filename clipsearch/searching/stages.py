@@ -37,7 +37,9 @@ Linking: TypeAlias = Callable[
 # Ranks are nearly those of relevance: behind so many weak ones in a row nothing is shown. The few
 # that would be are hardly ever right.
 PATIENCE = 20
-_AHEAD = 30  # photos beyond those wanted that are ranked at once, for some of them may fall away
+# Photos beyond those wanted that are ranked at once: so the end is seen where all that is relevant
+# comes first. More would cost time in a large library.
+_AHEAD = PATIENCE
 _SPARE = 10  # of these, so many more are read than are wanted, for some may be copies
 SORTED = 1_000  # of the relevant, so many at most are put in order of date or path
 _MOST = 10_000  # that are ranked beyond what is asked for

@@ -102,8 +102,8 @@ def test_nothing_is_looked_for_where_all_is_weak():
     asked = []
     photos = [Found(number, relevance=0.1) for number in range(1, 1000)]
     found, weak = shown(photos, SearchOptions(relevant=True), asked=asked)
-    assert (found, weak) == ([], 40)
-    assert asked == [40]
+    assert (found, weak) == ([], 30)
+    assert asked == [30]
 
 
 @pytest.mark.parametrize("weak", [PATIENCE - 1, PATIENCE, PATIENCE + 1])
