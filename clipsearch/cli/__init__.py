@@ -34,10 +34,11 @@ def main() -> None:
 def _spare_threads(arguments: list[str]) -> None:
     """Have threads of numpy and FAISS not cost more than they save; said before these are loaded.
 
-    What a question multiplies is small; and threads would keep a processor busy for a while after
-    each product (30 ms) and each search, in case that another comes.
+    What a question multiplies is small, though not what a batch of them does; and threads would
+    keep a processor busy for a while after each product (30 ms) and each search, in case that
+    another comes.
     """
-    if set(arguments) & _ASKING:
+    if set(arguments) & _ASKING and not any(one.startswith("--batch") for one in arguments):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")

@@ -76,8 +76,8 @@ def shown(
             hits = sorted(hits, key=order)
         else:
             hits[offset:] = sorted(hits[offset:], key=order)
-        hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
-    return hits[offset:wanted], weak
+    page = enumerate(hits[offset:wanted], offset + 1)
+    return [hit if hit.rank == rank else replace(hit, rank=rank) for rank, hit in page], weak
 
 
 def _is_known(hit: Hit) -> bool:
