@@ -97,6 +97,11 @@ def test_a_raw_photo_behind_its_picture_is_no_result(library: Library, made: Pat
     assert {hit.format for hit in found if hit.path.suffix == ".dng"} == {"RAW"}
 
 
+def test_nor_is_one_that_is_found_by_its_name(library: Library) -> None:
+    assert names(library.query("bare", only="words")) == ["bare.jpg"]
+    assert set(names(library.query("later", only="words"))) == {"later.dng", "later.jpg"}
+
+
 @pytest.mark.parametrize("k", [1, 2, 5, 11, 17])
 def test_k_results_are_k_results(library: Library, k: int) -> None:
     """Those that would be found if the raw photos behind pictures were not there."""

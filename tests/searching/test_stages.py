@@ -74,10 +74,11 @@ def test_pages_have_neither_gaps_nor_repeats(relevant_part):
         at_once = ids(shown(photos, replace(usual, k=10_000)))
         pages = []
         for _ in range(MOST_PAGES):
-            page = ids(shown(photos, replace(usual, k=7, offset=len(pages))))
+            page, _ = shown(photos, replace(usual, k=7, offset=len(pages)))
             if not page:
                 break
-            pages += page
+            assert [one.rank for one in page] == [*range(len(pages) + 1, len(pages + page) + 1)]
+            pages += [one.id for one in page]
         assert pages == at_once
     assert 0 < len(at_once) < 110
 
@@ -155,7 +156,9 @@ def test_all_relevant_are_put_in_order_but_of_the_others_the_page_alone():
     photos = [Found(number) for number in range(1, 300)]
     by_path = sorted(photos, key=lambda one: one.record.file.path)
     options = SearchOptions(k=5, offset=5, sort="path", relevant=True)
-    assert ids(shown(photos, options)) == [one.id for one in by_path[5:10]]
+    found = shown(photos, options)
+    assert ids(found) == [one.id for one in by_path[5:10]]
+    assert [one.rank for one in found[0]] == [6, 7, 8, 9, 10]
     for judged, usual in ((True, replace(options, relevant=False)), (False, options)):
         page = ids(shown(photos, usual, judged=judged))
         assert sorted(page) == [6, 7, 8, 9, 10]
