@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from clipsearch.serving.server import SocketServer
+    from clipsearch.serving.server import Serving, WebDoor
 
 
 def serve(
@@ -32,6 +32,19 @@ def serve(
             help="End when nothing was asked for so long; 0 never ends.",
         ),
     ] = 60.0,
+    web: Annotated[
+        bool,
+        typer.Option("--web", show_default=False, help="Show the photos in the browser, too."),
+    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where the page is served.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", metavar="N", parser=number("--port", least=0), help="At which port."
+        ),
+    ] = 8000,
     background: Annotated[
         bool,
         typer.Option(
@@ -62,7 +75,10 @@ def serve(
         return
     minutes = min(idle, _LONGEST)
     if not background:
-        _serve(folder, minutes, lambda: _say_that_it_serves(folder, minutes, "by Ctrl-C"))
+        from clipsearch.serving.server import WebDoor
+
+        door = WebDoor(host, int(port)) if web else None
+        _serve(folder, minutes, lambda: _say_that_it_serves(folder, minutes, "by Ctrl-C"), door)
         return
     from clipsearch.serving.background import start_alone
 
@@ -71,19 +87,23 @@ def serve(
         _say_that_it_serves(f"{folder} in the background (process {process})", minutes)
 
 
-def _serve(folder: Path, minutes: float, ready: "Callable[[], None]") -> None:
+def _serve(
+    folder: Path, minutes: float, ready: "Callable[[], None]", web: "WebDoor | None" = None
+) -> None:
     from clipsearch.serving.server import serve
 
-    def listen(server: "SocketServer") -> None:
+    def listen(server: "Serving") -> None:
         def stop(number: int, frame: "FrameType | None") -> None:
             signal.signal(number, signal.SIG_DFL)  # the second ends it at once
             server.stop()
 
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, stop)
+        if server.address:
+            say(f"the page: {server.address}")
         ready()
 
-    serve(folder, idle_seconds=60 * minutes or None, ready=listen)
+    serve(folder, idle_seconds=60 * minutes or None, ready=listen, web=web)
 
 
 def _say_that_it_serves(what: Path | str, minutes: float, *also: str) -> None:

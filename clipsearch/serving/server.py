@@ -1,8 +1,4 @@
-"""A process that keeps a library's models and vectors loaded, and answers searches at once.
-
-`WarmSearcher` answers, from any thread; `SocketServer` lets the programs of this user ask it.
-Others (a web page) can stand beside that one.
-"""
+"""The socket to a warm searcher, for the programs of this user."""
 
 from __future__ import annotations
 
@@ -14,8 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +19,14 @@ from clipsearch.arguments import finite
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
-    LibraryClosed,
     LibraryError,
     LibraryLocked,
-    LibraryNotFound,
     one_line,
 )
-from clipsearch.index.layout import Layout
 from clipsearch.library import Library
 from clipsearch.machine import is_private
 from clipsearch.options import SearchOptions
-from clipsearch.results import Hits
-from clipsearch.searching.combining import QuerySum, Term, alone
+from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.serving.protocol import (
     LARGEST_PICTURE,
     LARGEST_REQUEST,
@@ -47,111 +38,12 @@ from clipsearch.serving.protocol import (
     send,
     socket_path,
 )
+from clipsearch.serving.searcher import Question, WarmSearcher
 
 _SECONDS_TO_ASK = 10.0
 _SECONDS_TO_STOP = 5.0
 _MOST_CONNECTIONS = 64
 _MOST_WAITING = 128
-
-
-@dataclass(frozen=True)
-class Question:
-    """A search: words, the bytes of a picture, or a sum of them."""
-
-    command: str  # query or similar
-    asked: QuerySum
-    options: SearchOptions
-
-    @property
-    def is_words(self) -> bool:
-        """Whether no picture has to be looked at."""
-        return all(isinstance(one.query, str) for one in self.asked.terms)
-
-
-class WarmSearcher:
-    """Answers searches of one library, with its models and vectors loaded; for many threads.
-
-    Words and pictures have a thread each: who types never waits for a model of pictures to load.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Open the library; raises LibraryError if it can't be used."""
-        self.folder = folder
-        self._words = _Worker(folder)
-        self._pictures = _Worker(folder)
-        try:
-            self._words.warm_up(lambda library: library.query("a photo", k=1))
-            self._pictures.warm_up(Library.prepare_for_pictures)
-        except BaseException:
-            self.close()
-            raise
-
-    def answer(self, question: Question) -> Hits:
-        """Search the library as it is now; raises ClipsearchError as `Library` does."""
-        worker = self._words if question.is_words else self._pictures
-        return worker.answer(question)
-
-    def close(self) -> None:
-        """Finish what is asked and let go of everything."""
-        self._words.close()
-        self._pictures.close()
-
-
-class _Worker:
-    """One thread with the library open, so that another may be opened in its place."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._library: Library | None = None
-        self._opened: tuple[int, int] | None = None  # which catalog
-
-    def warm_up(self, load: Callable[[Library], object]) -> None:
-        """Load what searches need, unless the library is empty as yet."""
-
-        def warm_up() -> None:
-            with suppress(LibraryNotFound):
-                load(self._current())
-
-        self._thread.submit(warm_up).result()
-
-    def answer(self, question: Question) -> Hits:
-        try:
-            answer = self._thread.submit(self._answer, question)
-        except RuntimeError as error:
-            raise LibraryClosed(f"{self._folder}: the server ends") from error
-        return answer.result()
-
-    def close(self) -> None:
-        self._thread.submit(self._let_go)
-        self._thread.shutdown()
-
-    def _answer(self, question: Question) -> Hits:
-        library = self._current()
-        asked = alone(question.asked)
-        if question.command == "similar":
-            return library.similar(asked, question.options)
-        return library.query(asked, question.options, text=True)  # every str in it is words
-
-    def _current(self) -> Library:
-        """Return the library in the folder now: a repaired or restored one has another catalog."""
-        catalog = Layout(self._folder).catalog
-        try:
-            state = catalog.stat()
-        except OSError:
-            self._let_go()
-        else:
-            if self._opened != (state.st_dev, state.st_ino):
-                self._let_go()
-            self._opened = state.st_dev, state.st_ino
-        if self._library is None:
-            self._library = Library(self._folder, read_only=True)
-        return self._library
-
-    def _let_go(self) -> None:
-        if self._library is not None:
-            self._library.close()
-            self._library = None
 
 
 class SocketServer:
@@ -349,21 +241,44 @@ def _bound(path: str) -> Iterator[socket.socket]:
                     os.unlink(path)  # noqa: PTH108
 
 
+@dataclass(frozen=True)
+class WebDoor:
+    """Where the web door opens, and what is asked of who comes."""
+
+    host: str
+    port: int  # 0: any that is free
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that runs: how it is ended, and where its web door is."""
+
+    stop: Callable[[], None]  # may be called from a signal handler
+    address: str | None  # http://…
+
+
 def serve(
     folder: Path,
     *,
     idle_seconds: float | None,
-    ready: Callable[[SocketServer], None],
+    ready: Callable[[Serving], None],
+    web: WebDoor | None = None,
 ) -> None:
     """Serve a library until the server is told to stop, or nobody has asked for long.
 
-    `ready` is called with the server once clients can come. Raises LibraryError.
+    `ready` is called once clients can come. Raises LibraryError.
     """
-    with listening(folder) as listener:
-        searcher = WarmSearcher(folder)
-        try:
-            with closing(SocketServer(searcher, idle_seconds=idle_seconds)) as server:
-                ready(server)
-                server.serve(listener)
-        finally:
-            searcher.close()
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(folder))
+        searcher = stack.enter_context(closing(WarmSearcher(folder)))
+        server = stack.enter_context(
+            closing(SocketServer(searcher, idle_seconds=None if web else idle_seconds))
+        )
+        address = None
+        if web is not None:
+            from clipsearch.serving.web.running import opened
+
+            address = stack.enter_context(opened(searcher, web.host, web.port, web.token))
+        ready(Serving(server.stop, address))
+        server.serve(listener)

@@ -1,0 +1,30 @@
+"""What every part of the web door works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
+    from clipsearch.results import Hits
+    from clipsearch.serving.searcher import Question, WarmSearcher
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Served:
+    """The searcher behind the door, asked without holding up those who wait beside."""
+
+    searcher: WarmSearcher
+
+    async def answer(self, question: Question) -> Hits:
+        """Return the hits of a question; raises ClipsearchError as `Library` does."""
+        return await asyncio.wrap_future(self.searcher.submit(question))
+
+    async def look(self, at: Callable[[Library], T]) -> T:
+        """Return what a function finds in the library as it is now; it may only read."""
+        return await asyncio.wrap_future(self.searcher.look(at))
