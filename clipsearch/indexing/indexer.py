@@ -32,6 +32,7 @@ from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.exclusions import Exclusions
 from clipsearch.photos.scanning import finds, is_picture
 from clipsearch.photos.sidecars import photos_in_place_of_sidecars
+from clipsearch.progress.published import published
 from clipsearch.results import IndexReport
 
 Progress = Callable[[IndexProgress], None]
@@ -154,6 +155,7 @@ class Indexer:
 
         with (
             self._store.writing(wait=wait, stop=stop, waiting=waiting),
+            published(self._folder, progress) as progress,
             self._decoding(keep=keep_decoders) as decoders,
         ):
             if model is not None:
