@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clipsearch.asking.grammar import Asked, parse
     from clipsearch.copies import AlikeGroup, CopiedPhoto, Duplicates
     from clipsearch.index import filters
+    from clipsearch.index.facets import FacetCount, Facets
     from clipsearch.index.records import PhotoMetadata, PhotoRecord
     from clipsearch.index.tags import Tag
     from clipsearch.index.upkeep.backup import BackupReport, RestoreReport
@@ -57,6 +58,8 @@ __all__ = [
     "ClipsearchError",
     "CopiedPhoto",
     "Duplicates",
+    "FacetCount",
+    "Facets",
     "FailedFile",
     "Hit",
     "Hits",
@@ -100,6 +103,8 @@ _HOMES = {
     "AlikeGroup": "clipsearch.copies",
     "CopiedPhoto": "clipsearch.copies",
     "Duplicates": "clipsearch.copies",
+    "FacetCount": "clipsearch.index.facets",
+    "Facets": "clipsearch.index.facets",
     "BackupReport": "clipsearch.index.upkeep.backup",
     "CheckReport": "clipsearch.upkeep",
     "Classified": "clipsearch.tagging.classifying",

@@ -30,6 +30,7 @@ from clipsearch.settings import absolute_paths, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.copies import Duplicates
+    from clipsearch.index.facets import Facets
 
 
 class Library(OpenLibrary, TagMethods):
@@ -387,6 +388,16 @@ class Library(OpenLibrary, TagMethods):
         loaded. Takes the options of `query`; those that speak of a question change nothing.
         """
         return self._searcher.listed(SearchOptions.of(options, keywords))
+
+    def facets(
+        self, options: SearchOptions | None = None, **keywords: Unpack[SearchKeywords]
+    ) -> Facets:
+        """Return what the photos that pass the filters say, counted: by month, camera, folder ….
+
+        Takes the options of `query`; those that speak of a question change nothing. The first time
+        it reads what all photos say; from then on that is kept in memory.
+        """
+        return self._searcher.facets(SearchOptions.of(options, keywords))
 
     def duplicates(
         self, options: SearchOptions | None = None, **keywords: Unpack[SearchKeywords]

@@ -18,6 +18,7 @@ from clipsearch.index.database import Database
 from clipsearch.index.filter_arrays import Rows
 from clipsearch.index.filter_sql import folded_name, has_tags, stored
 from clipsearch.index.filters import TEXTS, Field, fold
+from clipsearch.index.paths import unescape
 from clipsearch.index.schema import BLOCK_BITS
 from clipsearch.index.selection import rising
 
@@ -140,6 +141,13 @@ class CatalogColumns:
             if matches(fold(name)):
                 rows[self._rows_tagged(id_)] = True
         return rows
+
+    def tag_counts(self, rows: Rows | None) -> Iterator[tuple[str, int]]:
+        """Yield each tag with how many of some photos (None: all) have it."""
+        for id_, name in _tags(self._db):
+            tagged = self._rows_tagged(id_)
+            count = len(tagged) if rows is None else int(np.count_nonzero(rows[tagged]))
+            yield unescape(name), count
 
     def _rows_tagged(self, tag_id: int) -> NDArray[np.int64]:
         if tag_id not in self._tags:

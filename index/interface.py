@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.index.changes import Change, KnownFile, KnownState, SeenSidecar
+    from clipsearch.index.facets import Facets
     from clipsearch.index.filters import Filter
     from clipsearch.index.listing import Order
     from clipsearch.index.records import (
@@ -88,6 +89,12 @@ class SearchableStore(Protocol):
 
         None for all of them. It speaks of the state in which it was made. `where` is a condition in
         SQL, which only the library's own store knows: all others raise InvalidInput.
+        """
+
+    def facets(self, selected: Selection | None) -> Facets:
+        """Return what the selected photos (None: all) say, counted, as `Facets` says it.
+
+        A store that has no tags, or no places, counts none.
         """
 
     def listed(

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from clipsearch.index.catalog import Catalog
 from clipsearch.index.database import Database
 from clipsearch.index.filters import EVERYTHING, And, Filter, Not, Or
+from clipsearch.index.paths import to_text
 from clipsearch.index.selection import Selection, rising
 
 if TYPE_CHECKING:  # of use to a warm process only
+    from clipsearch.index.facets import Facets
     from clipsearch.index.filter_columns import CatalogColumns
 
 _MOST_KEPT = 16  # selections of one state: each takes up to 4 bytes a photo, and 1 for its table
@@ -29,6 +31,7 @@ class _Known:
         self.below: dict[Path, NDArray[np.int64]] = {}  # ids of photos
         self.selections: dict[object, Selection | None] = {}
         self.columns: CatalogColumns | None = None
+        self.facets: dict[Selection | None, Facets] = {}  # each selection is a key by itself
 
 
 class Selector:
@@ -66,6 +69,20 @@ class Selector:
             known.selections = {}
         known.selections[key] = selection
         return selection
+
+    def facets(self, selected: Selection | None) -> Facets:
+        """Return what the selected photos (None: all) say, counted by columns in memory."""
+        known = self._known_now()
+        if selected not in known.facets:
+            from clipsearch.index.facet_counts import counted
+
+            columns = self._columns_now(known)
+            rows = None if selected is None else selected.holds(columns.ids)
+            roots = [to_text(one.path) for one in self._catalog.folders() if one.kind == "folder"]
+            if len(known.facets) >= _MOST_KEPT:
+                known.facets = {}
+            known.facets[selected] = counted(columns, rows, roots)
+        return known.facets[selected]
 
     def _where(self, where: str, others: Selection | None) -> Selection:
         from clipsearch.index.where import ids_where

@@ -54,6 +54,7 @@ from clipsearch.index.word_search.finding import WordFinder, WordsFound
 
 if TYPE_CHECKING:  # of use to writers only, and takes longer to import than a search
     from clipsearch.index.changes import Change, KnownFile, KnownState, SeenSidecar
+    from clipsearch.index.facets import Facets
     from clipsearch.index.listing import Order
     from clipsearch.index.tags import TagTables
 
@@ -219,6 +220,11 @@ class Store:
             return self.catalog.all_ids()
         with self._db.reading():
             return self._selector.ids_below(paths)
+
+    def facets(self, selected: Selection | None) -> Facets:
+        """Return what the selected photos (None: all) say, counted."""
+        with self._db.reading():
+            return self._selector.facets(selected)
 
     def listed(
         self, selected: Selection | None, order: Order, *, offset: int = 0, limit: int

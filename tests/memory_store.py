@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from plain_facets import facets_of
 from plain_filters import passes
 
 from clipsearch.errors import InvalidInput, LibraryClosed, LibraryError, LibraryLocked
@@ -41,6 +42,7 @@ from clipsearch.index.changes import (
     Touched,
     UseModel,
 )
+from clipsearch.index.facets import Facets
 from clipsearch.index.filters import EVERYTHING, Filter, full_moment
 from clipsearch.index.moments_in_names import moment_of
 from clipsearch.index.paths import to_text
@@ -176,6 +178,17 @@ class FilledElsewhere:
         kept = [photo.id for photo in photos if passes(filters, photo)]
         left_out = set(self.photos_below(without).tolist())
         return Selection.only_these([id_ for id_ in kept if id_ not in left_out])
+
+    def facets(self, selected: Selection | None) -> Facets:
+        state = self._now()
+        photos = [
+            photo
+            for id_, photo in state.photos.items()
+            if selected is None or selected.holds(np.array([id_]))[0]
+        ]
+        return facets_of(
+            photos, [one.path for one in state.folders.values() if one.kind == "folder"]
+        )
 
     def listed(
         self, selected: Selection | None, order: str, *, offset: int = 0, limit: int

@@ -38,6 +38,7 @@ from clipsearch.searching.stages import Linking, as_ranked, shown
 
 if TYPE_CHECKING:
     from clipsearch.copies import Duplicates
+    from clipsearch.index.facets import Facets
     from clipsearch.index.interface import SearchableStore
     from clipsearch.index.selection import Selection
 
@@ -120,6 +121,13 @@ class StoreSearcher:
             selected = self._selected(options, left_out)
             hits = page(self._store, model.id, selected, options)
             return Hits(self._with_tags(hits), left_out)
+
+    def facets(self, options: SearchOptions) -> Facets:
+        """Return what the photos that pass the filters say, counted."""
+        self._model(None, count_to=0)  # else there are no photos
+        left_out = self._left_out(options)
+        with self._store.reading():
+            return self._store.facets(self._selected(options, left_out))
 
     def duplicates(self, options: SearchOptions) -> Duplicates:
         """Return the groups of the same photo, of bursts and of look-alikes of what passes."""

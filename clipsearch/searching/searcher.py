@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.copies import Duplicates
+from clipsearch.index.facets import Facets
 from clipsearch.index.records import PhotoRecord
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits, LibraryInfo
@@ -36,6 +37,9 @@ class Searcher(Protocol):
 
     def listed(self, options: SearchOptions) -> Hits:
         """Return the photos that pass the filters, without a question: by date or path."""
+
+    def facets(self, options: SearchOptions) -> Facets:
+        """Return what the photos that pass the filters say, counted."""
 
     def duplicates(self, options: SearchOptions) -> Duplicates:
         """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
