@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from clipsearch.options import IndexOptions, IndexProgress, SearchOptions
     from clipsearch.results import FailedFile, Hit, Hits, IndexReport, LibraryInfo
     from clipsearch.searching.combining import QuerySum, term
+    from clipsearch.searching.looking_up import PhotoDetails
     from clipsearch.tagging.classifying import Classified
     from clipsearch.upkeep import CheckReport, backup_library, check_library, restore_library
 
@@ -78,6 +79,7 @@ __all__ = [
     "LibraryReadOnly",
     "MissingPackages",
     "ModelError",
+    "PhotoDetails",
     "PhotoMetadata",
     "PhotoRecord",
     "QuerySum",
@@ -108,6 +110,7 @@ _HOMES = {
     "BackupReport": "clipsearch.index.upkeep.backup",
     "CheckReport": "clipsearch.upkeep",
     "Classified": "clipsearch.tagging.classifying",
+    "PhotoDetails": "clipsearch.searching.looking_up",
     "PhotoMetadata": "clipsearch.index.records",
     "PhotoRecord": "clipsearch.index.records",
     "Tag": "clipsearch.index.tags",

@@ -83,7 +83,9 @@ def as_list(values: Any) -> list[Any]:
 
     A str is a sequence too, of letters: of a path's, the first one is `/`, which holds all.
     """
-    if isinstance(values, _ALONE) or getattr(values, "ndim", None) in (0, _PICTURE):
+    dimensions = getattr(values, "ndim", None)
+    is_embedding = dimensions == 1 and values.dtype.kind == "f"
+    if isinstance(values, _ALONE) or dimensions in (0, _PICTURE) or is_embedding:
         return [values]
     return list(values) if isinstance(values, Iterable) else [values]
 

@@ -31,6 +31,7 @@ from clipsearch.settings import absolute_paths, library_folder
 if TYPE_CHECKING:
     from clipsearch.copies import Duplicates
     from clipsearch.index.facets import Facets
+    from clipsearch.searching.looking_up import PhotoDetails
 
 
 class Library(OpenLibrary, TagMethods):
@@ -399,6 +400,15 @@ class Library(OpenLibrary, TagMethods):
         """
         return self._searcher.facets(SearchOptions.of(options, keywords))
 
+    def count(
+        self, options: SearchOptions | None = None, **keywords: Unpack[SearchKeywords]
+    ) -> int:
+        """Return how many photos pass the filters; raw ones count though pictures stand for them.
+
+        Takes the options of `query`; those that speak of a question change nothing.
+        """
+        return self._searcher.count(SearchOptions.of(options, keywords))
+
     def duplicates(
         self, options: SearchOptions | None = None, **keywords: Unpack[SearchKeywords]
     ) -> Duplicates:
@@ -432,6 +442,10 @@ class Library(OpenLibrary, TagMethods):
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what the library knows of a photo; InvalidInput if it has none with this id."""
         return self._searcher.photo(whole(photo_id, "a photo's id", least=0))
+
+    def details(self, photo_id: int) -> PhotoDetails:
+        """Return all that the library knows of a photo, its words and tags, too, as `photo`."""
+        return self._searcher.details(whole(photo_id, "a photo's id", least=0))
 
     def photos(self, photo_ids: Sequence[int] | NDArray[np.int64]) -> builtins.list[PhotoRecord]:
         """Return what the library knows of photos, in the order of their ids.

@@ -13,8 +13,9 @@ from clipsearch.errors import InvalidInput
 from clipsearch.index.filters import EVERYTHING
 from clipsearch.photos.file_reading import read_stream
 from clipsearch.searching import asked as rule
+from clipsearch.searching import combining
 from clipsearch.searching.asked import is_a_file, looks_like_a_file
-from clipsearch.searching.combining import QuerySum, Term, term, weighted
+from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.searching.web_picture import is_address
 
 if TYPE_CHECKING:
@@ -101,12 +102,7 @@ def pictures(asked: str, unquoted: Sequence[str]) -> Path | bytes | QuerySum:
 
 def with_terms(meant: Query, plus: Sequence[str], minus: Sequence[str], *, text: bool) -> Query:
     """Return what was meant, with the terms of --plus added and those of --minus taken away."""
-    whole = meant if isinstance(meant, QuerySum) else term(meant)
-    for sign, terms in ((1, plus), (-1, minus)):
-        for given in terms:
-            weight, one = weighted(given)
-            whole += term(understand(one, text=text), sign * weight)
-    return whole
+    return combining.with_terms(meant, plus, minus, lambda one: understand(one, text=text))
 
 
 def given_picture(asked: str) -> Path | bytes:

@@ -145,6 +145,21 @@ def weighted(given: str) -> tuple[float, str]:
     return (float(found[1]), found[2]) if found else (1.0, given)
 
 
+def with_terms(
+    asked: Any, plus: Sequence[str], minus: Sequence[str], read: Callable[[str], Any]
+) -> QuerySum:
+    """Return what was asked, with terms as typed added and taken away; `read` says what each is.
+
+    A term may have its weight before it.
+    """
+    whole = summed(asked)
+    for sign, terms in ((1, plus), (-1, minus)):
+        for given in terms:
+            weight, one = weighted(given)
+            whole += term(read(one), sign * weight)
+    return whole
+
+
 def without(text: str) -> tuple[str, str] | None:
     """Return what a text asks for and what it says should be missing there, if it says so."""
     found = _WITHOUT.fullmatch(text.strip())

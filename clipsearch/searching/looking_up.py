@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,22 @@ from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from clipsearch.index.interface import SearchableStore
-    from clipsearch.index.records import PhotoRecord
+    from clipsearch.index.records import PhotoRecord, Word
+    from clipsearch.index.selection import Selection
+    from clipsearch.results import Hit
 
 PhotoIds = Sequence[int] | NDArray[np.int64]
 
 _NOTHING = -1  # how a row of ids is filled up
+
+
+@dataclass(frozen=True)
+class PhotoDetails:
+    """All that a library knows of a photo."""
+
+    photo: PhotoRecord
+    hit: Hit  # the same with its place and tags, as searches have it; of no rank
+    words: tuple[Word, ...]  # its title, description, keywords and people
 
 
 def photos_of(store: SearchableStore, photo_ids: PhotoIds) -> list[PhotoRecord]:
@@ -37,6 +49,13 @@ def vectors_of(store: SearchableStore, model_id: int, photo_ids: PhotoIds) -> ND
     with store.reading():
         _check(ids, store.photos(ids))
         return store.vectors(model_id, ids)
+
+
+def count_of(store: SearchableStore, selected: Selection | None) -> int:
+    """Return how many photos are selected; to be called in one committed state of the store."""
+    if selected is None or selected.all_but:
+        return store.describe(None).photos - (0 if selected is None else len(selected.ids))
+    return len(selected.ids)
 
 
 def ids_given(photo_ids: PhotoIds) -> list[int]:

@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput, LibraryClosed
+from clipsearch.index.records import PhotoRecord
 from clipsearch.photos.decoders import CLOSED
 from clipsearch.photos.file_reading import read_whole
+from clipsearch.results import Hit
 from clipsearch.searching.combining import QuerySum, added, parts_of
 from clipsearch.settings import given_path
 
@@ -31,14 +33,18 @@ if TYPE_CHECKING:
     from clipsearch.photos.decoder_pool import PreparedPhoto
     from clipsearch.photos.decoders import Decoders
 
-# Text is a str; a picture is a path, a file's bytes, a Pillow image or uint8 (height, width, 3).
-Picture: TypeAlias = Union[Path, bytes, "PIL.Image.Image", NDArray[np.uint8]]
+# Text is a str; a picture is a path, a file's bytes, a Pillow image, uint8 (height, width, 3), a
+# photo of the library as it was found there, or the embedding of one, float32 (width,).
+Picture: TypeAlias = Union[
+    Path, bytes, "PIL.Image.Image", NDArray[np.uint8], PhotoRecord, Hit, NDArray[np.float32]
+]
 # A sum has texts and pictures as its parts.
 Query: TypeAlias = str | Picture | QuerySum
 
 _A_PICTURE = (  # PNG, 8 x 8, black; made without Pillow, which only decoding processes load
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAADElEQVR42mNgoA4AAABIAAEQRe/SAAAAAElFTkSuQmCC"
 )
+_OFF_UNIT_LENGTH = 0.01  # that an embedding may be, as those stored in float16 are
 _FILES_IN_FLIGHT = 8  # query pictures that are decoded ahead
 PICTURES_AT_ONCE = 256  # whose pixels are held together: some 40 MB
 
@@ -47,22 +53,30 @@ PICTURES_AT_ONCE = 256  # whose pixels are held together: some 40 MB
 class QueryPicture:
     """A query picture as it was read: once, so that what is hashed is what is looked at."""
 
-    file: bytes | None  # None for a picture in memory
-    content_hash: str | None  # SHA-256 of the file, as the catalog keeps it
+    file: bytes | None = None  # None for a picture in memory, or in the library
+    content_hash: str | None = None  # SHA-256 of the file, as the catalog keeps it
     in_memory: PIL.Image.Image | None = None  # upright, RGB
+    photo_id: int | None = None  # of one that is in the library
+    embedding: NDArray[np.float32] | None = None  # (width,), of unit length
 
 
-def read_picture(picture: Picture) -> QueryPicture:
+def read_picture(picture: Picture | QueryPicture) -> QueryPicture:
     """Return a query picture, read but not decoded.
 
     A path may be a pipe, whose bytes come only once. Raises InvalidInput, or UnreadableImage for
     what is no file, and what is larger than any picture that would be taken.
     """
+    if isinstance(picture, QueryPicture):
+        return picture
     if isinstance(picture, Path):
         picture = _read(picture)
     if isinstance(picture, bytes):
         return QueryPicture(picture, hashlib.sha256(picture).hexdigest())
-    return QueryPicture(None, None, _upright(picture))
+    if isinstance(picture, PhotoRecord | Hit):
+        return QueryPicture(None, picture.content_hash, photo_id=picture.id)
+    if isinstance(picture, np.ndarray) and picture.ndim == 1 and picture.dtype.kind == "f":
+        return QueryPicture(embedding=_embedding(picture))
+    return QueryPicture(in_memory=_upright(picture))
 
 
 def checked_text(text: str) -> str:
@@ -145,14 +159,20 @@ class QueryEncoder:
         pixels: dict[int, NDArray[np.uint8]] = {}
         decoding: deque[tuple[int, Future[PreparedPhoto]]] = deque()
         for row, given in pictures.items():
-            picture = given if isinstance(given, QueryPicture) else read_picture(given)
-            if picture.in_memory is not None:
+            picture = read_picture(given)
+            if picture.embedding is not None:
+                vectors[row] = _of_width(picture.embedding, model.identity.width)
+            elif picture.in_memory is not None:
                 pixels[row] = np.asarray(preprocessing.pixels(picture.in_memory))
             elif (known := self._known_photo(picture, model)) is not None:
                 vectors[row] = self._store.vectors(model.id, [known])[0]
             elif picture.file is not None:
                 decoded = self._decoders.submit(picture.file, preprocessing, DEFAULT_MAX_MEGAPIXELS)
                 decoding.append((row, decoded))
+            else:
+                raise InvalidInput(
+                    f"photo {picture.photo_id} is not in this library, or is another by now"
+                )
             while len(decoding) > _FILES_IN_FLIGHT:
                 _collect(decoding, pixels)
         while decoding:
@@ -209,6 +229,26 @@ def _upright(picture: object) -> PIL.Image.Image:
             raise InvalidInput("the picture has no pixels")
         return upright_rgb(picture)
     raise InvalidInput(f"a query is text, a path, bytes or a picture, not {type(picture).__name__}")
+
+
+def _embedding(given: NDArray[Any]) -> NDArray[np.float32]:
+    """Return an embedding as float32; raises InvalidInput for what can be none."""
+    if not len(given) or not np.isfinite(given).all():
+        raise InvalidInput(f"an embedding is a row of finite float32, not {shown(given)}")
+    vector = given.astype(np.float32)
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if abs(length - 1) > _OFF_UNIT_LENGTH:
+        raise InvalidInput(f"an embedding is of unit length, not {length:.3g} long")
+    return vector
+
+
+def _of_width(embedding: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    if len(embedding) != width:
+        raise InvalidInput(
+            f"the embeddings of this library are {width} wide, not {len(embedding)}: each model "
+            "has its own"
+        )
+    return embedding
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> PIL.Image.Image:

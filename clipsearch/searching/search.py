@@ -24,7 +24,7 @@ from clipsearch.results import AwayFolder, Hit, Hits, LibraryInfo
 from clipsearch.searching import looking_up
 from clipsearch.searching.combining import QuerySum, alone, summed
 from clipsearch.searching.folding import links_among
-from clipsearch.searching.looking_up import PhotoIds
+from clipsearch.searching.looking_up import PhotoDetails, PhotoIds
 from clipsearch.searching.query import (
     Picture,
     Query,
@@ -129,6 +129,12 @@ class StoreSearcher:
         with self._store.reading():
             return self._store.facets(self._selected(options, left_out))
 
+    def count(self, options: SearchOptions) -> int:
+        """Return how many photos pass the filters."""
+        left_out = self._left_out(options)
+        with self._store.reading():
+            return looking_up.count_of(self._store, self._selected(options, left_out))
+
     def duplicates(self, options: SearchOptions) -> Duplicates:
         """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
         from clipsearch.searching.duplicates import find_duplicates
@@ -180,6 +186,14 @@ class StoreSearcher:
         if not found:
             raise InvalidInput(f"the library has no photo {in_words(photo_id)}")
         return found[photo_id]
+
+    def details(self, photo_id: int) -> PhotoDetails:
+        """Return all that is known of a photo, its words and tags, too."""
+        with self._store.reading():
+            photo = self.photo(photo_id)
+            (hit,) = self._with_tags([replace(Hit.from_record(0, 0.0, photo), why=())])
+            words = self._store.words([photo_id]).get(photo_id, ())
+        return PhotoDetails(photo, hit, words)
 
     def photos(self, photo_ids: PhotoIds) -> list[PhotoRecord]:
         """Return what is known of photos, in the order of their ids, -1 passed over."""

@@ -15,7 +15,7 @@ from clipsearch.index.records import PhotoRecord
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits, LibraryInfo
 from clipsearch.searching.combining import QuerySum
-from clipsearch.searching.looking_up import PhotoIds
+from clipsearch.searching.looking_up import PhotoDetails, PhotoIds
 from clipsearch.searching.query import Picture, Query, QueryPicture
 
 
@@ -41,6 +41,9 @@ class Searcher(Protocol):
     def facets(self, options: SearchOptions) -> Facets:
         """Return what the photos that pass the filters say, counted."""
 
+    def count(self, options: SearchOptions) -> int:
+        """Return how many photos pass the filters."""
+
     def duplicates(self, options: SearchOptions) -> Duplicates:
         """Return the groups of the same photo, of bursts and of look-alikes of what passes."""
 
@@ -57,6 +60,9 @@ class Searcher(Protocol):
 
     def photo(self, photo_id: int) -> PhotoRecord:
         """Return what is known of a photo; InvalidInput if the library has none with this id."""
+
+    def details(self, photo_id: int) -> PhotoDetails:
+        """Return all that is known of a photo, its words and tags, too."""
 
     def photos(self, photo_ids: PhotoIds) -> list[PhotoRecord]:
         """Return what is known of photos, in the order of their ids, -1 passed over.
