@@ -25,7 +25,7 @@ def show_info(
 ) -> None:
     """Show the library, or the files that could not be indexed."""
     from clipsearch.library import Library
-    from clipsearch.serving.client import server_process
+    from clipsearch.serving.client import server_process, server_status
 
     with Library(library, read_only=True) as lib:
         about = lib.info()
@@ -34,12 +34,26 @@ def show_info(
     elif failures:
         write_rows((failure.file.path, failure.reason) for failure in about.failures)
     elif json:
-        write_json({**about.to_dict(), "served_by": server_process(about.folder)})
+        page = (server_status(about.folder) or {}).get("web")
+        served = {"served_by": server_process(about.folder), "page": page}
+        write_json({**about.to_dict(), **served})
     else:
-        _show(about, server_process(about.folder), verbose=verbose)
+        _show(about, _server_line(about.folder), verbose=verbose)
 
 
-def _show(about: LibraryInfo, server: int | None, *, verbose: bool) -> None:
+def _server_line(folder: Path) -> str | None:
+    """Return what there is to say of the server of a library, None where none runs."""
+    from clipsearch.serving.client import server_process, server_status
+
+    server = server_process(folder)
+    if server is None:
+        return None
+    page = (server_status(folder) or {}).get("web")
+    shows = f", and shows the page {page}" if page else ""
+    return f"process {server} answers searches{shows}; `clipsearch serve --stop` ends it"
+
+
+def _show(about: LibraryInfo, server: str | None, *, verbose: bool) -> None:
     lines = _lines(about, server, verbose=verbose)
     if not sys.stdout.isatty():
         write_rows(lines)
@@ -50,7 +64,7 @@ def _show(about: LibraryInfo, server: int | None, *, verbose: bool) -> None:
     write_text(text)
 
 
-def _lines(about: LibraryInfo, server: int | None, *, verbose: bool) -> Iterator[tuple[str, str]]:
+def _lines(about: LibraryInfo, server: str | None, *, verbose: bool) -> Iterator[tuple[str, str]]:
     yield "library", str(about.folder)
     yield "photos", f"{about.photos:,}"
     if about.incomplete:
@@ -76,7 +90,7 @@ def _lines(about: LibraryInfo, server: int | None, *, verbose: bool) -> Iterator
     disk = ", ".join(f"{part} {size_in_words(size)}" for part, size in about.disk_bytes.items())
     yield "disk", f"{size_in_words(sum(about.disk_bytes.values()))}: {disk}"
     if server is not None:
-        yield "server", f"process {server} answers searches; `clipsearch serve --stop` ends it"
+        yield "server", server
 
 
 def _scanned(folder: Folder, *, verbose: bool) -> str:

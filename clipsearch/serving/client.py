@@ -16,8 +16,10 @@ from clipsearch.searching.combining import summed
 from clipsearch.serving.protocol import (
     LARGEST_ANSWER,
     LARGEST_PICTURE,
+    LARGEST_REQUEST,
     MOST_HITS,
     PROTOCOL,
+    STATUS,
     OtherProtocol,
     ProtocolError,
     is_same_user,
@@ -78,6 +80,29 @@ def server_process(folder: Path) -> int | None:
         return None
     with connection:
         return lock_holder(f"{socket_path(folder)}.lock")
+
+
+def server_status(folder: Path) -> dict[str, Any] | None:
+    """Return what the server of a library says of itself.
+
+    `process`, `since` (ISO 8601) and `web`, the address of its page or None. None where no server
+    runs, or it is not ready yet.
+    """
+    connection = _connect(folder)
+    if connection is None:
+        return None
+    asked = {"protocol": PROTOCOL, "library": os.path.realpath(folder), "command": STATUS}
+    with connection:
+        try:
+            connection.settimeout(_SECONDS_TO_CONNECT)
+            send(connection, asked)
+            answer, _ = receive(
+                connection, most=LARGEST_REQUEST, most_data=0, seconds=_SECONDS_TO_CONNECT
+            )
+        except (OSError, ProtocolError):
+            return None
+    said = answer.get(STATUS)
+    return said if isinstance(said, dict) and type(said.get("process")) is int else None
 
 
 class Server:

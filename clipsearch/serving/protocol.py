@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from socket import socket
 
 PROTOCOL = 2  # raised whenever a message changes, for a server may outlive its version
+STATUS = "status"  # the command that asks for no photos, but after the server itself
 LARGEST_REQUEST = 1 << 18  # bytes of JSON
 LARGEST_ANSWER = 32 << 20
 LARGEST_PICTURE = 64 << 20

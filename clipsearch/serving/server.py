@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.arguments import finite
 from clipsearch.errors import (
@@ -23,6 +23,7 @@ from clipsearch.errors import (
     LibraryLocked,
     one_line,
 )
+from clipsearch.index.records import utc_now
 from clipsearch.library import Library
 from clipsearch.machine import is_private
 from clipsearch.options import SearchOptions
@@ -32,6 +33,7 @@ from clipsearch.serving.protocol import (
     LARGEST_REQUEST,
     MOST_HITS,
     PROTOCOL,
+    STATUS,
     ProtocolError,
     is_same_user,
     receive,
@@ -39,6 +41,9 @@ from clipsearch.serving.protocol import (
     socket_path,
 )
 from clipsearch.serving.searcher import Question, WarmSearcher
+
+if TYPE_CHECKING:
+    from clipsearch.serving.web.running import WebDoor
 
 _SECONDS_TO_ASK = 10.0
 _SECONDS_TO_STOP = 5.0
@@ -49,15 +54,29 @@ _MOST_WAITING = 128
 class SocketServer:
     """A Unix socket, which only this user can open, to a searcher."""
 
-    def __init__(self, searcher: WarmSearcher, *, idle_seconds: float | None) -> None:
-        """Take a searcher; after so many seconds without a question `serve` returns."""
+    def __init__(
+        self,
+        searcher: WarmSearcher,
+        *,
+        idle_seconds: float | None,
+        status: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """Take a searcher; after so many seconds without a question `serve` returns.
+
+        `status` says what is told of the server to who asks for that.
+        """
         self._searcher = searcher
         self._idle_seconds = idle_seconds
+        self._status = status
         self._real_folder = os.path.realpath(searcher.folder)
         self._last_used = time.monotonic()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+
+    def used(self) -> None:
+        """Count a question at another door as one here."""
+        self._last_used = time.monotonic()
 
     def stop(self) -> None:
         """Let `serve` return; may be called from a signal handler."""
@@ -78,7 +97,7 @@ class SocketServer:
             except OSError:  # gone again, or no file handles left
                 time.sleep(0.01)
                 continue
-            self._last_used = time.monotonic()
+            self.used()
             if not self._room.acquire(blocking=False):
                 connection.close()
                 continue
@@ -120,7 +139,7 @@ class SocketServer:
         except (OSError, ProtocolError):
             pass  # whoever asked has gone, or is no clipsearch
         finally:
-            self._last_used = time.monotonic()
+            self.used()
             self._room.release()
 
     def _reply(self, fields: dict[str, Any], data: bytes) -> dict[str, Any]:
@@ -128,6 +147,8 @@ class SocketServer:
         declined = {"protocol": PROTOCOL, "declined": "another version or library"}
         if fields.get("protocol") != PROTOCOL or fields.get("library") != self._real_folder:
             return declined
+        if fields.get("command") == STATUS:
+            return {"protocol": PROTOCOL, STATUS: self._status()}
         try:
             found = self._searcher.answer(checked_question(fields, data))
         except ClipsearchError as error:
@@ -242,15 +263,6 @@ def _bound(path: str) -> Iterator[socket.socket]:
 
 
 @dataclass(frozen=True)
-class WebDoor:
-    """Where the web door opens, and what is asked of who comes."""
-
-    host: str
-    port: int  # 0: any that is free
-    token: str | None = None
-
-
-@dataclass(frozen=True)
 class Serving:
     """A server that runs: how it is ended, and where its web door is."""
 
@@ -269,16 +281,16 @@ def serve(
 
     `ready` is called once clients can come. Raises LibraryError.
     """
+    status: dict[str, Any] = {"process": os.getpid(), "since": utc_now(), "web": None}
     with ExitStack() as stack:
         listener = stack.enter_context(listening(folder))
         searcher = stack.enter_context(closing(WarmSearcher(folder)))
         server = stack.enter_context(
-            closing(SocketServer(searcher, idle_seconds=None if web else idle_seconds))
+            closing(SocketServer(searcher, idle_seconds=idle_seconds, status=lambda: status))
         )
-        address = None
         if web is not None:
             from clipsearch.serving.web.running import opened
 
-            address = stack.enter_context(opened(searcher, web.host, web.port, web.token))
-        ready(Serving(server.stop, address))
+            status["web"] = stack.enter_context(opened(searcher, web, server.used))
+        ready(Serving(server.stop, status["web"]))
         server.serve(listener)

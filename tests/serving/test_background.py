@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 from cli_process import Ended, clipsearch
@@ -100,3 +104,63 @@ def test_one_that_was_killed_or_does_not_end_is_told_apart(library, monkeypatch)
     assert stop_server(library) is None
     shutil.rmtree(library)
     assert stop_server(library) is None
+
+
+def test_where_it_serves_is_told_and_each_request_logged(library, tmp_path):
+    assert (serve(library, "--status").code, serve(library, "--status").out) == (1, b"")
+    log = tmp_path / "requests.log"
+    started = serve(
+        *(library, "--background", "--web", "--port", "0", "--log", "debug"),
+        *("--log-file", str(log)),
+    )
+    assert started.code == 0, started.err
+    page = started.err.splitlines()[1].removeprefix("the page: ")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", page)
+    assert started.err.splitlines()[-1] == "ends by `clipsearch serve --stop`"
+    process = server_process(library)
+    said = serve(library, "--status")
+    assert said.code == 0
+    assert said.lines[0] == f"process {process} serves {library}"
+    assert said.lines[-1] == f"the page: {page}"
+    assert page in clipsearch("info", "--library", library).text
+    assert json.loads(clipsearch("info", "--json", "--library", library).text)["page"] == page
+    with urlopen(f"{page}/api/search?q=a+secret+dog") as answer:
+        assert json.load(answer)["hits"]
+    assert serve(library, "--stop").code == 0
+    assert "path=/api/search status=200" in log.read_text()
+    with pytest.raises(URLError):
+        urlopen(page)
+
+
+def test_any_other_address_than_loopback_has_a_token(library):
+    started = serve(library, "--background", "--web", "--host", "0.0.0.0", "--port", "0")
+    assert started.code == 0, started.err
+    page = urlsplit(started.err.splitlines()[1].split()[2])
+    token = parse_qs(page.query)["token"][0]
+    assert len(token) >= 30
+    at = f"http://127.0.0.1:{page.port}/api/search?q=dog"
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(at)
+    with urlopen(Request(at, headers={"Authorization": f"Bearer {token}"})) as answer:
+        assert json.load(answer)["hits"]
+    assert token not in serve(library, "--status").text
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "said"),
+    [
+        (["--port", "1"], {}, "give --web"),
+        (["--web", "--port", "70000"], {}, "--port must be"),
+        (["--web", "--log", "loud"], {}, "--log must be"),
+        (["--web", "--log-file", "/nowhere/x"], {}, "can't write"),
+        (["--web", "--host", "no.such.name.invalid"], {}, "can't listen"),
+        (["--web"], {"CLIPSEARCH_TOKEN": "short"}, "CLIPSEARCH_TOKEN must hold 16"),
+        (["--status", "--stop"], {}, "can't be used together"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_refused_in_a_line(library, options, environment, said):
+    refused = clipsearch("serve", "--library", library, *options, environment=environment)
+    assert refused.code in (2, 3)
+    assert said in refused.err
+    assert len(refused.err.splitlines()) == 1

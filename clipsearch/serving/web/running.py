@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import LibraryError
@@ -16,20 +17,32 @@ if TYPE_CHECKING:
     from clipsearch.serving.searcher import WarmSearcher
 
 _WAITING = 256  # connections that wait to be taken
+_MOST_CONNECTIONS = 1024
 _SECONDS_TO_DRAIN = 5
 
 
+@dataclass(frozen=True)
+class WebDoor:
+    """Where the web door opens, and what is asked of who comes."""
+
+    host: str
+    port: int  # 0: any that is free
+    token: str | None = None
+
+
 @contextmanager
-def opened(searcher: WarmSearcher, host: str, port: int, token: str | None) -> Iterator[str]:
+def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> Iterator[str]:
     """Open the web door of a searcher for the block; gives its address.
 
+    `used` is told of each request but those that only look after the server.
     Raises LibraryError where it can't listen.
     """
     from clipsearch.serving.web.access import Access
     from clipsearch.serving.web.app import app
     from clipsearch.serving.web.served import Served
 
-    with _serving(app(Served(searcher), Access(token)), host, port) as address:
+    access = Access(door.token, used)
+    with _serving(app(Served(searcher), access), door.host, door.port) as address:
         yield address
 
 
@@ -45,6 +58,7 @@ def _serving(app: Starlette, host: str, port: int) -> Iterator[str]:
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_SECONDS_TO_DRAIN,
         )
         server = uvicorn.Server(config)
@@ -53,9 +67,7 @@ def _serving(app: Starlette, host: str, port: int) -> Iterator[str]:
         )
         thread.start()
         try:
-            at = listener.getsockname()
-            shown = f"[{at[0]}]" if ":" in at[0] else at[0]
-            yield f"http://{shown}:{at[1]}"
+            yield _address(*listener.getsockname()[:2])
         finally:
             server.should_exit = True
             thread.join(_SECONDS_TO_DRAIN + 2)
@@ -69,3 +81,10 @@ def _bound(host: str, port: int) -> socket.socket:
         raise LibraryError(
             f"can't listen on {host}, port {port}: {error.strerror or error}"
         ) from error
+
+
+def _address(host: str, port: int) -> str:
+    """Return where a browser finds the server; one on all addresses by this machine's name."""
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
