@@ -60,9 +60,12 @@ class WarmSearcher:
         worker = self._words if question.is_words else self._pictures
         return worker.submit(lambda library: _answered(library, question))
 
-    def look(self, at: Callable[[Library], T]) -> Future[T]:
-        """Begin to look at the library as it is now, with a function that only reads."""
-        return self._words.submit(at)
+    def look(self, at: Callable[[Library], T], *, pictures: bool = False) -> Future[T]:
+        """Begin to look at the library as it is now, with a function that only reads.
+
+        With `pictures`, one that decodes and encodes some: who types need not wait for it.
+        """
+        return (self._pictures if pictures else self._words).submit(at)
 
     def close(self) -> None:
         """Finish what is asked and let go of everything."""

@@ -25,6 +25,9 @@ class Served:
         """Return the hits of a question; raises ClipsearchError as `Library` does."""
         return await asyncio.wrap_future(self.searcher.submit(question))
 
-    async def look(self, at: Callable[[Library], T]) -> T:
-        """Return what a function finds in the library as it is now; it may only read."""
-        return await asyncio.wrap_future(self.searcher.look(at))
+    async def look(self, at: Callable[[Library], T], *, pictures: bool = False) -> T:
+        """Return what a function finds in the library as it is now; it may only read.
+
+        With `pictures`, it is one that decodes and encodes some.
+        """
+        return await asyncio.wrap_future(self.searcher.look(at, pictures=pictures))
