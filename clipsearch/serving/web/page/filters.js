@@ -1,0 +1,167 @@
+// The panel of filters: what there is to choose from, with how many photos each would leave.
+
+import { facets } from "./asking.js";
+import { byId, icon, iconButton, make } from "./dom.js";
+import { chosenMonths, histogram } from "./histogram.js";
+import { listAddress, withFilter, withoutFilter } from "./state.js";
+import { counted, number } from "./wording.js";
+
+const SHOWN = 6; // values of a list before "more"
+const LISTS = [
+  // what it is called, its list in the facets, the filter it sets
+  ["Folders", "folders", "in"],
+  ["Places", "places", "near"],
+  ["Cameras", "cameras", "camera"],
+  ["Lenses", "lenses", "lens"],
+  ["Tags", "tags", "tag"],
+  ["Type", "types", "type"],
+  ["Shape", "orientations", "orientation"],
+];
+
+export class Panel {
+  /** `on` has asked(state) and state(). */
+  constructor(on) {
+    this.on = on;
+    this.element = byId("panel");
+    this.longer = new Set(); // lists that are shown whole
+    this.shown = null; // the address whose facets these are
+    this.content = make("div", { class: "panel-content" });
+    const head = make(
+      "div",
+      { class: "panel-head" },
+      make("h2", { text: "Filters" }),
+      iconButton("close", "Close the filters", () => this.toggle(false)),
+    );
+    this.element.append(head, this.content);
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.toggle(false);
+    });
+    this.button = iconButton("filters", "Filters", () => this.toggle(), {
+      shown: true,
+      "aria-expanded": "false",
+      "aria-controls": "panel",
+      id: "filters-button",
+    });
+  }
+
+  /** Open or close it; the browser remembers which where there is room. */
+  toggle(open = this.element.hidden, { focus = true } = {}) {
+    this.element.hidden = !open;
+    document.body.classList.toggle("has-panel", open);
+    this.button.setAttribute("aria-expanded", String(open));
+    if (open) this.update();
+    if (focus) (open ? this.element.querySelector("button") : this.button).focus();
+  }
+
+  /** Count anew for the state that is shown, if the panel is open; `anew` if photos changed. */
+  async update({ anew = false } = {}) {
+    if (this.element.hidden) return;
+    const of = this.on.state();
+    const about = listAddress({ ...of, sort: "", all: false, unfolded: false, terms: [] });
+    if (about === this.shown && !anew) return;
+    this.dropped?.abort();
+    this.dropped = new AbortController();
+    try {
+      const { signal } = this.dropped;
+      // The bars of a time that is chosen stand among all the others, so that it can be changed.
+      const dated = of.filters.after ? withFilter(of, "after", null) : null;
+      const [found, dates] = await Promise.all([facets(of, signal), dated && facets(dated, signal)]);
+      this.shown = about;
+      this.#show(of, found, dates ?? found);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.shown = null;
+      this.content.replaceChildren(make("p", { class: "quiet", text: error.message }));
+    }
+  }
+
+  #show(of, found, dates) {
+    const focused = document.activeElement?.dataset?.key;
+    const parts = [this.#dates(of, found, dates)];
+    for (const [title, name, filter] of LISTS) {
+      parts.push(this.#list(of, { title, name, filter }, found));
+    }
+    const some = parts.filter(Boolean);
+    if (!some.length) some.push(make("p", { class: "quiet", text: "No photos to choose from." }));
+    this.content.replaceChildren(...some);
+    if (focused) this.content.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #dates(of, found, dates) {
+    if (!dates.dates.length) return null;
+    const chosen = chosenMonths(of.filters.after);
+    const choose = (range) =>
+      this.on.asked(withFilter(of, "after", range && `${range.from}..${range.to}`));
+    const section = make(
+      "section",
+      { "aria-label": "Date" },
+      make("h3", { text: "Date" }),
+      histogram(dates.dates, chosen, choose),
+    );
+    if (found.undated) section.append(this.#undated(of, found.undated));
+    return section;
+  }
+
+  #undated(of, count) {
+    const on = (of.filters.missing ?? []).includes("date");
+    return this.#choice({
+      key: "missing:date",
+      text: "No date",
+      count,
+      on,
+      act: () =>
+        this.on.asked(on ? withoutFilter(of, "missing", "date") : withFilter(of, "missing", "date")),
+    });
+  }
+
+  #list(of, { title, name, filter }, found) {
+    const values = found[name] ?? [];
+    const chosen = [of.filters[filter] ?? []].flat();
+    // One shape or one type alone tells nothing apart.
+    if (!values.length || (values.length === 1 && !chosen.length && found.total === values[0].count)) {
+      return null;
+    }
+    const whole = this.longer.has(name);
+    const list = make("ul", { class: "choices" });
+    for (const one of whole ? values : values.slice(0, SHOWN)) {
+      const value = one.path ?? one.value;
+      const on = chosen.includes(value);
+      const act = () =>
+        this.on.asked(on ? withoutFilter(of, filter, value) : withFilter(of, filter, value));
+      const text = one.name || value;
+      const key = `${filter}:${value}`;
+      list.append(make("li", {}, this.#choice({ key, text, count: one.count, on, act, title: value })));
+    }
+    const section = make("section", { "aria-label": title }, make("h3", { text: title }), list);
+    if (values.length > SHOWN) section.append(this.#longer(name, whole, values.length));
+    const others = whole ? found.others?.[name] : 0;
+    if (others) section.append(make("p", { class: "quiet", text: `and ${number(others)} more` }));
+    return section;
+  }
+
+  #longer(name, whole, count) {
+    const toggle = () => {
+      if (!this.longer.delete(name)) this.longer.add(name);
+      this.update({ anew: true });
+    };
+    const text = whole ? "Fewer" : `All ${number(count)}`;
+    return make("button", { type: "button", class: "text-button", text, "data-key": `more:${name}`, onclick: toggle });
+  }
+
+  #choice({ key, text, count, on, act, title }) {
+    return make(
+      "button",
+      {
+        type: "button",
+        class: "choice",
+        "aria-pressed": String(on),
+        "aria-label": `${text}, ${counted(count)}`,
+        "data-key": key,
+        title,
+        onclick: act,
+      },
+      make("span", { class: "name", text }),
+      on ? icon("close") : make("span", { class: "count", text: number(count) }),
+    );
+  }
+}

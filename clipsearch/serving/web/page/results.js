@@ -1,0 +1,99 @@
+// The photos of a state, loaded page by page: only ever added at the end.
+
+import { photos, search } from "./asking.js";
+import { isQuestion } from "./state.js";
+import { month } from "./wording.js";
+
+const FIRST = 60; // photos: what a screen shows, so that the first answer comes soon
+const PAGE = 200;
+
+export class Results {
+  constructor(of) {
+    this.state = of;
+    this.items = []; // {hit, label, of}: `of` is the id of the photo that it was unfolded from
+    this.more = true; // whether a further page is there
+    this.total = null; // photos in all, of a list
+    this.weak = 0; // photos that match too little and are not shown
+    this.understood = [];
+    this.notes = [];
+    this.leftOut = [];
+    this.loading = null; // the promise of the page that is on its way
+    this.failed = null; // why there is no further page
+    this.unfolded = new Set();
+    this.#offset = 0;
+    this.#known = new Set();
+  }
+
+  #offset;
+  #known;
+
+  /** Load the next page; returns how many photos came. Raises Refused. */
+  next(signal, k = this.#offset ? PAGE : FIRST) {
+    this.loading ??= this.#load(k, signal).finally(() => {
+      this.loading = null;
+    });
+    return this.loading;
+  }
+
+  async #load(k, signal) {
+    try {
+      const said = await search(this.state, { k, offset: this.#offset }, signal);
+      this.failed = null;
+      return this.#take(said, k);
+    } catch (error) {
+      if (error.name !== "AbortError") this.failed = error;
+      throw error;
+    }
+  }
+
+  #take(said, k) {
+    this.#offset += k;
+    this.more = said.more;
+    this.weak = said.weak ?? 0;
+    this.total = said.total ?? this.total;
+    this.notes = said.notes ?? [];
+    this.leftOut = said.left_out ?? [];
+    this.understood = said.query?.understood ?? [];
+    const before = this.items.length;
+    for (const hit of said.hits) {
+      // The library may have changed between two pages: nothing is shown twice.
+      if (this.#known.has(hit.id)) continue;
+      this.#known.add(hit.id);
+      this.items.push({ hit, label: this.#labelOf(hit), of: null });
+    }
+    return this.items.length - before;
+  }
+
+  #labelOf(hit) {
+    const before = this.items.at(-1)?.hit;
+    if (isQuestion(this.state) && (this.state.sort || "relevance") === "relevance") {
+      if (!before || hit.strength !== "weak" || this.marked) return "";
+      this.marked = true;
+      return "Weaker matches";
+    }
+    if (this.state.sort === "path") return "";
+    const label = (one) => month(one.moment) || "No date";
+    return before && label(before) === label(hit) ? "" : label(hit);
+  }
+
+  /** Show the copies and the burst that are folded behind a photo, or fold them again. */
+  async toggleFold(hit, signal) {
+    const at = this.items.findIndex((item) => item.hit.id === hit.id);
+    if (this.unfolded.delete(hit.id)) {
+      this.items = this.items.filter((item) => item.of !== hit.id);
+      return;
+    }
+    const shown = (await photos(hit.alike, signal)).map((one) => ({
+      hit: { alike: [], ...one },
+      label: "",
+      of: hit.id,
+    }));
+    this.unfolded.add(hit.id);
+    this.items.splice(at + 1, 0, ...shown.filter((one) => !this.#known.has(one.hit.id)));
+  }
+
+  /** Return a sentence that says how many photos there are. */
+  get count() {
+    return this.items.filter((item) => item.of === null).length;
+  }
+}
