@@ -169,6 +169,13 @@ class Catalog:
         """Return the photos with this content, by id, with who has embedded each."""
         return self._known_photos("content_hash = ?", content_hash)
 
+    def known_content(self, hashes: Sequence[str]) -> set[str]:
+        """Return those of some contents that a photo has."""
+        sql = (
+            "SELECT content_hash FROM photos WHERE content_hash IN (SELECT value FROM json_each(?))"
+        )
+        return {str(found) for (found,) in self._db.rows(sql, (json.dumps(list(hashes)),))}
+
     def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
         """Return the photos with one of these paths, by id, with who has embedded each."""
         texts = json.dumps([to_text(path) for path in paths])

@@ -118,6 +118,9 @@ class SearchableStore(Protocol):
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
 
+    def known_content(self, hashes: Sequence[str]) -> set[str]:
+        """Return those of some SHA-256 that are of a photo's file."""
+
     def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
         """Return the photos with one of these paths, by id, with who has embedded each."""
 

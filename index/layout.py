@@ -3,16 +3,20 @@
 catalog.sqlite        the one source of truth; SQLite keeps -wal and -shm beside it
 vectors/              index files, derived from the catalog
 models/FINGERPRINT/   what encodes text for a model, and the model's identity once more
+thumbnails/           small pictures of the photos, made when they are first looked at
 lock                  held by the process that writes
 """
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 CATALOG = "catalog.sqlite"
 VECTORS = "vectors"
 MODELS = "models"
+THUMBNAILS = "thumbnails"
 LOCK = "lock"
 
 
@@ -38,6 +42,11 @@ class Layout:
         return self.folder / MODELS
 
     @property
+    def thumbnails(self) -> Path:
+        """The folder of the small pictures, which anybody may remove."""
+        return self.folder / THUMBNAILS
+
+    @property
     def lock(self) -> Path:
         """The file that the writer holds."""
         return self.folder / LOCK
@@ -51,13 +60,31 @@ class Layout:
         return any(self.vectors.glob("model-*.faiss")) or any(self.models.glob("*/text.onnx"))
 
     def bytes_of_parts(self) -> dict[str, int]:
-        """Return how many bytes the catalog with its log, the index files and the models take."""
+        """Return how many bytes the catalog with its log, the index files and the models take.
+
+        So for the thumbnails, if there are any.
+        """
         files = {
             "catalog": self.folder.glob(f"{CATALOG}*"),
             "vectors": self.vectors.rglob("*"),
             "models": self.models.rglob("*"),
         }
-        return {
+        parts = {
             part: sum(path.stat().st_size for path in paths if path.is_file())
             for part, paths in files.items()
         }
+        thumbnails = _bytes_below(self.thumbnails)
+        return {**parts, "thumbnails": thumbnails} if thumbnails else parts
+
+
+def _bytes_below(folder: str | Path) -> int:
+    """Return how many bytes the files below a folder take; quick, for they may be many."""
+    size = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    size += _bytes_below(entry.path)
+                else:
+                    size += entry.stat(follow_symlinks=False).st_size
+    return size

@@ -317,6 +317,10 @@ class Store:
         """Return the photos whose file has this SHA-256, by id, with who has embedded each."""
         return self.catalog.photos_with_content(content_hash)
 
+    def known_content(self, hashes: Sequence[str]) -> set[str]:
+        """Return those of some SHA-256 that are of a photo's file."""
+        return self.catalog.known_content(hashes)
+
     def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
         """Return the photos with one of these paths, by id, with who has embedded each."""
         return self.catalog.photos_at(paths)

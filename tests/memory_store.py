@@ -220,6 +220,9 @@ class FilledElsewhere:
     def photos_with_content(self, content_hash: str) -> list[KnownPhoto]:
         return [known for known in self._all() if known.photo.content_hash == content_hash]
 
+    def known_content(self, hashes: Sequence[str]) -> set[str]:
+        return {photo.content_hash for photo in self._now().photos.values()} & set(hashes)
+
     def photos_at(self, paths: Iterable[Path]) -> list[KnownPhoto]:
         wanted = set(paths)
         return [known for known in self._all() if known.photo.file.path in wanted]

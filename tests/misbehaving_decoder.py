@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipsearch.photos import decoder_process, opening, preparing
+from clipsearch.photos import decoder_process, opening, preparing, rendering
 
 MARK = b"misbehave: "
 # The statement that such a process runs.
@@ -129,5 +129,5 @@ misbehaviours: dict[str, Any] = {
 
 
 def main() -> None:
-    preparing.open_image = open_image
+    preparing.open_image = rendering.open_image = open_image
     decoder_process.main()

@@ -125,6 +125,7 @@ class Indexer:
                     change for place in outer for change in self._leaving_out(place)
                 )
             self._store.apply(list(changes))
+            self._forget_thumbnails()
             for row in self._store.models(count_to=0):
                 self._store.refresh_vectors(row.id)
         return sum(isinstance(change, Gone) for change in changes)
@@ -176,12 +177,20 @@ class Indexer:
                 name_places(self._store, stop)
             scanned = [] if run.interrupted else [Scanned(root) for root in roots]
             self._store.apply([*scanned, *choice.settled(complete=not run.interrupted)])
+            if run.let_go:
+                self._forget_thumbnails()
             if choice.id is not None:
                 self._store.refresh_vectors(choice.id)
             if not run.interrupted:
                 self._refresh_tags(note)
                 self._keep_competing_words(choice.id)
         return run.report(choice.name, notes, time.perf_counter() - started)
+
+    def _forget_thumbnails(self) -> None:
+        """Leave no picture of a photo that is not in the library any more."""
+        from clipsearch.showing.kept_thumbnails import KeptThumbnails
+
+        KeptThumbnails(self._folder).forget_all_but(self._store.known_content)
 
     def _refresh_tags(self, note: Note) -> None:
         """Tag what is new, where photos are tagged; what stands in the way is said."""

@@ -121,6 +121,12 @@ class IndexRun:
             self._remove_gone()
             self._read_more()
 
+    @property
+    def let_go(self) -> bool:
+        """Whether the catalog may hold less than before the run: photos, or earlier contents."""
+        less = ("removed", "left out", "changed", "moved")
+        return self._options.prune or any(self.counts[what] for what in less)
+
     def report(self, model: str, notes: Sequence[str], seconds: float) -> IndexReport:
         """Return what the run did."""
         counts = self.counts

@@ -27,6 +27,7 @@ from clipsearch.photos.decoder_process import (
     LENGTH,
     READY,
     Settings,
+    Wanted,
     needs_more_memory,
     says_out_of_memory,
     write_all,
@@ -34,6 +35,7 @@ from clipsearch.photos.decoder_process import (
 
 _SECONDS_TO_START = 60.0
 _PIPE_BYTES = 1 << 20  # room for a web photo and its pixels, so that neither side waits
+_LARGEST_PICTURE = 1 << 29  # bytes of a file for people
 _LONGEST_ANSWER = 1 << 18  # bytes of JSON; a photo has a few hundred, and as many as it has words
 
 # Ends that may have nothing to do with the photo: the out-of-memory killer, a user, the alarm that
@@ -103,11 +105,15 @@ class DecoderHandle:
             raise NoProcess(no_process(why))
 
     def decode(
-        self, data: bytes, shape: tuple[int, int, int]
-    ) -> tuple[PhotoMetadata, NDArray[np.uint8], tuple[Word, ...]]:
-        """Decode a photo into pixels of this shape; raises UnreadableImage or DecoderDied."""
+        self, data: bytes, wanted: Wanted, shape: tuple[int, int, int]
+    ) -> tuple[PhotoMetadata, NDArray[np.uint8], tuple[Word, ...], bytes | None]:
+        """Make what is wanted of a photo: pixels of this shape, a picture, or both.
+
+        Raises UnreadableImage or DecoderDied.
+        """
         try:
             with self._clock.limit(self, self._settings.seconds):
+                self._send(wanted.to_bytes())
                 self._send(data)
                 answer = json.loads(self._receive(_LONGEST_ANSWER))
                 self.fit = not answer["last"]
@@ -115,7 +121,8 @@ class DecoderHandle:
                     raise UnreadableImage(str(answer["reason"]))
                 metadata = PhotoMetadata(**answer["metadata"])
                 words = tuple(Word(*word) for word in answer["words"])
-                return metadata, self._receive_into(shape), words
+                pixels = self._receive_into(shape if wanted.pixels else (0, 0, 3))
+                return metadata, pixels, words, self._receive(_LARGEST_PICTURE) or None
         except (OSError, EOFError):
             raise self._death() from None
         except (ValueError, TypeError, KeyError):  # its memory may be in any state
@@ -185,7 +192,8 @@ class DecoderHandle:
         pixels = np.empty(shape, np.uint8)
         if self._receive_length() != pixels.nbytes:
             raise ValueError("another size")
-        self._fill(pixels.data.cast("B"))
+        if pixels.size:
+            self._fill(pixels.data.cast("B"))
         return pixels
 
     def _receive_length(self) -> int:

@@ -28,10 +28,11 @@ from clipsearch.photos.decoder_handle import (
     NoProcess,
     no_process,
 )
-from clipsearch.photos.decoder_process import LEFT_TO_THE_PROGRAM, Settings
+from clipsearch.photos.decoder_process import LEFT_TO_THE_PROGRAM, Settings, Wanted
 from clipsearch.photos.preprocessing import Preprocessing
 
 MOST_PROCESSES = 32
+PIXELS = Wanted()  # for a model
 
 _ENTRY = "from clipsearch.photos.decoder_process import main; main()"
 _STARTS_TRIED = 3
@@ -48,8 +49,9 @@ class PreparedPhoto:
     """A photo ready for the encoder."""
 
     metadata: PhotoMetadata
-    pixels: NDArray[np.uint8]  # (height, width, 3)
+    pixels: NDArray[np.uint8]  # (height, width, 3); (0, 0, 3) where none were wanted
     words: tuple[Word, ...] = ()
+    picture: bytes | None = None  # a file for people to look at, where one was wanted and came out
 
 
 class DecoderPool:
@@ -103,13 +105,13 @@ class DecoderPool:
             while len(self._threads) < self._most and not (self._closed or self._broken):
                 self._start_thread()
 
-    def submit(self, data: bytes) -> Future[PreparedPhoto]:
-        """Decode a file's bytes; returns at once.
+    def submit(self, data: bytes, wanted: Wanted = PIXELS) -> Future[PreparedPhoto]:
+        """Decode a file's bytes, and make what is wanted of them; returns at once.
 
         The future raises UnreadableImage, the reason in one line; ClipsearchError if no process can
         be started; CancelledError after `close`.
         """
-        job = _Job(data, Future())
+        job = _Job(data, wanted, Future())
         with self._changed:
             if self._closed:
                 raise RuntimeError("the decoders are closed")
@@ -211,7 +213,7 @@ class DecoderPool:
         """Settle a photo; return it if it is to be tried again, in another process."""
         try:
             result: PreparedPhoto | UnreadableImage = PreparedPhoto(
-                *process.decode(job.data, self._shape)
+                *process.decode(job.data, job.wanted, self._shape)
             )
         except UnreadableImage as error:
             result = error.with_traceback(None)  # which would hold the file
@@ -289,6 +291,7 @@ class _Job:
     """A photo to decode."""
 
     data: bytes
+    wanted: Wanted
     future: Future[PreparedPhoto]
     tried: bool = False
 

@@ -3,8 +3,9 @@
 `decoder_pool` starts it and holds the other end. It loads Pillow and little else, and it is built
 to be killed: it holds nothing that another process needs.
 
-First come the settings, and `READY` goes out. Then for each photo: in, the file; out, an answer in
-JSON, followed by the pixels if it has metadata. Each part has its length before it.
+First come the settings, and `READY` goes out. Then for each photo: in, what is wanted of it, in
+JSON, and the file; out, an answer in JSON, followed, if it has metadata, by the pixels and by a
+picture for people, of which what was not wanted is empty. Each part has its length before it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from typing import Any, BinaryIO, Protocol
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.photos import opening
-from clipsearch.photos.preparing import Unreadable, prepare
+from clipsearch.photos.preparing import Prepared, Unreadable, prepare, prepare_to_show
 from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.photos.rendering import Rendering
 
 READY = b"ready"
 LENGTH = struct.Struct("<Q")  # before each part of a message
@@ -60,6 +62,24 @@ class Settings:
     def from_bytes(cls, message: bytes) -> Settings:
         """Read what `to_bytes` wrote."""
         return cls(**json.loads(message))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a decoding process is to make of a photo."""
+
+    pixels: bool = True  # of the model's size
+    picture: Rendering | None = None  # a file for people to look at
+
+    def to_bytes(self) -> bytes:
+        """Return the message that `from_bytes` reads."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, message: bytes) -> Wanted:
+        """Read what `to_bytes` wrote."""
+        read = json.loads(message)
+        return cls(read["pixels"], read["picture"] and Rendering(**read["picture"]))
 
 
 class Sink(Protocol):
@@ -110,33 +130,42 @@ def main() -> None:
 
 def _answer_all(source: BinaryIO, sink: Sink, settings: Settings, usage: _MemoryUsage) -> None:
     preprocessing = Preprocessing.from_json(settings.preprocessing)
-    while (data := _read_part(source)) is not None:
+    while (wanted := _read_part(source)) is not None and (data := _read_part(source)) is not None:
         _set_alarm(settings.seconds)
-        answer, pixels = _answer(data, preprocessing, settings)
+        answer, made = _answer(data, Wanted.from_bytes(wanted), preprocessing, settings)
         _set_alarm(None)
         del data
         last = usage.grown() > _MOST_KEPT
-        _write_parts(sink, json.dumps({**answer, "last": last}).encode(), *pixels)
+        _write_parts(sink, json.dumps({**answer, "last": last}).encode(), *made)
         if last:
             return  # gives the memory back; the program starts another process
 
 
 def _answer(
-    data: bytes, preprocessing: Preprocessing, settings: Settings
+    data: bytes, wanted: Wanted, preprocessing: Preprocessing, settings: Settings
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the answer for a photo, and its pixels unless it can't be read.
+    """Return the answer for a photo, and what was made of it unless it can't be read.
 
     Errors that `prepare` does not know end the process, which is as well: the decoder is in an
     unknown state, and the program sees the last line of the traceback.
     """
     out_of_memory = {"reason": needs_more_memory(settings.memory)}
     try:
-        photo = prepare(data, preprocessing, max_megapixels=settings.max_megapixels)
+        photo = _made(data, wanted, preprocessing, settings.max_megapixels)
     except MemoryError:
         return out_of_memory, []
     if isinstance(photo, Unreadable):
         return out_of_memory if _is_about_memory(photo.error) else {"reason": photo.reason}, []
-    return {"metadata": asdict(photo.metadata), "words": photo.words}, [photo.pixels]
+    answer = {"metadata": asdict(photo.metadata), "words": photo.words}
+    return answer, [photo.pixels, photo.picture or b""]
+
+
+def _made(
+    data: bytes, wanted: Wanted, preprocessing: Preprocessing, max_megapixels: float
+) -> Prepared | Unreadable:
+    if wanted.pixels or wanted.picture is None:
+        return prepare(data, preprocessing, max_megapixels=max_megapixels, also=wanted.picture)
+    return prepare_to_show(data, wanted.picture, max_megapixels=max_megapixels)
 
 
 def _is_about_memory(error: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
+    from clipsearch.photos.rendering import Rendering
 
 CLOSED = "the library was closed; open it again"
 
@@ -25,10 +26,18 @@ class Decoders:
         self._closed = False
 
     def submit(
-        self, data: bytes, preprocessing: Preprocessing, max_megapixels: float
+        self,
+        data: bytes,
+        preprocessing: Preprocessing,
+        max_megapixels: float,
+        picture: Rendering | None = None,
     ) -> Future[PreparedPhoto]:
-        """Decode a file's bytes as `DecoderPool.submit` does; LibraryClosed after `close`."""
+        """Decode a file's bytes as `DecoderPool.submit` does; LibraryClosed after `close`.
+
+        A `picture` for people may be wanted beside the pixels.
+        """
         from clipsearch.photos.decoder_pool import DecoderPool
+        from clipsearch.photos.decoder_process import Wanted
 
         made_for = preprocessing, max_megapixels
         with self._lock:
@@ -36,7 +45,7 @@ class Decoders:
                 raise LibraryClosed(CLOSED)
             if made_for not in self._pools:
                 self._pools[made_for] = DecoderPool(preprocessing, max_megapixels=max_megapixels)
-            return self._pools[made_for].submit(data)
+            return self._pools[made_for].submit(data, Wanted(picture=picture))
 
     def close(self) -> None:
         """End the processes; what they have not answered is cancelled."""

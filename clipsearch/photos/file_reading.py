@@ -47,6 +47,24 @@ def read_whole(path: Path, most: int, *, pipes: bool = False) -> tuple[bytes, os
         os.close(descriptor)
 
 
+def opened_file(path: Path) -> tuple[int, os.stat_result]:
+    """Return a descriptor of a file, to be closed by whoever asks, and the file's state.
+
+    Raises UnreadableImage for what is no file; OSError as the system does.
+    """
+    _check_kind(os.stat(path).st_mode, pipes=False)  # noqa: PTH116 - before it is opened, as above
+    descriptor = _opened(path)
+    try:
+        status = os.fstat(descriptor)
+        _check_kind(status.st_mode, pipes=False)
+        if os.name == "posix":
+            os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, status
+
+
 def read_stream(descriptor: int, most: int, *, may_begin: bool = False) -> bytes:
     """Return what a pipe or socket holds until its end, or a file from its present position.
 

@@ -6,14 +6,16 @@ second stage, pixels -> vectors, is `Encoder.encode_pixels`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.index.records import PhotoMetadata, Word
-from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, open_image
+from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, OpenedImage, open_image
 from clipsearch.photos.perceptual_hash import perceptual_hash
 from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.photos.rendering import Rendering, render, rendered
 
 
 class Prepared(NamedTuple):
@@ -22,6 +24,7 @@ class Prepared(NamedTuple):
     metadata: PhotoMetadata
     pixels: bytes  # uint8 (height, width, 3), of the size that the preprocessing gives
     words: tuple[Word, ...] = ()
+    picture: bytes | None = None  # for people to look at, where one was wanted and came out
 
 
 class Unreadable(NamedTuple):
@@ -36,8 +39,12 @@ def prepare(
     preprocessing: Preprocessing,
     *,
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    also: Rendering | None = None,
 ) -> Prepared | Unreadable:
     """Open a file's bytes and scale the picture to the model's size; or say why that can't be.
+
+    `also` asks for a small picture beside; there is none where that needs more pixels than the
+    model does.
 
     A decoder that crashes, hangs or eats memory does so here: `DecoderPool` runs this where it can
     do no harm. Raises MemoryError, and what a decoder was never known to raise.
@@ -48,4 +55,23 @@ def prepare(
         metadata = replace(opened.metadata, perceptual_hash=perceptual_hash(opened.image))
     except UnreadableImage as error:
         return Unreadable(str(error), error)
-    return Prepared(metadata, pixels, opened.words)
+    picture = None if also is None else _beside(opened, also)
+    return Prepared(metadata, pixels, opened.words, picture)
+
+
+def prepare_to_show(
+    data: bytes, rendering: Rendering, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Prepared | Unreadable:
+    """Open a file's bytes and make the picture of it that is wanted, without a model's pixels."""
+    try:
+        opened, picture = render(data, rendering, max_megapixels=max_megapixels)
+    except UnreadableImage as error:
+        return Unreadable(str(error), error)
+    return Prepared(opened.metadata, b"", opened.words, picture)
+
+
+def _beside(opened: OpenedImage, rendering: Rendering) -> bytes | None:
+    """Return a picture that nothing depends on: without it, the photo is indexed all the same."""
+    with suppress(UnreadableImage):
+        return rendered(opened, rendering)
+    return None

@@ -207,6 +207,9 @@ def test_photos_are_known_by_id_place_and_content(filled: SearchableStore) -> No
     (same,) = filled.photos_with_content("hash of 1/1.jpg")
     assert (same.photo, same.embedded_by) == (known[2], {1})
     assert filled.photos_with_content("no such") == []
+    asked = ["no such", "hash of 1/1.jpg", "hash of 0/0.jpg", "'"]
+    assert filled.known_content(asked) == {"hash of 1/1.jpg", "hash of 0/0.jpg"}
+    assert filled.known_content([]) == set()
     there = [PHOTOS / "moved.jpg", PHOTOS / "1/1.jpg", PHOTOS / "0/0.jpg", PHOTOS / "0/0.jpg"]
     assert [one.photo.id for one in filled.photos_at(there)] == [1, 2]
     assert filled.photos_at(there[:1])[0] == same
@@ -281,6 +284,7 @@ def test_nothing_can_be_asked_of_a_store_that_was_closed(opened: Opened) -> None
         lambda: reader.photos([1]),
         lambda: reader.raw_photos([1]),
         lambda: reader.photos_with_content("h"),
+        lambda: reader.known_content(["h"]),
         lambda: reader.photos_at([PHOTOS / "a"]),
         lambda: reader.photos_below(None),
         reader.models,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import LibraryError
+from clipsearch.showing.kept_thumbnails import DEFAULT_BYTES, KeptThumbnails
+from clipsearch.showing.picture_maker import PictureMaker
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -28,6 +30,7 @@ class WebDoor:
     host: str
     port: int  # 0: any that is free
     token: str | None = None
+    thumbnails_bytes: int = DEFAULT_BYTES  # that may be kept beside the library
 
 
 @contextmanager
@@ -42,8 +45,11 @@ def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> I
     from clipsearch.serving.web.served import Served
 
     access = Access(door.token, used)
-    with _serving(app(Served(searcher), access), door.host, door.port) as address:
-        yield address
+    kept = KeptThumbnails(searcher.folder, door.thumbnails_bytes)
+    with closing(PictureMaker(kept)) as pictures:
+        served = Served(searcher, pictures)
+        with _serving(app(served, access), door.host, door.port) as address:
+            yield address
 
 
 @contextmanager

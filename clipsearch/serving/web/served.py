@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from clipsearch.library import Library
     from clipsearch.results import Hits
     from clipsearch.serving.searcher import Question, WarmSearcher
+    from clipsearch.showing.picture_maker import PictureMaker
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Served:
-    """The searcher behind the door, asked without holding up those who wait beside."""
+    """What is behind the door, asked without holding up those who wait beside."""
 
     searcher: WarmSearcher
+    pictures: PictureMaker
 
     async def answer(self, question: Question) -> Hits:
         """Return the hits of a question; raises ClipsearchError as `Library` does."""

@@ -1,0 +1,157 @@
+"""Makes the pictures that people are shown of photos: once each, a few at a time.
+
+The work is done by decoding processes: a photo that crashes, hangs or blows up costs itself alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from clipsearch import machine
+from clipsearch.errors import ClipsearchError, LibraryClosed, UnreadableImage
+from clipsearch.index.records import PhotoRecord
+from clipsearch.photos.as_indexed import read_as_indexed
+from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS
+from clipsearch.photos.preprocessing import Preprocessing
+from clipsearch.photos.rendering import Rendering
+from clipsearch.showing.kept_thumbnails import KeptThumbnails
+
+if TYPE_CHECKING:
+    from clipsearch.photos.decoder_pool import DecoderPool
+
+SMALL, LARGE = 480, 1600  # pixels of the longer side
+MOST_WAITING = 512  # pictures that are being made or wait for it
+
+_SECONDS = 30.0  # for one photo
+_MOST_PROCESSES = 4
+_MOST_FAILURES = 2000  # that are remembered
+_ANY = Preprocessing(224, 224)  # no model's pixels are asked for
+
+
+class TooManyWaiting(ClipsearchError):
+    """More is asked for than can be made soon; whoever asks may ask again."""
+
+
+class PictureMaker:
+    """Makes pictures of photos, and keeps the small ones; for many threads.
+
+    Whoever asks for what is being made already waits for that. The processes start with the first
+    picture that is not kept.
+    """
+
+    def __init__(self, kept: KeptThumbnails, *, workers: int | None = None) -> None:
+        self._kept = kept
+        self._workers = workers or max(min(machine.cores(), _MOST_PROCESSES), 1)
+        # One more than there are processes reads ahead for them.
+        self._threads = ThreadPoolExecutor(self._workers + 1, thread_name_prefix="clipsearch-shown")
+        self._lock = threading.Lock()  # of all that follows
+        self._pool: DecoderPool | None = None
+        self._begun: dict[tuple[str, Rendering], Future[bytes]] = {}
+        self._failed: OrderedDict[tuple[str, Rendering], str] = OrderedDict()
+        self._closed = False
+
+    def kept(self, photo: PhotoRecord, side: int) -> bytes | None:
+        """Return a small picture that is there already; reads a file."""
+        return self._kept.get(photo.content_hash, side)
+
+    def thumbnail(
+        self, photo: PhotoRecord, side: int, is_there: Callable[[], bool] | None = None
+    ) -> Future[bytes]:
+        """Return a photo as a WebP whose longer side has `side` pixels, or as many as the photo.
+
+        The future raises UnreadableImage, the reason in one line. `is_there` is asked, in another
+        thread, once the picture is kept: one of a photo that was removed meanwhile is not left.
+        Raises TooManyWaiting, LibraryClosed.
+        """
+        return self._asked(photo, Rendering("WEBP", side), is_there or _yes)
+
+    def whole(self, photo: PhotoRecord) -> Future[bytes]:
+        """Return a photo at full size as a JPEG, which is not kept. Raises as `thumbnail` does."""
+        return self._asked(photo, Rendering("JPEG"), _yes)
+
+    def close(self) -> None:
+        """End the processes; who waits for a picture is told."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _asked(
+        self, photo: PhotoRecord, rendering: Rendering, is_there: Callable[[], bool]
+    ) -> Future[bytes]:
+        key = photo.content_hash, rendering
+        with self._lock:
+            if self._closed:
+                raise LibraryClosed("the server ends")
+            if key in self._begun:
+                return self._begun[key]
+            if key in self._failed:
+                return _failed(self._failed[key])
+            if len(self._begun) >= MOST_WAITING:
+                raise TooManyWaiting("too many pictures are being made; ask again in a moment")
+            future = self._threads.submit(self._made, photo, rendering, is_there)
+            self._begun[key] = future
+        future.add_done_callback(lambda done: self._done(key, done))
+        return future
+
+    def _done(self, key: tuple[str, Rendering], future: Future[bytes]) -> None:
+        with self._lock:
+            self._begun.pop(key, None)
+
+    def _made(
+        self, photo: PhotoRecord, rendering: Rendering, is_there: Callable[[], bool]
+    ) -> bytes:
+        data = read_as_indexed(photo)
+        try:
+            picture = self._decoded(data, rendering)
+        except UnreadableImage as error:  # of these bytes, whatever file holds them
+            with self._lock:
+                self._failed[photo.content_hash, rendering] = str(error)
+                if len(self._failed) > _MOST_FAILURES:
+                    self._failed.popitem(last=False)
+            raise
+        kept = rendering.side is not None and self._kept.put(
+            photo.content_hash, rendering.side, picture
+        )
+        if kept and not is_there():  # asked after it is kept: a later removal finds the file
+            self._kept.forget(photo.content_hash)
+        return picture
+
+    def _decoded(self, data: bytes, rendering: Rendering) -> bytes:
+        from clipsearch.photos.decoder_process import Wanted
+
+        picture = self._processes().submit(data, Wanted(pixels=False, picture=rendering)).result()
+        if picture.picture is None:
+            raise UnreadableImage("no picture came out")
+        return picture.picture
+
+    def _processes(self) -> DecoderPool:
+        from clipsearch.photos.decoder_pool import DecoderPool
+
+        with self._lock:
+            if self._closed:
+                raise LibraryClosed("the server ends")
+            if self._pool is None:
+                self._pool = DecoderPool(
+                    _ANY,
+                    max_megapixels=DEFAULT_MAX_MEGAPIXELS,
+                    workers=self._workers,
+                    seconds=_SECONDS,
+                )
+            return self._pool
+
+
+def _yes() -> bool:
+    return True
+
+
+def _failed(reason: str) -> Future[bytes]:
+    future: Future[bytes] = Future()
+    future.set_exception(UnreadableImage(reason))
+    return future
