@@ -16,7 +16,8 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
-from clipsearch.serving.server import Serving, WebDoor, serve
+from clipsearch.serving.server import Serving, serve
+from clipsearch.serving.web.running import WebDoor
 
 
 @dataclass(frozen=True)
