@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from clipsearch.open_library import OpenLibrary
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
 from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo
 from clipsearch.searching.asked import given_picture
-from clipsearch.searching.called import meant_by, meant_in_a_sum
+from clipsearch.searching.called import meant_by
 from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.searching.query import Picture, Query
 from clipsearch.searching.web_picture import is_address
@@ -251,11 +251,12 @@ class Library(OpenLibrary, TagMethods):
         """Return the k photos nearest to a text or a picture, best first; all, if k is more.
 
         A picture is a `Path`, the bytes of a file, a Pillow image, a uint8 array (height, width,
-        3), or a `str` that names a file, as on the command line: one that is there, or one that is
-        written like a path or a picture's name and, if it is not there, is refused. Every other
-        `str` is words. With `text` every `str` is words, which is right for what others write and
-        for captions; with `image` every `str` is the path or address of a picture. Without it no
-        address is fetched from: it is refused.
+        3), a photo that was found here (a `Hit` or `PhotoRecord`, though its file may be away), an
+        embedding (float32 (width,), of unit length), or a `str` that names a file, as on the
+        command line: one that is there, or one that is written like a path or a picture's name and,
+        if it is not there, is refused. Every other `str` is words. With `text` every `str` is
+        words, which is right for what others write and for captions; with `image` every `str` is
+        the path or address of a picture. Without it no address is fetched from: it is refused.
 
         Several texts and pictures are one question when they are added, or taken away, with
         weights: `term("a beach") + 0.5 * term(Path("dunes.jpg")) - "people"`.
@@ -322,18 +323,21 @@ class Library(OpenLibrary, TagMethods):
         self,
         image: str | Picture | QuerySum | Iterable[str | Picture],
         options: SearchOptions | None = None,
+        *,
+        text: bool = False,
         **keywords: Unpack[SearchKeywords],
     ) -> Hits:
         """Return the k photos most like a picture, without the picture itself, wherever it lies.
 
         Of several pictures, those most like all of them. A `str` is a path or an address here; in a
-        sum (see `term`), where words may be added and taken away, what it is for `query`. The
-        picture itself is known by its content, so only one that comes as a file or bytes can be
-        left out. Takes the options of `query`.
+        sum (see `term`), where words may be added and taken away, what it is for `query`: with
+        `text`, words. The picture itself is known by its content, with its copies: one in memory,
+        and an embedding, can't be left out. Takes the options of `query`.
         """
         checked = SearchOptions.of(options, keywords)
         if isinstance(image, QuerySum):
-            return self._searcher.similar(image.each(meant_in_a_sum), checked)
+            meant = meant_by(image, text=text, image=False)
+            return self._searcher.similar(cast("QuerySum", meant), checked)
         pictures: list[Picture] = [
             given_picture(one) if isinstance(one, str) else one for one in as_list(image)
         ]

@@ -133,7 +133,8 @@ def _found_here(search: Search, meant: Query | None) -> Hits:
         meant = _meant(search) if meant is None else meant
         with _naming(search):
             if search.command == "similar":
-                return library.similar(cast("Picture | QuerySum", meant), search.options)
+                pictures = cast("Picture | QuerySum", meant)
+                return library.similar(pictures, search.options, text=True)
             # What is words and what is a picture is settled.
             settled = isinstance(meant, (str, QuerySum))
             return library.query(meant, search.options, text=settled)

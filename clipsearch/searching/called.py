@@ -19,8 +19,3 @@ def meant_by(query: Query, *, text: bool, image: bool) -> Query:
     if not isinstance(query, str) or not query.strip():  # which is refused where texts are
         return query
     return understand_a_call(query, text=text, image=image)
-
-
-def meant_in_a_sum(query: Query) -> Query:
-    """Return what a part of a sum is, where nothing says of strings what they are."""
-    return meant_by(query, text=False, image=False)

@@ -124,6 +124,7 @@ class _Worker:
 
 def _answered(library: Library, question: Question) -> Hits:
     asked = alone(question.asked)
+    # Every str in it is words: whoever asks names no files here.
     if question.command == "similar":
-        return library.similar(asked, question.options)
-    return library.query(asked, question.options, text=True)  # every str in it is words
+        return library.similar(question.asked, question.options, text=True)
+    return library.query(asked, question.options, text=True)

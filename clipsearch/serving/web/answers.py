@@ -8,7 +8,7 @@ from clipsearch.index.paths import to_text
 
 if TYPE_CHECKING:
     from clipsearch.index.records import PhotoRecord
-    from clipsearch.results import Hit, Hits
+    from clipsearch.results import Hit, Hits, LibraryInfo
     from clipsearch.searching.looking_up import PhotoDetails
 
 
@@ -89,3 +89,12 @@ def _said(one: Hit) -> list[tuple[str, str]]:
         "File size": f"{one.size:,} bytes",
     }
     return [(name, value) for name, value in said.items() if value]
+
+
+def failures(info: LibraryInfo) -> dict[str, Any]:
+    """Return the files that could not be indexed, with reasons."""
+    named = [
+        {**one.to_dict(), "size": one.file.size, "mtime_ns": one.file.mtime_ns}
+        for one in info.failures
+    ]
+    return {"failed_files": named}

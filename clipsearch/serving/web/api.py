@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,36 +10,45 @@ from typing import Any, TypeVar
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from clipsearch import __version__
 from clipsearch.errors import ClipsearchError, InvalidInput, MissingPackages, UnreadableImage
 from clipsearch.library import Library
 from clipsearch.results import Hits
-from clipsearch.searching.combining import QuerySum, term
+from clipsearch.searching.combining import term
 from clipsearch.serving.searcher import Question
 from clipsearch.serving.state import StateWatch
 from clipsearch.serving.web import answers
-from clipsearch.serving.web.asked import Wanted, wanted
-from clipsearch.serving.web.parameters import SEARCH, SIMILAR, Parameter, from_query
+from clipsearch.serving.web.asked import Wanted, filters_of
+from clipsearch.serving.web.bodies import Bodies, id_in, list_in
+from clipsearch.serving.web.errors import error_response
+from clipsearch.serving.web.parameters import (
+    COUNTED,
+    FAILURES,
+    IDS,
+    SEARCH,
+    SIMILAR,
+    from_query,
+)
+from clipsearch.serving.web.questions import Questions
 from clipsearch.serving.web.served import Served
 
 T = TypeVar("T")
-
-
-def _error(status: int, kind: str, message: str) -> JSONResponse:
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return JSONResponse({"error": {"kind": kind, "message": message}}, status, headers)
+MOST_IDS = 10_000  # photos that are named in one request
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         kind = HTTPStatus(error.status_code).phrase.replace(" ", "")
-        return _error(error.status_code, kind, str(error.detail))
-    status = 503
-    if isinstance(error, InvalidInput | MissingPackages):
-        status = 422 if isinstance(error, UnreadableImage) else 400
-    return _error(status, type(error).__name__, str(error))
+        status, message = error.status_code, str(error.detail)
+    else:
+        status, kind, message = 503, type(error).__name__, str(error)
+        if isinstance(error, InvalidInput | MissingPackages):
+            status = 422 if isinstance(error, UnreadableImage) else 400
+    response = error_response(status, kind, message)
+    if status == 503:
+        response.headers["retry-after"] = "1"
+    return response
 
 
 ERRORS: Mapping[Any, Callable[..., Any]] = {HTTPException: _refused, ClipsearchError: _refused}
@@ -48,21 +56,45 @@ ERRORS: Mapping[Any, Callable[..., Any]] = {HTTPException: _refused, ClipsearchE
 
 @dataclass(frozen=True)
 class Api:
-    """The handlers of the API, over a warm searcher."""
+    """The handlers of what the page asks, and whoever else shows photos."""
 
     served: Served
+    bodies: Bodies
     watch: StateWatch = field(default_factory=StateWatch)
+
+    @property
+    def questions(self) -> Questions:
+        """What reads questions."""
+        return Questions(self.served, self.bodies)
 
     async def search(self, request: Request) -> Response:
         """Find photos by words, or list those that pass filters."""
-        return JSONResponse(await self._answer(await _read(request, SEARCH)))
+        return JSONResponse(await self._answer(await self.questions.asked_in(request, SEARCH)))
+
+    async def search_posted(self, request: Request) -> Response:
+        """Find photos by several words, pictures, photos and embeddings, or by one file."""
+        async with self.questions.posted(request, SEARCH) as meant:
+            return JSONResponse(await self._answer(meant))
 
     async def similar(self, request: Request) -> Response:
         """Find the photos most like one of the library, without it and its copies."""
         photo_id = request.path_params["photo_id"]
         photo = await self._look_at(photo_id, lambda library: library.photo(photo_id))
-        meant = await _read(request, SIMILAR, term(photo))
+        meant = await self.questions.asked_in(request, SIMILAR, term(photo))
         return JSONResponse(await self._answer(meant, "similar"))
+
+    async def similar_posted(self, request: Request) -> Response:
+        """Find the photos most like what is posted, without these photos themselves."""
+        async with self.questions.posted(request, SIMILAR) as meant:
+            if meant.asked is None or all(isinstance(one.query, str) for one in meant.asked.terms):
+                raise InvalidInput("there is no picture among the terms")
+            return JSONResponse(await self._answer(meant, "similar"))
+
+    async def facets(self, request: Request) -> Response:
+        """Count the photos that pass the filters, by what they say."""
+        values = from_query(request.query_params.multi_items(), COUNTED)
+        found = await self.served.look(lambda library: library.facets(filters_of(values)))
+        return JSONResponse(found.to_dict())
 
     async def photo(self, request: Request) -> Response:
         """Say all that is known of a photo."""
@@ -70,10 +102,26 @@ class Api:
         found = await self._look_at(photo_id, lambda library: library.details(photo_id))
         return JSONResponse(answers.details(found))
 
+    async def photos(self, request: Request) -> Response:
+        """Say what the catalog says of photos, in the order of their ids."""
+        values = from_query(request.query_params.multi_items(), (IDS,))
+        texts = values.get("ids", "").split(",")
+        if not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
+            raise InvalidInput("ids must be the ids of photos, with commas between them")
+        return await self._records([int(text) for text in texts])
+
+    async def photos_posted(self, request: Request) -> Response:
+        """Say the same of photos whose ids are posted."""
+        async with self.bodies.read_json(request) as given:
+            return await self._records(ids_in(given))
+
     async def library(self, request: Request) -> Response:
         """Say what the library holds."""
+        values = from_query(request.query_params.multi_items(), (FAILURES,))
         info, state = await self.served.look(lambda library: (library.info(), self._state(library)))
-        return JSONResponse({**info.to_dict(), "version": __version__, "state": state})
+        named = answers.failures(info) if values["failures"] else {}
+        said = {**info.to_dict(), "version": __version__, "state": state, **named}
+        return JSONResponse(said)
 
     async def state(self, request: Request) -> Response:
         """Say whether anything has changed."""
@@ -86,6 +134,10 @@ class Api:
     def _state(self, library: Library) -> dict[str, Any]:
         return self.watch.look(library).to_dict()
 
+    async def _records(self, ids: list[int]) -> Response:
+        found = await self.served.look(lambda library: library.photos(ids))
+        return JSONResponse({"photos": [answers.record(one) for one in found]})
+
     async def _answer(self, meant: Wanted, command: str = "query") -> dict[str, Any]:
         total = None
         if meant.asked is None:
@@ -96,7 +148,11 @@ class Api:
             found = await self.served.answer(question)
             more = len(found) == meant.options.k
         found = found.noting(meant.notes)
-        return {"query": meant.query(), "total": total, "more": more, **answers.hits(found)}
+        answer = {"query": meant.query(), "total": total, "more": more, **answers.hits(found)}
+        if meant.facets:
+            facets = await self.served.look(lambda library: library.facets(meant.options))
+            answer["facets"] = facets.to_dict()
+        return answer
 
     async def _look_at(self, photo_id: int, look: Callable[[Library], T]) -> T:
         """Look at a photo; there is nothing at the address of one that there is not."""
@@ -106,26 +162,12 @@ class Api:
             raise HTTPException(404, str(error)) from error
 
 
-async def _read(
-    request: Request, parameters: tuple[Parameter, ...], asked: QuerySum | None = None
-) -> Wanted:
-    values = from_query(request.query_params.multi_items(), parameters)
-    # A place's name, or a folder's, is looked up: others need not wait for that.
-    return await asyncio.to_thread(wanted, values, asked)
+def ids_in(given: dict[str, Any]) -> list[int]:
+    """Return the ids in a body; raises InvalidInput."""
+    if given.keys() != {"ids"}:
+        raise InvalidInput('the body must be {"ids": [...]}')
+    return [id_in(one) for one in list_in(given["ids"], "ids", MOST_IDS)]
 
 
 def _listed(library: Library, meant: Wanted) -> tuple[Hits, int]:
     return library.list(meant.options), library.count(meant.options)
-
-
-def routes(served: Served) -> list[BaseRoute]:
-    """Return the routes of the API."""
-    api = Api(served)
-    return [
-        Route("/api/search", api.search),
-        Route("/api/similar/{photo_id:int}", api.similar),
-        Route("/api/photos/{photo_id:int}", api.photo),
-        Route("/api/library", api.library),
-        Route("/api/state", api.state),
-        Route("/api/health", api.health),
-    ]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from clipsearch.serving.web import api, assets, pictures
 from clipsearch.serving.web.access import Access, guarded
+from clipsearch.serving.web.metrics import Measured, Requests
+from clipsearch.serving.web.routes import routes as api_routes
 from clipsearch.serving.web.served import Served
 
 
 def app(served: Served, access: Access) -> Starlette:
     """Return the application for a warm searcher, behind what checks who asks."""
-    routes = [*assets.routes(), *api.routes(served), *pictures.routes(served)]
-    return Starlette(routes=routes, middleware=guarded(access), exception_handlers=api.ERRORS)
+    requests = Requests()
+    routes = [*assets.routes(), *api_routes(served, requests), *pictures.routes(served)]
+    middleware = [Middleware(Measured, requests=requests), *guarded(access)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=api.ERRORS)

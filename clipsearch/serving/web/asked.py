@@ -46,16 +46,14 @@ class Wanted:
 
 
 def wanted(values: Mapping[str, Any], asked: QuerySum | None = None) -> Wanted:
-    """Return what checked values of parameters ask for, of `asked` or of the words among them.
+    """Return what checked values of parameters ask for; words among them are added to `asked`.
 
     Raises InvalidInput for what can't be meant; what it looks up of a place's name may take a
     second.
     """
     options = options_of(values)
-    facets = bool(values.get("facets"))
-    if asked is None:
-        return replace(_of_words(values, options), facets=facets)
-    return Wanted(_bounded(options), asked, facets=facets)
+    meant = _of_words(values, options, asked)
+    return replace(meant, facets=bool(values.get("facets")))
 
 
 def options_of(values: Mapping[str, Any]) -> SearchOptions:
@@ -75,37 +73,46 @@ def _filter(keyword: str, value: Any, now: datetime) -> Filter:
     return found.filter
 
 
-def _of_words(values: Mapping[str, Any], options: SearchOptions) -> Wanted:
+def filters_of(values: Mapping[str, Any]) -> SearchOptions:
+    """Return the options of filters alone, of those in `q`, too; its words change nothing."""
+    found = parse(values.get("q", ""))
+    return _filtered(options_of(values), found.filters)
+
+
+def _filtered(options: SearchOptions, filters: Filter) -> SearchOptions:
+    if filters == EVERYTHING:
+        return options
+    given = options.filters
+    return replace(options, filters=filters if given == EVERYTHING else given & filters)
+
+
+def _of_words(values: Mapping[str, Any], options: SearchOptions, asked: QuerySum | None) -> Wanted:
     given = values.get("q", "")
-    if values.get("text"):
-        if not given.strip():
-            raise InvalidInput("the question is empty: say what the photo shows")
-        return Wanted(_bounded(options), term(given), given)
+    if values.get("text") and given.strip():
+        words = term(given)
+        return Wanted(_bounded(options), words if asked is None else asked + words, given)
     found = parse(given)
-    if found.filters != EVERYTHING:
-        filters = options.filters
-        both = found.filters if filters == EVERYTHING else filters & found.filters
-        options = replace(options, filters=both)
+    options = _filtered(options, found.filters)
     meant = Wanted(
         options,
         words=found.text.strip(),
         minus=found.minus,
         understood=found.understood,
     )
-    if not meant.words:
-        if found.minus:
-            raise InvalidInput(
-                "the question says only what the photo should not show: say what it does show"
-            )
-        return replace(
-            meant, options=replace(options, sort="path" if options.sort == "path" else "date")
+    if meant.words:
+        weight, text = weighted(found.text) if found.minus else (1.0, found.text)
+        words = term(text, weight)
+        asked = words if asked is None else asked + words
+    if asked is not None:
+        asked = with_terms(asked, (), found.minus, str)
+        notes = _hints(found.text, found.minus)
+        return replace(meant, options=_bounded(options), asked=asked, notes=notes)
+    if found.minus:
+        raise InvalidInput(
+            "the question says only what the photo should not show: say what it does show"
         )
-    weight, words = weighted(found.text) if found.minus else (1.0, found.text)
     return replace(
-        meant,
-        options=_bounded(options),
-        asked=with_terms(term(words, weight), (), found.minus, str),
-        notes=_hints(found.text, found.minus),
+        meant, options=replace(options, sort="path" if options.sort == "path" else "date")
     )
 
 

@@ -181,7 +181,30 @@ FACETS = Parameter(
     usual=False,
 )
 SEARCH = (QUESTION, AS_TEXT, *OPTIONS, FACETS)
-SIMILAR = (*OPTIONS, FACETS)
+SIMILAR = (QUESTION, *OPTIONS, FACETS)
+COUNTED = (QUESTION, *FILTERS, INCLUDE_AWAY)
+VECTORS = (
+    tuple(one for one in OPTIONS if one.field in ("k", "min_score", "include_away", "exact"))
+    + FILTERS
+)
+FORMAT = Parameter(
+    "format",
+    "choice",
+    "How embeddings are written: numbers, or float32 (little endian) in base64.",
+    "base64",
+    "format",
+    ("numbers", "base64"),
+    usual="numbers",
+)
+IDS = Parameter("ids", "text", "The ids of photos, with commas between them.", "1,2", "ids")
+FAILURES = Parameter(
+    "failures",
+    "boolean",
+    "Name the files that could not be indexed.",
+    True,
+    "failures",
+    usual=False,
+)
 # Those of `query_batch`, which programs ask: all there is, in order of rank.
 BATCH = tuple(
     one._replace(usual=10 if one is OPTIONS[0] else False)
@@ -283,7 +306,16 @@ def _text(value: Any, one: Parameter) -> str:
         raise InvalidInput(
             f"{one.name} must be a text of at most {LONGEST_TEXT} characters, not {shown(value)}"
         )
-    return value
+    return whole_characters(value)
+
+
+def whole_characters(text: str) -> str:
+    """Return a text; raises InvalidInput where it holds half a character, as JSON can write it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{shown(text)} is no text: it holds what is no character") from None
+    return text
 
 
 def _texts(value: Any, one: Parameter) -> list[str]:

@@ -22,6 +22,7 @@ class Served:
 
     searcher: WarmSearcher
     pictures: PictureMaker
+    fetch: Callable[[str], bytes] | None = None  # pictures from the web; None: none is fetched
 
     async def answer(self, question: Question) -> Hits:
         """Return the hits of a question; raises ClipsearchError as `Library` does."""

@@ -185,7 +185,6 @@ WRONG = [
     ({"orientation": "tall"}, "landscape"),
     ({"q": "-people"}, "only what the photo should not show"),
     ({"q": "dog after:someday"}, "is no date"),
-    ({"q": " ", "text": "true"}, "the question is empty"),
     ({"q": "x" * 10_001}, "at most 10000 characters"),
     ({"where": "1=1"}, "where is for who has the library"),
     ({"model": "builtin"}, "model is for who has the library"),
