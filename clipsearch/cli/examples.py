@@ -60,8 +60,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example('teach "Rex"', "the likely ones, to be confirmed or refused"),
     ),
     "serve": (
-        Example("serve", "stay, and answer query and similar at once"),
-        Example("serve --background", "return once it serves, and let it go on"),
+        Example("serve --web --open", "see the photos in the browser"),
+        Example("serve --background", "answer query and similar at once"),
         Example("serve --stop", "end the one that runs"),
     ),
     "info": (

@@ -57,6 +57,15 @@ def serve(
     open_page: Annotated[
         bool, typer.Option("--open", show_default=False, help="Open the page in the browser.")
     ] = False,
+    thumbnails: Annotated[
+        int,
+        typer.Option(
+            "--thumbnails-mb",
+            metavar="N",
+            parser=whole_number("--thumbnails-mb", least=0),
+            help="Keep small pictures of so many MB beside the library; 0 keeps none.",
+        ),
+    ] = 2000,
     idle: Annotated[
         float | None,
         typer.Option(
@@ -120,7 +129,9 @@ def serve(
     if status:
         _show_status(folder)
         return
-    door = _door(host or "127.0.0.1", 8000 if port is None else port) if web else None
+    door = None
+    if web:
+        door = _door(host or "127.0.0.1", 8000 if port is None else port, 1_000_000 * thumbnails)
     minutes = min((0.0 if web else _USUAL_IDLE) if idle is None else idle, _LONGEST)
     _begin_log(log, log_file, verbose=verbose)
 
@@ -144,7 +155,7 @@ def serve(
         serves(f"{folder} in the background (process {process})", address)
 
 
-def _door(host: str, port: int) -> "WebDoor":
+def _door(host: str, port: int, thumbnails_bytes: int) -> "WebDoor":
     """Return where the page is, with a token unless only this machine can reach it."""
     from clipsearch.serving.addresses import is_this_machine
     from clipsearch.serving.web.running import WebDoor
@@ -159,7 +170,7 @@ def _door(host: str, port: int) -> "WebDoor":
         import secrets
 
         token = secrets.token_urlsafe(24)
-    return WebDoor(host, port, token)
+    return WebDoor(host, port, token, thumbnails_bytes)
 
 
 def _serve(
