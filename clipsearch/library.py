@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack, cast
@@ -31,6 +31,7 @@ from clipsearch.settings import absolute_paths, library_folder
 if TYPE_CHECKING:
     from clipsearch.copies import Duplicates
     from clipsearch.index.facets import Facets
+    from clipsearch.searching.inquiries import Inquiry
     from clipsearch.searching.looking_up import PhotoDetails
 
 
@@ -318,6 +319,15 @@ class Library(OpenLibrary, TagMethods):
         checked = SearchOptions.of(options, keywords)
         meant = [meant_by(query, text=text, image=image) for query in as_list(queries)]
         return self._searcher.query_batch(meant, checked)
+
+    def answers(self, inquiries: Sequence[Inquiry]) -> Iterator[tuple[int, Hits | Exception]]:
+        """Answer many questions together, each as `query` or `similar` does, to the last bit.
+
+        Yields the place of each with its hits as soon as they are there, or with the error that it
+        raises alone, in no order; every `str` is words. Takes what is in
+        `clipsearch.searching.inquiries`; less time than one after the other.
+        """
+        return self._searcher.answers(inquiries)
 
     def similar(
         self,

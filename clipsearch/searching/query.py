@@ -6,6 +6,7 @@ import hashlib
 from base64 import b64decode
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -115,6 +116,48 @@ class QueryEncoder:
         vectors = self._encode_each(parts, model)
         sums = any(isinstance(query, QuerySum) for query in queries)
         return added(queries, vectors) if sums else vectors
+
+    def encode_apart(
+        self, queries: Sequence[Query | QueryPicture], model: ModelRow
+    ) -> list[NDArray[np.float32] | Exception]:
+        """Return the unit vector (width,) of each query, or the error that it raises alone.
+
+        Each vector is what it is alone, to the last bit: texts go through their tower together,
+        pictures one by one.
+        """
+        found: list[NDArray[np.float32] | Exception] = []
+        texts = self._encode_texts(queries, model)
+        for query in queries:
+            try:
+                parts = parts_of([query])
+                if all(isinstance(part, str) for part in parts) and texts is not None:
+                    vectors = np.stack([texts[checked_text(part)] for part in parts])
+                    found.append(added([query], vectors)[0])
+                else:
+                    found.append(self.encode([query], model)[0])
+            except Exception as error:  # noqa: BLE001 (its own, which spoils no other)
+                found.append(error)
+        return found
+
+    def _encode_texts(
+        self, queries: Sequence[Query | QueryPicture], model: ModelRow
+    ) -> dict[str, NDArray[np.float32]] | None:
+        """Return the vectors (width,) of all texts in several queries that can be read.
+
+        None where it is as well, or better, to encode one query after the other.
+        """
+        if len(queries) < 2:
+            return None
+        texts = set()
+        for part in parts_of(queries):
+            if isinstance(part, str):
+                with suppress(InvalidInput):
+                    texts.add(checked_text(part))
+        try:
+            vectors = self._models.text_encoder_of(model).encode_text(sorted(texts))
+        except Exception:  # noqa: BLE001 (each question meets it alone, then)
+            return None
+        return dict(zip(sorted(texts), vectors, strict=True))
 
     def _encode_each(
         self, queries: Sequence[str | Picture | QueryPicture], model: ModelRow

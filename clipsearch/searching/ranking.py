@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -84,11 +84,29 @@ class Ranking:
 
         `names` (m, width) are unit vectors of the model.
         """
-        self._store = store
-        self._question = question
+        self.store = store
+        self.question = question
         self._names = names if names is not None and len(names) and question.kinds else None
         self._written = written
         self._seen: Ids = np.empty(0, np.int64)
+        self._found: tuple[int, Floats, Ids] | None = None  # see `take`
+
+    def searched_for(self, n: int) -> int:
+        """Return how many nearest photos a call for n searches for; 0 where it does not."""
+        if self.question.options.only == "words":
+            return 0
+        n = n if self._names is None else max(n, JUDGED)
+        return n + len(self.question.without)
+
+    def search_key(self, n: int) -> Hashable:
+        """Return what calls for n have in common if one search does for all (`find_together`)."""
+        question = self.question
+        exact = question.options.exact
+        return question.model.id, question.selected, exact, self.searched_for(n)
+
+    def take(self, count: int, scores: Floats, ids: Ids) -> None:
+        """Take what a search for so many nearest found, as `nearest` returns it (n,)."""
+        self._found = count, scores, ids
 
     def __call__(self, n: int) -> Ranked:
         """Return the n best, or all there are."""
@@ -97,15 +115,15 @@ class Ranking:
         ranked = self._ranked(max(n, JUDGED))  # the best of them tell whether the subject is there
         if not len(ranked.ids):
             return ranked
-        question = self._question
-        vectors = self._store.vectors(question.model.id, ranked.ids.tolist())
+        question = self.question
+        vectors = self.store.vectors(question.model.id, ranked.ids.tolist())
         found = relevance(question.vector, question.kinds, vectors, self._names)
         # As it is shown: what rounds to the limit is above it.
         return ranked._replace(relevance=np.round(found, 4), vectors=vectors).first(n)
 
     def _ranked(self, n: int) -> Ranked:
         if self._written is None:
-            ids, cosines = _by_sight(self._store, self._question, n)
+            ids, cosines = self._by_sight(n)
             return Ranked(ids, cosines, np.zeros(len(ids), np.bool_))
         return self._merged(n)
 
@@ -113,13 +131,13 @@ class Ranking:
         """Return the n best of what is seen or written."""
         assert self._written is not None
         ids, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
-        if self._question.options.only != "words":
-            ids, cosines = _by_sight(self._store, self._question, n)
+        if self.question.options.only != "words":
+            ids, cosines = self._by_sight(n)
         self._seen = ids
         seen = dict(zip(ids.tolist(), cosines.tolist(), strict=True))
         while True:
             best = self._written.ranked(seen)[:n]
-            behind = _behind(self._store, self._question, [id_ for id_ in best if id_ not in seen])
+            behind = _behind(self.store, self.question, [id_ for id_ in best if id_ not in seen])
             if not behind:
                 break
             self._written = self._written.but(behind)
@@ -130,6 +148,23 @@ class Ranking:
             np.array([self._written.finds(id_) for id_ in best], np.bool_),
         )
 
+    def _by_sight(self, n: int) -> tuple[Ids, Floats]:
+        """Return the n nearest photos that may be an answer, with their cosines."""
+        question, without = self.question, self.question.without
+        count = n + len(without)
+        if self._found is not None and self._found[0] == count:
+            _, scores, ids = self._found
+        else:
+            (scores,), (ids,) = nearest(
+                *(self.store, question.model, question.vector[np.newaxis], count),
+                question.selected,
+                exact=question.options.exact,
+            )
+        answers = (ids >= 0) & (scores >= question.least)
+        if without:
+            answers &= ~np.isin(ids, list(without))
+        return ids[answers][:n], scores[answers][:n]
+
     @property
     def notes(self) -> list[str]:
         """What to say where words of some photos can't be found yet."""
@@ -137,15 +172,15 @@ class Ranking:
             return []
         from clipsearch.searching.words import not_covered
 
-        return not_covered(self._written.missing, self._store.incomplete())
+        return not_covered(self._written.missing, self.store.incomplete())
 
     def explained(self, hits: Sequence[Hit]) -> list[Hit]:
         """Return hits of it with why they were found, and the text that holds words."""
         if self._written is None:
             return list(hits)
-        options = self._question.options
+        options = self.question.options
         nearest = set(self._seen[: options.offset + options.k].tolist())
-        return self._written.explained(self._store, hits, nearest)
+        return self._written.explained(self.store, hits, nearest)
 
 
 def ranking_of(
@@ -186,38 +221,36 @@ def nearest(
     are asked for as that takes.
     """
     k = asked = min(k, photos_of(store, model, k))  # room is made for so many
-    while True:
-        scores, ids = store.search(model.id, vectors, asked, selected=selected, exact=exact)
+    found = np.full((len(vectors), k), -np.inf, np.float32)
+    photo_ids = np.full((len(vectors), k), -1, np.int64)
+    left = np.arange(len(vectors))  # each asks for more until it has enough, as if it were alone
+    while len(left):
+        scores, ids = store.search(model.id, vectors[left], asked, selected=selected, exact=exact)
         raws = store.raw_photos(sorted(set(ids[ids >= 0].tolist())))
         behind = list(in_front_of(store, model, raws, selected))
-        if not behind:
-            return scores, ids
-        in_front = (ids >= 0) & ~np.isin(ids, behind)
-        if ((in_front.sum(axis=1) >= k) | (ids[:, -1] < 0)).all():
-            first = np.argsort(~in_front, axis=1, kind="stable")[:, :k]
-            scores, ids = np.where(in_front, scores, -np.inf), np.where(in_front, ids, -1)
-            return (
-                np.take_along_axis(scores, first, axis=1),
-                np.take_along_axis(ids, first, axis=1),
-            )
+        in_front = (ids >= 0) & ~np.isin(ids, behind) if behind else ids >= 0
+        has_enough = (in_front.sum(axis=1) >= k) | (ids[:, -1] < 0)
+        first = np.argsort(~in_front, axis=1, kind="stable")[:, :k]
+        scores, ids = np.where(in_front, scores, -np.inf), np.where(in_front, ids, -1)
+        found[left] = np.take_along_axis(scores, first, axis=1)
+        photo_ids[left] = np.take_along_axis(ids, first, axis=1)
+        left = left[~has_enough]
         asked *= 2
+    return found, photo_ids
 
 
-def _by_sight(store: SearchableStore, question: Question, n: int) -> tuple[Ids, Floats]:
-    """Return the n nearest photos that may be an answer, with their cosines."""
-    options, without = question.options, question.without
-    scores, ids = (
-        found[0]
-        for found in nearest(
-            *(store, question.model, question.vector[np.newaxis], n + len(without)),
-            question.selected,
-            exact=options.exact,
-        )
+def find_together(rankings: Sequence[Ranking], n: int) -> None:
+    """Search for rankings at once that are called for n, and agree in `search_key(n)`."""
+    question, count = rankings[0].question, rankings[0].searched_for(n)
+    if not count:
+        return
+    vectors = np.stack([one.question.vector for one in rankings])
+    scores, ids = nearest(
+        *(rankings[0].store, question.model, vectors, count, question.selected),
+        exact=question.options.exact,
     )
-    answers = (ids >= 0) & (scores >= question.least)
-    if without:
-        answers &= ~np.isin(ids, list(without))
-    return ids[answers][:n], scores[answers][:n]
+    for number, one in enumerate(rankings):
+        one.take(count, scores[number], ids[number])
 
 
 def _behind(store: SearchableStore, question: Question, ids: Sequence[int]) -> Iterable[int]:

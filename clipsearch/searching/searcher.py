@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from clipsearch.index.records import PhotoRecord
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hits, LibraryInfo
 from clipsearch.searching.combining import QuerySum
+from clipsearch.searching.inquiries import Inquiry
 from clipsearch.searching.looking_up import PhotoDetails, PhotoIds
 from clipsearch.searching.query import Picture, Query, QueryPicture
 
@@ -31,6 +32,9 @@ class Searcher(Protocol):
 
     def query_batch(self, queries: Sequence[Query], options: SearchOptions) -> list[Hits]:
         """Return the hits of each query by what is seen alone; BATCH at a time go together."""
+
+    def answers(self, inquiries: Sequence[Inquiry]) -> Iterator[tuple[int, Hits | Exception]]:
+        """Yield the place of each question with its hits, or with what it raises alone."""
 
     def similar(self, picture: Picture | QuerySum, options: SearchOptions) -> Hits:
         """Return the photos most like a picture, without the picture itself, wherever it lies."""

@@ -54,6 +54,15 @@ def as_ranked(options: SearchOptions) -> bool:
     )
 
 
+def first_asked(options: SearchOptions) -> int:
+    """Return how many photos `shown` asks a ranking for first."""
+    return _ranked_first(options, options.offset + options.k)
+
+
+def _ranked_first(options: SearchOptions, wanted: int) -> int:
+    return wanted + _AHEAD if options.relevant or options.fold else wanted
+
+
 def _no_links(*_: object) -> Mapping[int, Sequence[int]]:
     return {}
 
@@ -96,7 +105,7 @@ class _Enough(NamedTuple):
     def of(self, wanted: int) -> tuple[list[Hit], int]:
         """Return as many hits as wanted, or all, and how many were weak."""
         options = self.options
-        asked = wanted + _AHEAD if options.relevant or options.fold else wanted
+        asked = _ranked_first(options, wanted)
         while True:
             ranked = self.ranks(asked)
             relevant = ranked.are_relevant
