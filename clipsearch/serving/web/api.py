@@ -105,7 +105,7 @@ class Api:
     async def photos(self, request: Request) -> Response:
         """Say what the catalog says of photos, in the order of their ids."""
         values = from_query(request.query_params.multi_items(), (IDS,))
-        texts = values.get("ids", "").split(",")
+        texts = values["ids"].split(",")
         if not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
             raise InvalidInput("ids must be the ids of photos, with commas between them")
         return await self._records([int(text) for text in texts])

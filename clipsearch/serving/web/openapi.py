@@ -103,6 +103,7 @@ def _parameter(one: Parameter) -> Json:
         "description": one.help,
         "schema": schema_of(one),
         "example": one.example,
+        **({"required": True} if one.required else {}),
     }
 
 

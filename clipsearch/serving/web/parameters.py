@@ -33,6 +33,7 @@ class Parameter(NamedTuple):
     most: float | None = None
     usual: Any = None  # what counts where it is not given
     only_json: bool = False
+    required: bool = False
 
     @property
     def repeated(self) -> bool:
@@ -196,7 +197,9 @@ FORMAT = Parameter(
     ("numbers", "base64"),
     usual="numbers",
 )
-IDS = Parameter("ids", "text", "The ids of photos, with commas between them.", "1,2", "ids")
+IDS = Parameter(
+    "ids", "text", "The ids of photos, with commas between them.", "1,2", "ids", required=True
+)
 FAILURES = Parameter(
     "failures",
     "boolean",
@@ -269,6 +272,9 @@ def _known(name: str, known: Mapping[str, Parameter], beside: Sequence[str] = ()
 def _checked(values: dict[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
     usual = {one.field: one.usual for one in parameters if one.usual is not None}
     by_field = {one.field: one for one in parameters}
+    missing = next((one for one in parameters if one.required and one.field not in values), None)
+    if missing:
+        raise InvalidInput(f"{missing.name} is missing: {missing.help}")
     return usual | {
         field: _CHECKS[by_field[field].kind](value, by_field[field])
         for field, value in values.items()

@@ -310,7 +310,9 @@ def documented(described: dict) -> Iterator[tuple[str, str, Any, str]]:
             bodies = said.get("requestBody", {}).get("content", {}).get("application/json", {})
             for example in bodies.get("examples", {}).values():
                 yield method, at, example["value"], answer
-            if not bodies:
+            if not bodies and not any(
+                one.get("required") for one in parameters if one["in"] != "path"
+            ):
                 yield method, at, None, answer
             for one in [one for one in parameters if one["in"] == "query"]:
                 value = one["example"]
