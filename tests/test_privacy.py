@@ -53,7 +53,7 @@ def by_counting(
 ) -> tuple[str, list[str]]:
     """Give it a network without any way out; the system counts who looked for one."""
     count = "grep ^Ip: /proc/net/snmp >"
-    script = f'{count}before; "$@"; {count}after'
+    script = f'ip link set lo up; {count}before; "$@"; {count}after'
     output = _run(["unshare", "-rn", "sh", "-c", script, "sh", *command], place, environment)
     before, after = (_ways_not_found(place / name) for name in ("before", "after"))
     return output, [f"{after - before} times"] if after > before else []

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from urllib.request import urlopen
 
 PROGRAM = (sys.executable, "-m", "clipsearch")
 TINY = (
     *("--steps", "2", "--batch-size", "4", "--device", "cpu", "--set", "data.workers=0"),
     *("--set", "optimization.warmup_steps=1", "--set", "output.tensorboard=true"),
 )
-LONG_LIVED = (["serve"], ["watch"])
+LONG_LIVED = (["serve", "--web", "--port", "0"], ["watch"])
+ASKED_FOR = ("/", "/page/main.js", "/api/search?q=a+cat&facets=true", "/thumbs/1", "/photos/1")
 EACH = (["query", "a cat"], ["check", "--files", "--hashes"])
 
 
@@ -64,6 +66,8 @@ def main() -> None:
     ]
     for process in resident:
         sys.stderr.write(process.stderr.readline())  # "serving ...": it is up
+    page = resident[0].stderr.readline().removeprefix("the page: ").strip()
+    ended["pages"] = sum(urlopen(f"{page}{path}").status != 200 for path in ASKED_FOR)
     for words in EACH:
         ended[words[0]] = subprocess.run([*PROGRAM, *words], stdout=sys.stderr).returncode
     for words, process in zip(LONG_LIVED, resident, strict=True):
