@@ -7,6 +7,7 @@ ClipsearchError
 │   ├── UnknownModel        no such name, tag or folder
 │   └── WeightsUnavailable  the weights are not on this machine and can't be fetched
 ├── MissingPackages         a light install has not what this needs
+├── ServerBusy              too many questions wait at a server
 ├── UnfitMachine            torch or ONNX Runtime can't work here, whatever the model
 └── LibraryError            a library that can't be used
     ├── LibraryNotFound     nothing there yet, or nothing in it
@@ -54,6 +55,12 @@ class UnfitMachine(ClipsearchError):
     """This machine (or the sandbox) keeps torch or ONNX Runtime from working at all."""
 
     exit_code = 70
+
+
+class ServerBusy(ClipsearchError):
+    """Too many questions wait at a server already; after a while there is room again."""
+
+    exit_code = 75
 
 
 class LibraryError(ClipsearchError):

@@ -80,6 +80,13 @@ def read_picture(picture: Picture | QueryPicture) -> QueryPicture:
     return QueryPicture(in_memory=_upright(picture))
 
 
+def needs_decoding(query: Query) -> bool:
+    """Tell whether a part of a question is a picture whose vector nobody knows yet."""
+    if isinstance(query, np.ndarray):
+        return query.ndim != 1
+    return not isinstance(query, str | PhotoRecord | Hit | QuerySum)
+
+
 def checked_text(text: str) -> str:
     """Return the text of a query; raises InvalidInput when there is nothing in it, or no text."""
     if not text.strip():

@@ -150,7 +150,7 @@ class SocketServer:
         if fields.get("command") == STATUS:
             return {"protocol": PROTOCOL, STATUS: self._status()}
         try:
-            found = self._searcher.answer(checked_question(fields, data))
+            found = self._searcher.answer(checked_question(fields, data), door="socket")
         except ClipsearchError as error:
             return {**declined, "declined": str(error)}
         except Exception as error:

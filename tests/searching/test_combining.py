@@ -80,7 +80,7 @@ def test_a_sum_reaches_the_server_as_it_was(small_library: Path) -> None:
         Term(0.5, photo.read_bytes()),
         Term(-1.0, "people"),
     )
-    assert not arrived.is_words
+    assert arrived.has_new_pictures
     for wrong in ([], None, [[1, 3]], [["1", "a dog"]], [[1, None]], [1], [[1, -1]]):
         with pytest.raises(InvalidInput):
             checked_question({**message, "terms": wrong}, b"")

@@ -26,11 +26,11 @@ class Served:
 
     async def answer(self, question: Question) -> Hits:
         """Return the hits of a question; raises ClipsearchError as `Library` does."""
-        return await asyncio.wrap_future(self.searcher.submit(question))
+        return await asyncio.wrap_future(self.searcher.submit(question, door="web"))
 
     async def look(self, at: Callable[[Library], T], *, pictures: bool = False) -> T:
         """Return what a function finds in the library as it is now; it may only read.
 
         With `pictures`, it is one that decodes and encodes some.
         """
-        return await asyncio.wrap_future(self.searcher.look(at, pictures=pictures))
+        return await asyncio.wrap_future(self.searcher.look(at, pictures=pictures, door="web"))
