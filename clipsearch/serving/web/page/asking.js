@@ -2,7 +2,9 @@
 
 import { get, post } from "./api.js";
 import { storedEmbedding } from "./pictures.js";
-import { filterPairs, isQuestion } from "./state.js";
+import { filterPairs, isQuestion, leavesOutWeak } from "./state.js";
+
+export const MOST_HITS = 10_000; // of a question; a list has no end
 
 /** Return a page of what a state asks for. */
 export async function search(of, { k, offset }, signal) {
@@ -10,7 +12,7 @@ export async function search(of, { k, offset }, signal) {
   const options = { k, offset };
   if (of.sort) options.sort = of.sort;
   if (asked) {
-    options.relevant = !of.all;
+    options.relevant = leavesOutWeak(of);
     options.fold = !of.unfolded;
   }
   if (!of.terms.length) {
@@ -22,7 +24,9 @@ export async function search(of, { k, offset }, signal) {
   const terms = await Promise.all(of.terms.map(asTerm));
   const body = { terms, ...of.filters, ...options };
   if (of.q.trim()) body.q = of.q.trim();
-  return post("/api/search", body, signal);
+  if (body["min-width"]) body["min-width"] = Number(body["min-width"]);
+  // What is asked with is known: it needs not be among the answers.
+  return post("/api/similar", body, signal);
 }
 
 async function asTerm({ photo, picture, weight }) {

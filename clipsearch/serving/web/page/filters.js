@@ -32,7 +32,13 @@ export class Panel {
       make("h2", { text: "Filters" }),
       iconButton("close", "Close the filters", () => this.toggle(false)),
     );
-    this.element.append(head, this.content);
+    this.done = make("button", { type: "button", class: "button", onclick: () => this.toggle(false) });
+    this.element.append(head, this.content, make("div", { class: "panel-foot" }, this.done));
+    this.covers = matchMedia("(max-width: 900px)"); // whether it lies over the photos
+    this.covers.addEventListener("change", () => this.#holdTheRest());
+    document.addEventListener("pointerdown", (event) => {
+      if (this.#isOver && !this.element.contains(event.target)) this.toggle(false);
+    });
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.toggle(false);
     });
@@ -44,10 +50,19 @@ export class Panel {
     });
   }
 
-  /** Open or close it; the browser remembers which where there is room. */
+  get #isOver() {
+    return this.covers.matches && !this.element.hidden;
+  }
+
+  // What it lies over is out of reach, for the keyboard too.
+  #holdTheRest() {
+    for (const one of [byId("top"), document.querySelector("main")]) one.inert = this.#isOver;
+  }
+
+  /** Open or close it. */
   toggle(open = this.element.hidden, { focus = true } = {}) {
     this.element.hidden = !open;
-    document.body.classList.toggle("has-panel", open);
+    this.#holdTheRest();
     this.button.setAttribute("aria-expanded", String(open));
     if (open) this.update();
     if (focus) (open ? this.element.querySelector("button") : this.button).focus();
@@ -84,6 +99,7 @@ export class Panel {
     const some = parts.filter(Boolean);
     if (!some.length) some.push(make("p", { class: "quiet", text: "No photos to choose from." }));
     this.content.replaceChildren(...some);
+    this.done.textContent = `Show ${counted(found.total)}`;
     if (focused) this.content.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -115,12 +131,12 @@ export class Panel {
   }
 
   #list(of, { title, name, filter }, found) {
-    const values = found[name] ?? [];
     const chosen = [of.filters[filter] ?? []].flat();
-    // One shape or one type alone tells nothing apart.
-    if (!values.length || (values.length === 1 && !chosen.length && found.total === values[0].count)) {
-      return null;
-    }
+    // What all photos have, as the folder that all lie in, tells nothing apart.
+    const values = (found[name] ?? []).filter(
+      (one) => one.count < found.total || chosen.includes(one.path ?? one.value),
+    );
+    if (!values.length) return null;
     const whole = this.longer.has(name);
     const list = make("ul", { class: "choices" });
     for (const one of whole ? values : values.slice(0, SHOWN)) {

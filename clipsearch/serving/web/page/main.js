@@ -6,7 +6,7 @@ import { Box } from "./box.js";
 import { showChips } from "./chips.js";
 import { byId, debounced, iconButton, make } from "./dom.js";
 import { Panel } from "./filters.js";
-import { filterParts, without } from "./grammar.js";
+import { asksForWords, filterParts, without } from "./grammar.js";
 import { Grid } from "./grid.js";
 import { isTyping, keysPage, singleKeys } from "./keys.js";
 import { Live } from "./live.js";
@@ -335,11 +335,11 @@ function showOrder() {
   }
   sort.addEventListener("change", () => go({ ...now, sort: sort.value, photo: null }));
   const parts = [sort];
-  if (asked) {
+  if (asksForWords(now.q)) {
     const weak = make("input", { type: "checkbox", id: "show-weak" });
     weak.checked = now.all;
     weak.addEventListener("change", () => go({ ...now, all: weak.checked, photo: null }));
-    parts.unshift(make("label", { class: "setting" }, weak, make("span", { text: "Weak matches too" })));
+    parts.unshift(make("label", { class: "setting" }, weak, make("span", { text: "Show weak matches" })));
   }
   const focused = byId("order").contains(document.activeElement) ? document.activeElement.id || "sort" : null;
   byId("order").replaceChildren(...parts);

@@ -1,7 +1,7 @@
 // What the page says in place of photos, above them and below them.
 
 import { byId, icon, make } from "./dom.js";
-import { isQuestion } from "./state.js";
+import { isQuestion, leavesOutWeak } from "./state.js";
 import { counted, nameOf, number } from "./wording.js";
 
 /** Return the sentence that says how many photos there are. */
@@ -10,7 +10,7 @@ export function countText(results) {
   if (!isQuestion(of)) return counted(total ?? count);
   if (!count) return "";
   const found = more ? `${number(count)}+ photos` : counted(count);
-  return of.all ? `${found}, the best first` : `${found} found`;
+  return leavesOutWeak(of) ? `${found} found` : `${found}, the best first`;
 }
 
 /** Show grey shapes where photos will be. */
@@ -115,7 +115,7 @@ export function showEnd(results, on) {
     end.replaceChildren(make("p", { text: results.failed.message }), button("Try again", on.retry));
   } else if (results.more || !results.count) {
     end.replaceChildren();
-  } else if (results.weak && !results.state.all) {
+  } else if (results.weak && leavesOutWeak(results.state)) {
     const text = `Show ${counted(results.weak, "weaker match")}`;
     end.replaceChildren(button(text, on.showAll));
   } else {

@@ -1,6 +1,7 @@
 // The photos of a state, loaded page by page: only ever added at the end.
 
-import { photos, search } from "./asking.js";
+import { MOST_HITS, photos, search } from "./asking.js";
+import { asksForWords } from "./grammar.js";
 import { isQuestion } from "./state.js";
 import { month } from "./wording.js";
 
@@ -36,6 +37,7 @@ export class Results {
   }
 
   async #load(k, signal) {
+    if (isQuestion(this.state)) k = Math.min(k, MOST_HITS - this.#offset);
     try {
       const said = await search(this.state, { k, offset: this.#offset }, signal);
       this.failed = null;
@@ -48,7 +50,7 @@ export class Results {
 
   #take(said, k) {
     this.#offset += k;
-    this.more = said.more;
+    this.more = said.more && !(isQuestion(this.state) && this.#offset >= MOST_HITS);
     this.weak = said.weak ?? 0;
     this.total = said.total ?? this.total;
     this.notes = said.notes ?? [];
@@ -69,7 +71,7 @@ export class Results {
     if (isQuestion(this.state) && (this.state.sort || "relevance") === "relevance") {
       if (!before || hit.strength !== "weak" || this.marked) return "";
       this.marked = true;
-      return "Weaker matches";
+      return asksForWords(this.state.q) ? "Weaker matches" : "Less alike";
     }
     if (this.state.sort === "path") return "";
     const label = (one) => month(one.moment) || "No date";
@@ -92,7 +94,7 @@ export class Results {
     this.items.splice(at + 1, 0, ...shown.filter((one) => !this.#known.has(one.hit.id)));
   }
 
-  /** Return a sentence that says how many photos there are. */
+  /** How many photos came, without those that were unfolded. */
   get count() {
     return this.items.filter((item) => item.of === null).length;
   }

@@ -93,6 +93,11 @@ export function isQuestion(of) {
   return of.terms.length > 0 || asksForWords(of.q);
 }
 
+/** Return whether weak matches are left out: never of pictures alone, where the next best are meant. */
+export function leavesOutWeak(of) {
+  return !of.all && asksForWords(of.q);
+}
+
 /** Return whether two terms are of the same picture. */
 export function samePicture(one, other) {
   return one.photo === other.photo && one.picture === other.picture;

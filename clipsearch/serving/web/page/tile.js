@@ -48,6 +48,7 @@ export class Tile {
     const { hit, of } = this.item;
     const name = nameOf(hit.path);
     this.link.setAttribute("aria-label", spoken(hit));
+    this.link.title = name;
     this.choose.setAttribute("aria-label", `Choose ${name}`);
     this.choose.title = "Choose (x)";
     this.element.classList.toggle("is-unfolded", of !== null);

@@ -85,7 +85,7 @@ export class Viewer {
     const isNew = !this.dialog.open;
     if (isNew) {
       this.dialog.showModal();
-      document.documentElement.classList.add("has-viewer");
+      this.#holdThePage();
     }
     if (this.hit?.id !== hit.id || isNew) this.#fill(hit);
     this.before.disabled = !before;
@@ -98,6 +98,13 @@ export class Viewer {
     else if (document.activeElement?.disabled || document.activeElement === document.body) {
       this.title.focus();
     }
+  }
+
+  // Without its scroll bar the page would be wider, and all rows be laid out anew.
+  #holdThePage() {
+    const root = document.documentElement;
+    document.body.style.paddingRight = `${innerWidth - root.clientWidth}px`;
+    root.classList.add("has-viewer");
   }
 
   #fill(hit) {
@@ -194,6 +201,7 @@ export class Viewer {
     this.dropDetails?.();
     this.dialog.close();
     document.documentElement.classList.remove("has-viewer");
+    document.body.style.paddingRight = "";
     this.picture.replaceChildren();
     this.hit = null;
   }
