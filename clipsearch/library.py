@@ -12,30 +12,29 @@ from typing import TYPE_CHECKING, Unpack, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.arguments import as_list, model_name, shown, texts_given, whole, yes_or_no
+from clipsearch.arguments import as_list, model_name, shown, texts_given, yes_or_no
 from clipsearch.errors import InvalidInput
 from clipsearch.index.layout import Layout
-from clipsearch.index.records import Failure, Folder, PhotoRecord
+from clipsearch.library_looks import LookMethods
 from clipsearch.library_tags import TagMethods
 from clipsearch.models.loaded import LoadedModels
 from clipsearch.open_library import OpenLibrary
 from clipsearch.options import IndexOptions, IndexProgress, SearchKeywords, SearchOptions
-from clipsearch.results import AwayFolder, Hits, IndexReport, LibraryInfo
+from clipsearch.results import Hits, IndexReport
 from clipsearch.searching.asked import given_picture
 from clipsearch.searching.called import meant_by
 from clipsearch.searching.combining import QuerySum, Term
 from clipsearch.searching.query import Picture, Query
-from clipsearch.searching.web_picture import is_address
+from clipsearch.searching.web_picture import is_address, is_web_address
 from clipsearch.settings import absolute_paths, library_folder
 
 if TYPE_CHECKING:
     from clipsearch.copies import Duplicates
     from clipsearch.index.facets import Facets
     from clipsearch.searching.inquiries import Inquiry
-    from clipsearch.searching.looking_up import PhotoDetails
 
 
-class Library(OpenLibrary, TagMethods):
+class Library(OpenLibrary, LookMethods, TagMethods):
     """A folder with a catalog of photos, their embeddings and what is needed to search them.
 
     Any thread may use it, and many at the same time: searches go on while one thread indexes. A
@@ -71,14 +70,27 @@ class Library(OpenLibrary, TagMethods):
 
     @classmethod
     def open(
-        cls, location: str | Path | None, *, read_only: bool = False, device: str = "auto"
+        cls,
+        location: str | Path | None,
+        *,
+        token: str | None = None,
+        read_only: bool = False,
+        device: str = "auto",
     ) -> Library:
-        """Open the library that is at a location, whatever its kind: today, only folders are.
+        """Open the library at a location: in a folder, or one that `clipsearch serve --web` serves.
 
-        Raises as the constructor does, and InvalidInput for a location that can't be a library.
+        Of an address, `http://host:8000`, all that searches and looks works as it does where the
+        library lies, with the server's model, for questions of up to 10,000 photos: every other
+        method raises LibraryReadOnly, and `where` and `model` InvalidInput. `token` is what the
+        server printed; `folder` is where the library lies there. Raises as the constructor does,
+        LibraryError where no server answers, and InvalidInput for what can't be a library.
         """
+        if isinstance(location, str) and is_web_address(location):
+            return cls._at(location, token)
         if isinstance(location, str) and is_address(location):
-            raise InvalidInput(f"{shown(location)}: a library is a folder on this machine")
+            raise InvalidInput(f"{shown(location)}: a library is a folder, or at http://…")
+        if token is not None:
+            raise InvalidInput("a token is for a library at an address")
         return cls(location, create=False, read_only=read_only, device=device)
 
     @classmethod
@@ -119,6 +131,8 @@ class Library(OpenLibrary, TagMethods):
         if os.getpid() != self._process:
             return  # in a fork: the threads of its models are not here, and would be waited for
         self._closed = True
+        if self._remote is not None:
+            self._remote.close()
         if self._parts is not None:
             self._parts[0].close()
         if self._indexer is not None:
@@ -434,54 +448,6 @@ class Library(OpenLibrary, TagMethods):
         change nothing. 100,000 photos take about a minute.
         """
         return self._searcher.duplicates(SearchOptions.of(options, keywords))
-
-    # looking at the library itself
-
-    def folders(self) -> builtins.list[Folder]:
-        """Return the folders and single files that the library keeps up to date, by path."""
-        return list(self._store.places().folders)
-
-    def away(self) -> builtins.list[AwayFolder]:
-        """Return the folders that are not there now (a disk not mounted, say) but have photos.
-
-        Their photos stay in the library and come back into results when the folder does;
-        `remove`, or `index` with `prune`, forgets them.
-        """
-        return self._searcher.away()
-
-    def failures(self) -> builtins.list[Failure]:
-        """Return the files that could not be indexed, with reasons."""
-        return self._store.failures()
-
-    def photo(self, photo_id: int) -> PhotoRecord:
-        """Return what the library knows of a photo; InvalidInput if it has none with this id."""
-        return self._searcher.photo(whole(photo_id, "a photo's id", least=0))
-
-    def details(self, photo_id: int) -> PhotoDetails:
-        """Return all that the library knows of a photo, its words and tags, too, as `photo`."""
-        return self._searcher.details(whole(photo_id, "a photo's id", least=0))
-
-    def photos(self, photo_ids: Sequence[int] | NDArray[np.int64]) -> builtins.list[PhotoRecord]:
-        """Return what the library knows of photos, in the order of their ids.
-
-        Takes a row of what `search_vectors` found, too: the -1 that may fill it up are passed over.
-        `list` finds photos by filters. Raises InvalidInput for an id of no photo.
-        """
-        return self._searcher.photos(photo_ids)
-
-    def vectors(
-        self, photo_ids: Sequence[int] | NDArray[np.int64], model: str | Path | None = None
-    ) -> NDArray[np.float32]:
-        """Return the embeddings of photos, float32 (n, width), in the order of their ids.
-
-        They are of unit length but for the rounding to float16, in which they are stored. Takes
-        what `photos` takes, and raises as it does; `model` is the library's own, or another one.
-        """
-        return self._searcher.vectors(photo_ids, model)
-
-    def info(self) -> LibraryInfo:
-        """Return the state of the library."""
-        return self._searcher.info()
 
 
 def _index_options(options: object) -> IndexOptions:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clipsearch.index.tags import Example, Tag
     from clipsearch.models.loaded import LoadedModels
     from clipsearch.results import Hits
-    from clipsearch.searching.search import StoreSearcher
+    from clipsearch.searching.searcher import Searcher
     from clipsearch.tagging.classifying import Classified
     from clipsearch.tagging.tagger import Tagger
 
@@ -40,7 +40,7 @@ class TagMethods:
         @property
         def _store(self) -> SearchableStore: ...
         @property
-        def _searcher(self) -> StoreSearcher: ...
+        def _searcher(self) -> Searcher: ...
         def _writing(self) -> AbstractContextManager[None]: ...
 
     def classify(

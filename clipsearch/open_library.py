@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from clipsearch.arguments import yes_or_no
 from clipsearch.errors import (
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from clipsearch.index.interface import SearchableStore
     from clipsearch.indexing.indexer import Indexer
+    from clipsearch.remote.searcher import HttpSearcher
+    from clipsearch.searching.searcher import Searcher
 
 
 class OpenLibrary:
@@ -37,25 +39,43 @@ class OpenLibrary:
         self, folder: str | Path | None, *, create: bool, read_only: bool, device: str
     ) -> None:
         """Take what `Library` takes, and raise what it raises."""
-        self.folder = library_folder(folder)
-        self.device = check_device(device)
+        place, device = library_folder(folder), check_device(device)
         create, read_only = yes_or_no(create, "create"), yes_or_no(read_only, "read_only")
-        self._process = os.getpid()
-        self._making = threading.RLock()
-        self._create, self._read_only = create and not read_only, read_only
-        self._models = LoadedModels(Layout(self.folder).models, device)
-        self._indexer: Indexer | None = None  # made when it is needed: a search is quick to start
-        self._parts: tuple[SearchableStore, StoreSearcher] | None = None
-        self._closed = False
+        self._begin(place, device, create=create and not read_only, read_only=read_only)
         try:
             self._open_parts()
         except LibraryNotFound:
             if not self._create:
                 raise
 
+    def _begin(self, folder: Path, device: str, *, create: bool, read_only: bool) -> None:
+        """Be a library of which nothing is open yet."""
+        self.folder, self.device = folder, device
+        self._process = os.getpid()
+        self._making = threading.RLock()
+        self._create, self._read_only = create, read_only
+        self._models = LoadedModels(Layout(self.folder).models, device)
+        self._indexer: Indexer | None = None  # made when it is needed: a search is quick to start
+        self._parts: tuple[SearchableStore, StoreSearcher] | None = None
+        self._remote: HttpSearcher | None = None  # what is asked in place of the parts
+        self._closed = False
+
+    @classmethod
+    def _at(cls, address: str, token: str | None) -> Self:
+        """Return the library that is served at an address; raises InvalidInput or LibraryError."""
+        from clipsearch.remote.searcher import HttpSearcher
+
+        remote = HttpSearcher(address, token)
+        library = cls.__new__(cls)
+        library._begin(remote.folder, "auto", create=False, read_only=True)
+        library._remote = remote
+        return library
+
     def _open_parts(self, *, create: bool = False) -> tuple[SearchableStore, StoreSearcher]:
         """Return the store and what searches it, opened if they are not yet."""
         with self._making:
+            if self._remote is not None:
+                self._remote.refuse()
             if self._parts is None:
                 self._check_usable()
                 store = open_store(self.folder, create=create, read_only=self._read_only)
@@ -67,7 +87,9 @@ class OpenLibrary:
         return (self._parts or self._open_parts())[0]
 
     @property
-    def _searcher(self) -> StoreSearcher:
+    def _searcher(self) -> Searcher:
+        if self._remote is not None:
+            return self._remote
         return (self._parts or self._open_parts())[1]
 
     def _for_writing(self, *, create: bool = False) -> Indexer:
@@ -78,6 +100,8 @@ class OpenLibrary:
         from clipsearch.index.interface import writable
         from clipsearch.indexing.indexer import Indexer
 
+        if self._remote is not None:
+            self._remote.refuse()
         if self._read_only:
             raise LibraryReadOnly(f"the library {self.folder} was opened read-only")
         with self._making:
@@ -115,21 +139,30 @@ class OpenLibrary:
             raise LibraryClosed(f"{self.folder}: the library is of another process; open it here")
 
     def __repr__(self) -> str:
+        where = self._remote.address if self._remote else str(self.folder)
         try:
-            models = self._store.models()
-            model = next((row for row in models if row.is_current), None)
-            state = photos_and_model(model.photos if model else 0, model)
+            state = self._in_words()
         except LibraryClosed:
             state = "closed"
         except LibraryNotFound:
             state = "not made yet"
         except ClipsearchError as error:
             state = str(error)
-        return f"Library({str(self.folder)!r}, {state})"
+        return f"Library({where!r}, {state})"
+
+    def _in_words(self) -> str:
+        if self._remote is not None:
+            info = self._remote.info()
+            return photos_and_model(info.photos, info.model)
+        models = self._store.models()
+        model = next((row for row in models if row.is_current), None)
+        return photos_and_model(model.photos if model else 0, model)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied, or sent to another process."""
+        again = f"Library({str(self.folder)!r})"
+        if self._remote is not None:
+            again = f"Library.open({self._remote.address!r})"
         raise LibraryError(
-            f"an open library can't be copied or pickled: open it where it is needed, with "
-            f"Library({str(self.folder)!r})"
+            f"an open library can't be copied or pickled: open it where it is needed, with {again}"
         )

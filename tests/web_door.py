@@ -66,8 +66,8 @@ class Door:
 
 
 @contextmanager
-def open_door(library: Path, **web: Any) -> Iterator[Door]:
-    """Serve a library in a thread for the block, on a port that is free."""
+def open_door(library: Path, port: int = 0, **web: Any) -> Iterator[Door]:
+    """Serve a library in a thread for the block, by default on a port that is free."""
     ready = threading.Event()
     running: list[Serving] = []
 
@@ -77,7 +77,7 @@ def open_door(library: Path, **web: Any) -> Iterator[Door]:
                 library,
                 idle_seconds=None,
                 ready=lambda server: (running.append(server), ready.set()),
-                web=WebDoor("127.0.0.1", 0, **web),
+                web=WebDoor("127.0.0.1", port, **web),
             )
         finally:
             ready.set()

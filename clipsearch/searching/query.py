@@ -308,3 +308,15 @@ def _from_array(pixels: NDArray[np.uint8]) -> PIL.Image.Image:
         shape = "x".join(map(str, pixels.shape))
         raise InvalidInput(f"an array must be uint8 height x width x 3, not {pixels.dtype} {shape}")
     return PIL.Image.fromarray(pixels)
+
+
+def as_vectors(queries: object) -> NDArray[np.float32]:
+    """Return what is given as an array of float32; whether it is of the right shape shows later."""
+    try:
+        with np.errstate(all="ignore"):
+            vectors = np.asarray(queries)
+            if vectors.dtype.kind in "fiu":
+                return vectors.astype(np.float32)
+    except ValueError:  # rows of several lengths
+        pass
+    raise InvalidInput(f"query vectors must be an array of numbers, not {shown(queries)}")

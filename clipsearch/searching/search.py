@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipsearch.arguments import shown as in_words
 from clipsearch.errors import InvalidInput
-from clipsearch.index.records import PhotoRecord
+from clipsearch.index.records import Failure, Folder, PhotoRecord
 from clipsearch.options import SearchOptions
 from clipsearch.results import Hit, Hits, LibraryInfo
 from clipsearch.searching import looking_up
@@ -21,6 +21,7 @@ from clipsearch.searching.looking_up import PhotoDetails, PhotoIds
 from clipsearch.searching.query import (
     Query,
     QueryPicture,
+    as_vectors,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class StoreSearcher(Answering):
         """
         check_visual(options)
         model = self._searchable_model(options)
-        vectors = _as_vectors(queries)
+        vectors = as_vectors(queries)
         photos = model.photos
         rows = vectors.shape[0] if vectors.ndim == 2 else 0
         if options.k > photos and options.k * max(1, rows) > _MOST_PADDED:
@@ -129,6 +130,14 @@ class StoreSearcher(Answering):
         """Return embeddings, float32 (n, width), of photos, as `photos` does."""
         return looking_up.vectors_of(self._store, self._model(model, count_to=0).id, photo_ids)
 
+    def folders(self) -> list[Folder]:
+        """Return the folders and single files that the library keeps up to date, by path."""
+        return list(self._store.places().folders)
+
+    def failures(self) -> list[Failure]:
+        """Return the files that could not be indexed, with reasons."""
+        return self._store.failures()
+
     def info(self) -> LibraryInfo:
         """Return the state of the library."""
         models = self._store.models()
@@ -148,15 +157,3 @@ class StoreSearcher(Answering):
             index=state.vectors,
             disk_bytes=state.disk_bytes,
         )
-
-
-def _as_vectors(queries: object) -> NDArray[np.float32]:
-    """Return what is given as an array of float32; whether it is of the right shape shows later."""
-    try:
-        with np.errstate(all="ignore"):
-            vectors = np.asarray(queries)
-            if vectors.dtype.kind in "fiu":
-                return vectors.astype(np.float32)
-    except ValueError:  # rows of several lengths
-        pass
-    raise InvalidInput(f"query vectors must be an array of numbers, not {in_words(queries)}")

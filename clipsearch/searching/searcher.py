@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from clipsearch.copies import Duplicates
 from clipsearch.index.facets import Facets
-from clipsearch.index.records import PhotoRecord
+from clipsearch.index.records import Failure, Folder, PhotoRecord
 from clipsearch.options import SearchOptions
-from clipsearch.results import Hits, LibraryInfo
+from clipsearch.results import AwayFolder, Hits, LibraryInfo
 from clipsearch.searching.combining import QuerySum
 from clipsearch.searching.inquiries import Inquiry
 from clipsearch.searching.looking_up import PhotoDetails, PhotoIds
@@ -76,6 +76,18 @@ class Searcher(Protocol):
 
     def vectors(self, photo_ids: PhotoIds, model: str | Path | None) -> NDArray[np.float32]:
         """Return embeddings, float32 (n, width), of photos, as `photos` does."""
+
+    def folders(self) -> list[Folder]:
+        """Return the folders and single files that the library keeps up to date, by path."""
+
+    def away(self) -> list[AwayFolder]:
+        """Return the folders that are not there now but have photos, with the reasons."""
+
+    def failures(self) -> list[Failure]:
+        """Return the files that could not be indexed, with reasons."""
+
+    def prepare_for_pictures(self) -> bool:
+        """Load what pictures need, but not torch; return whether that was enough."""
 
     def info(self) -> LibraryInfo:
         """Return the state of the library."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clipsearch.index.paths import to_text
+from clipsearch.index.paths import escape, to_text
 
 if TYPE_CHECKING:
     from clipsearch.index.records import PhotoRecord
@@ -91,10 +91,11 @@ def _said(one: Hit) -> list[tuple[str, str]]:
     return [(name, value) for name, value in said.items() if value]
 
 
-def failures(info: LibraryInfo) -> dict[str, Any]:
-    """Return the files that could not be indexed, with reasons."""
+def more_of(info: LibraryInfo) -> dict[str, Any]:
+    """Return the files that could not be indexed, with reasons, and what runs leave out."""
     named = [
         {**one.to_dict(), "size": one.file.size, "mtime_ns": one.file.mtime_ns}
         for one in info.failures
     ]
-    return {"failed_files": named}
+    exclusions = [[one.kind, escape(one.what)] for one in info.exclusions]
+    return {"failed_files": named, "exclusions": exclusions}

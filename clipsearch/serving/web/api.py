@@ -24,7 +24,7 @@ from clipsearch.serving.web.bodies import Bodies, id_in, list_in
 from clipsearch.serving.web.errors import error_response
 from clipsearch.serving.web.parameters import (
     COUNTED,
-    FAILURES,
+    DETAILED,
     IDS,
     SEARCH,
     SIMILAR,
@@ -117,9 +117,9 @@ class Api:
 
     async def library(self, request: Request) -> Response:
         """Say what the library holds."""
-        values = from_query(request.query_params.multi_items(), (FAILURES,))
+        values = from_query(request.query_params.multi_items(), (DETAILED,))
         info, state = await self.served.look(lambda library: (library.info(), self._state(library)))
-        named = answers.failures(info) if values["failures"] else {}
+        named = answers.more_of(info) if values["detailed"] else {}
         said = {**info.to_dict(), "version": __version__, "state": state, **named}
         return JSONResponse(said)
 

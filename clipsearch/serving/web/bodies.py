@@ -8,6 +8,7 @@ import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -29,6 +30,7 @@ _HELD = 8 * LARGEST_BODY  # bytes of all bodies that are read or asked with at o
 _QUICK = 1 << 16  # bytes that are parsed where they are; of more, others need not wait for that
 _MOST_COMMAS = 100_000  # in a body: so many values at most, however large the pictures are
 WIDEST = 1 << 14  # numbers of an embedding
+CONTENT = "content-hash"
 TERMS = ("text", "photo", "picture", "embedding", "url")
 
 
@@ -129,8 +131,12 @@ def terms_in(given: Any) -> QuerySum:
     return QuerySum(tuple(map(_term, given[:1000])))
 
 
-class PhotoId(int):
+@dataclass(frozen=True)
+class PhotoId:
     """A photo of the library that a client names."""
+
+    id: int
+    content_hash: str | None = None  # that it had when the client was told of it
 
 
 class WebAddress(str):
@@ -142,12 +148,17 @@ def _term(given: Any) -> Term:
         raise InvalidInput(f"a term is an object such as {{'text': 'beach'}}, not {shown(given)}")
     kinds = [name for name in given if name in TERMS]
     for name in given:
-        if name not in (*TERMS, "weight"):
+        if name not in (*TERMS, "weight", CONTENT):
             near = did_you_mean(near_name(name, [*TERMS, "weight"]))
             raise InvalidInput(f"a term has no {shown(name)}{near}")
     if len(kinds) != 1:
         raise InvalidInput(f"a term has one of {', '.join(TERMS)}, not {len(kinds)}")
     weight = finite(given.get("weight", 1.0), "a weight")
+    if kinds == ["photo"]:
+        content = given.get(CONTENT)
+        return Term(weight, PhotoId(id_in(given["photo"]), content and text_in(content)))
+    if CONTENT in given:
+        raise InvalidInput(f"{CONTENT} is of a photo")
     return Term(weight, _READ[kinds[0]](given[kinds[0]]))
 
 
@@ -156,10 +167,6 @@ def text_in(given: Any) -> str:
     if not isinstance(given, str) or len(given) > LONGEST_TEXT:
         raise InvalidInput(f"a text is of at most {LONGEST_TEXT} characters, and no {shown(given)}")
     return whole_characters(given)
-
-
-def _photo(given: Any) -> PhotoId:
-    return PhotoId(id_in(given))
 
 
 def id_in(given: Any) -> int:
@@ -217,7 +224,6 @@ def _url(given: Any) -> WebAddress:
 
 _READ = {
     "text": text_in,
-    "photo": _photo,
     "picture": picture_in,
     "embedding": _embedding,
     "url": _url,

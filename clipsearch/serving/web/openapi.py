@@ -227,10 +227,11 @@ def _term() -> Json:
         },
         "url": {"type": "string", "description": "a picture on the web, where the server fetches"},
     }
+    content = {**_TEXT, "description": "SHA-256 of the file of `photo`, which must not differ"}
     weight = {"type": "number", "default": 1, "description": "below 0: less of this"}
     return {
         "type": "object",
-        "properties": {**kinds, "weight": weight},
+        "properties": {**kinds, "weight": weight, "content-hash": content},
         "oneOf": [{"required": [kind]} for kind in kinds],
         "additionalProperties": False,
     }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from clipsearch.serving.web.parameters import (
     BATCH,
     COUNTED,
-    FAILURES,
+    DETAILED,
     FORMAT,
     IDS,
     SEARCH,
@@ -164,7 +164,7 @@ OPERATIONS = (
         ({"ids": [2, 1]},),
     ),
     Operation(
-        "GET", "/api/library", "library", "Say what the library holds.", "Library", (FAILURES,)
+        "GET", "/api/library", "library", "Say what the library holds.", "Library", (DETAILED,)
     ),
     Operation(
         "GET",

@@ -200,12 +200,12 @@ FORMAT = Parameter(
 IDS = Parameter(
     "ids", "text", "The ids of photos, with commas between them.", "1,2", "ids", required=True
 )
-FAILURES = Parameter(
-    "failures",
+DETAILED = Parameter(
+    "detailed",
     "boolean",
-    "Name the files that could not be indexed.",
+    "Name the files that could not be indexed, and what runs leave out in its order.",
     True,
-    "failures",
+    "detailed",
     usual=False,
 )
 # Those of `query_batch`, which programs ask: all there is, in order of rank.

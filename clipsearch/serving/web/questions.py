@@ -30,6 +30,8 @@ from clipsearch.serving.web.served import Served
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from clipsearch.index.records import PhotoRecord
+
 _QUICK = 1 << 16  # bytes that are read where they are; of more, others need not wait for that
 
 
@@ -73,8 +75,8 @@ class Questions:
     async def looked_up(self, sums: Sequence[QuerySum]) -> list[QuerySum]:
         """Return questions with the photos and addresses in them in place of what names them."""
         parts = [one.query for each in sums for one in each.terms]
-        ids = list({int(one) for one in parts if isinstance(one, PhotoId)})
-        photos: dict[int, Any] = {}
+        ids = list({one.id for one in parts if isinstance(one, PhotoId)})
+        photos: dict[int, PhotoRecord] = {}
         if ids:
             found = await self.served.look(lambda library: library.photos(ids))
             photos = {one.id: one for one in found}
@@ -82,7 +84,7 @@ class Questions:
 
         def meant(one: Any) -> Any:
             if isinstance(one, PhotoId):
-                return photos[int(one)]
+                return _unchanged(photos[one.id], one)
             return fetched[one] if isinstance(one, WebAddress) else one
 
         return [each.each(meant) for each in sums]
@@ -95,6 +97,12 @@ class Questions:
                 403, "this server fetches nothing: send the picture itself (`serve --fetch` would)"
             )
         return await asyncio.to_thread(fetch, str(address))
+
+
+def _unchanged(photo: PhotoRecord, named: PhotoId) -> PhotoRecord:
+    if named.content_hash not in (None, photo.content_hash):
+        raise InvalidInput(f"photo {photo.id} is not in this library, or is another by now")
+    return photo
 
 
 def parts_of(parts: Sequence[Any], kind: type) -> list[Any]:

@@ -1,0 +1,1 @@
+"""A library that a server answers for, over HTTP."""
