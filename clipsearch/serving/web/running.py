@@ -82,11 +82,14 @@ def _serving(app: Starlette, host: str, port: int) -> Iterator[str]:
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where[:2], family=family, backlog=_WAITING)
+        listener = socket.create_server(where[:2], family=family, backlog=_WAITING)
     except OSError as error:
         raise LibraryError(
             f"can't listen on {host}, port {port}: {error.strerror or error}"
         ) from error
+    # An answer goes out as head and body: the second would wait 40 ms for the first's receipt.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _address(host: str, port: int) -> str:
