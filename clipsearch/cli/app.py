@@ -14,6 +14,7 @@ from clipsearch.cli.eval_group import Evaluations
 from clipsearch.cli.help_pages import SETTINGS, Command, Group
 from clipsearch.cli.index_command import index
 from clipsearch.cli.info_command import info
+from clipsearch.cli.mcp_command import mcp
 from clipsearch.cli.models_commands import models_app
 from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.cli.query_commands import list_, query, similar
@@ -115,6 +116,7 @@ _add(_FIND, list_, "List photos by filters, without a question.", name="list")
 _add(_FIND, duplicates, "Find photos that are there twice, or nearly.")
 _add(_FIND, classify, "Say which of some labels pictures show.")
 _add(_FIND, serve, "Stay loaded, so that searches answer at once.")
+_add(_FIND, mcp, "Let an agent look into the library.")
 _add(_KEEP, index, "Add photos, or bring the library up to date.")
 _add(_KEEP, watch, "Keep it up to date as files change.")
 _add(_KEEP, remove, "Take photos out; never touches their files.")

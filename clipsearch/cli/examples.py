@@ -64,6 +64,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("serve --background", "answer query and similar at once"),
         Example("serve --stop", "end the one that runs"),
     ),
+    "mcp": (
+        Example("mcp", "answer an agent on the standard streams"),
+        Example("mcp --in ~/Pictures/shared", "the agent sees this folder alone"),
+        Example("mcp --http", "stay, and answer agents on this machine by HTTP"),
+    ),
     "info": (
         Example("info", "show the library"),
         Example("info --failures", "list the files that could not be read, and why"),

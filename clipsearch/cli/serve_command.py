@@ -157,8 +157,14 @@ def serve(
 
 def _door(host: str, port: int, thumbnails_bytes: int) -> "WebDoor":
     """Return where the page is, with a token unless only this machine can reach it."""
-    from clipsearch.serving.addresses import is_this_machine
     from clipsearch.serving.web.running import WebDoor
+
+    return WebDoor(host, port, token_for(host), thumbnails_bytes)
+
+
+def token_for(host: str) -> str | None:
+    """Return the token that is asked for at an address: the user's, or one made now, or none."""
+    from clipsearch.serving.addresses import is_this_machine
 
     token = os.environ.get(TOKEN_VARIABLE)
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
@@ -170,7 +176,7 @@ def _door(host: str, port: int, thumbnails_bytes: int) -> "WebDoor":
         import secrets
 
         token = secrets.token_urlsafe(24)
-    return WebDoor(host, port, token, thumbnails_bytes)
+    return token
 
 
 def _serve(

@@ -32,6 +32,11 @@ _MOST_FAILURES = 2000  # that are remembered
 _ANY = Preprocessing(224, 224)  # no model's pixels are asked for
 
 
+def side_of(photo: PhotoRecord, side: int) -> int:
+    """Return by which side a photo's picture is kept: of a small photo, all are the same."""
+    return SMALL if max(photo.metadata.width, photo.metadata.height) <= SMALL else side
+
+
 class TooManyWaiting(ClipsearchError):
     """More is asked for than can be made soon; whoever asks may ask again."""
 
@@ -56,7 +61,7 @@ class PictureMaker:
 
     def kept(self, photo: PhotoRecord, side: int) -> bytes | None:
         """Return a small picture that is there already; reads a file."""
-        return self._kept.get(photo.content_hash, side)
+        return self._kept.get(photo.content_hash, side_of(photo, side))
 
     def thumbnail(
         self, photo: PhotoRecord, side: int, is_there: Callable[[], bool] | None = None
@@ -67,7 +72,7 @@ class PictureMaker:
         thread, once the picture is kept: one of a photo that was removed meanwhile is not left.
         Raises TooManyWaiting, LibraryClosed.
         """
-        return self._asked(photo, Rendering("WEBP", side), is_there or _yes)
+        return self._asked(photo, Rendering("WEBP", side_of(photo, side)), is_there or _yes)
 
     def whole(self, photo: PhotoRecord) -> Future[bytes]:
         """Return a photo at full size as a JPEG, which is not kept. Raises as `thumbnail` does."""

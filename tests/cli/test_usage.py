@@ -26,6 +26,7 @@ COMMANDS = (
     "tag",
     "teach",
     "serve",
+    "mcp",
     "info",
     "models",
     "train",

@@ -18,7 +18,7 @@ from clipsearch.photos.as_indexed import IndexedFiles
 from clipsearch.serving.web.errors import error_response
 from clipsearch.serving.web.sent_files import SentFile, attachment, is_known
 from clipsearch.serving.web.served import Served
-from clipsearch.showing.picture_maker import LARGE, SMALL, TooManyWaiting
+from clipsearch.showing.picture_maker import LARGE, SMALL, TooManyWaiting, side_of
 
 if TYPE_CHECKING:
     from clipsearch.index.records import PhotoRecord
@@ -78,9 +78,7 @@ async def _thumb(served: Served, request: Request) -> Response:
     if size not in _SIDES:
         raise _Refused(400, InvalidInput("size is small or large"))
     photo = await _found(served, request)
-    side = _SIDES[size]
-    if max(photo.metadata.width, photo.metadata.height) <= SMALL:
-        side = SMALL  # both are the same picture
+    side = side_of(photo, _SIDES[size])
     etag = f'"{photo.content_hash}-{side}"'
     version = request.query_params.get("v")
     same = version == photo.content_hash[:_VERSION_DIGITS]

@@ -48,12 +48,16 @@ def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> I
     kept = KeptThumbnails(searcher.folder, door.thumbnails_bytes)
     with closing(PictureMaker(kept)) as pictures:
         served = Served(searcher, pictures)
-        with _serving(app(served, access), door.host, door.port) as address:
+        with listening(app(served, access), door.host, door.port) as address:
             yield address
 
 
 @contextmanager
-def _serving(app: Starlette, host: str, port: int) -> Iterator[str]:
+def listening(app: Starlette, host: str, port: int) -> Iterator[str]:
+    """Answer by HTTP for the block, in a thread of its own; gives the address.
+
+    Raises LibraryError where it can't listen.
+    """
     import uvicorn
 
     with _bound(host, port) as listener:
