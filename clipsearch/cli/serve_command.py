@@ -57,6 +57,14 @@ def serve(
     open_page: Annotated[
         bool, typer.Option("--open", show_default=False, help="Open the page in the browser.")
     ] = False,
+    agents: Annotated[
+        bool,
+        typer.Option(
+            "--mcp",
+            show_default=False,
+            help="Let agents look into the library at /mcp, as `clipsearch mcp` does.",
+        ),
+    ] = False,
     thumbnails: Annotated[
         int,
         typer.Option(
@@ -121,8 +129,8 @@ def serve(
     folder = library_folder(library)
     if sum((status, stop, background)) > 1:
         raise InvalidInput("--stop, --status and --background can't be used together")
-    if not web and (host is not None or port is not None or open_page):
-        raise InvalidInput("--host, --port and --open are for the page: give --web, too")
+    if not web and (host is not None or port is not None or open_page or agents):
+        raise InvalidInput("--host, --port, --open and --mcp are for the page: give --web, too")
     if stop:
         _stop(folder)
         return
@@ -132,6 +140,7 @@ def serve(
     door = None
     if web:
         door = _door(host or "127.0.0.1", 8000 if port is None else port, 1_000_000 * thumbnails)
+        door = _for_agents(door, wanted=agents)
     minutes = min((0.0 if web else _USUAL_IDLE) if idle is None else idle, _LONGEST)
     _begin_log(log, log_file, verbose=verbose)
 
@@ -160,6 +169,20 @@ def _door(host: str, port: int, thumbnails_bytes: int) -> "WebDoor":
     from clipsearch.serving.web.running import WebDoor
 
     return WebDoor(host, port, token_for(host), thumbnails_bytes)
+
+
+def _for_agents(door: "WebDoor", *, wanted: bool) -> "WebDoor":
+    """Return the same door, with what agents ask at if they are wanted."""
+    if not wanted:
+        return door
+    from dataclasses import replace
+
+    from clipsearch.serving.agents.scope import Scope
+    from clipsearch.serving.agents.server import check_installed, route
+
+    check_installed()
+    any_host = door.token is not None
+    return replace(door, more=lambda served: [route(served, Scope(), any_host=any_host)])
 
 
 def token_for(host: str) -> str | None:

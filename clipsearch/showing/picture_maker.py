@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from clipsearch import machine
-from clipsearch.errors import ClipsearchError, LibraryClosed, UnreadableImage
+from clipsearch.errors import LibraryClosed, ServerBusy, UnreadableImage
 from clipsearch.index.records import PhotoRecord
 from clipsearch.photos.as_indexed import read_as_indexed
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS
@@ -35,10 +35,6 @@ _ANY = Preprocessing(224, 224)  # no model's pixels are asked for
 def side_of(photo: PhotoRecord, side: int) -> int:
     """Return by which side a photo's picture is kept: of a small photo, all are the same."""
     return SMALL if max(photo.metadata.width, photo.metadata.height) <= SMALL else side
-
-
-class TooManyWaiting(ClipsearchError):
-    """More is asked for than can be made soon; whoever asks may ask again."""
 
 
 class PictureMaker:
@@ -70,7 +66,7 @@ class PictureMaker:
 
         The future raises UnreadableImage, the reason in one line. `is_there` is asked, in another
         thread, once the picture is kept: one of a photo that was removed meanwhile is not left.
-        Raises TooManyWaiting, LibraryClosed.
+        Raises ServerBusy, LibraryClosed.
         """
         return self._asked(photo, Rendering("WEBP", side_of(photo, side)), is_there or _yes)
 
@@ -99,7 +95,7 @@ class PictureMaker:
             if key in self._failed:
                 return _failed(self._failed[key])
             if len(self._begun) >= MOST_WAITING:
-                raise TooManyWaiting("too many pictures are being made; ask again in a moment")
+                raise ServerBusy("too many pictures are being made: try again later")
             future = self._threads.submit(self._made, photo, rendering, is_there)
             self._begun[key] = future
         future.add_done_callback(lambda done: self._done(key, done))

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import ClipsearchError, MissingPackages
@@ -65,7 +66,7 @@ def serving_agents(folder: Path, scope: Scope, *, thumbnails_bytes: int) -> Iter
         scope.check(library)
     kept = KeptThumbnails(folder, thumbnails_bytes)
     with closing(WarmSearcher(folder)) as searcher, closing(PictureMaker(kept)) as pictures:
-        yield Served(searcher, pictures)
+        yield Served(searcher, pictures, door="mcp")
 
 
 def serve_streams(served: Served, scope: Scope) -> None:
@@ -104,7 +105,8 @@ def route(served: Served, scope: Scope, *, any_host: bool) -> BaseRoute:
     """Return the route of the protocol, for an application that checks who asks."""
     from starlette.routing import Route
 
-    return Route(PATH, mcp_app(served, scope, any_host=any_host))
+    agents = replace(served, door="mcp")
+    return Route(PATH, mcp_app(agents, scope, any_host=any_host))
 
 
 def mcp_app(served: Served, scope: Scope, *, any_host: bool = False) -> ASGIApp:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from clipsearch.serving.web import api, assets, pictures
 from clipsearch.serving.web.access import Access, guarded
@@ -12,9 +15,12 @@ from clipsearch.serving.web.routes import routes as api_routes
 from clipsearch.serving.web.served import Served
 
 
-def app(served: Served, access: Access) -> Starlette:
-    """Return the application for a warm searcher, behind what checks who asks."""
+def app(served: Served, access: Access, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the application for a warm searcher, behind what checks who asks.
+
+    It may have more routes.
+    """
     requests = Requests()
-    routes = [*assets.routes(), *api_routes(served, requests), *pictures.routes(served)]
+    routes = [*assets.routes(), *api_routes(served, requests), *pictures.routes(served), *more]
     middleware = [Middleware(Measured, requests=requests), *guarded(access)]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=api.ERRORS)

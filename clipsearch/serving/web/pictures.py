@@ -13,12 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from clipsearch.errors import ClipsearchError, InvalidInput, LibraryNotFound, UnreadableImage
+from clipsearch.errors import (
+    ClipsearchError,
+    InvalidInput,
+    LibraryNotFound,
+    ServerBusy,
+    UnreadableImage,
+)
 from clipsearch.photos.as_indexed import IndexedFiles
 from clipsearch.serving.web.errors import error_response
 from clipsearch.serving.web.sent_files import SentFile, attachment, is_known
 from clipsearch.serving.web.served import Served
-from clipsearch.showing.picture_maker import LARGE, SMALL, TooManyWaiting, side_of
+from clipsearch.showing.picture_maker import LARGE, SMALL, side_of
 
 if TYPE_CHECKING:
     from clipsearch.index.records import PhotoRecord
@@ -165,7 +171,7 @@ async def _made(begin: Callable[[], Future[bytes]]) -> bytes:
     """Return a picture once it is made, which goes on though whoever asked has gone."""
     try:
         return await asyncio.shield(asyncio.wrap_future(begin()))
-    except TooManyWaiting as error:
+    except ServerBusy as error:
         refused = _Refused(503, error)
         refused.response.headers["Retry-After"] = _SECONDS_TO_WAIT
         raise refused from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ from clipsearch.showing.picture_maker import PictureMaker
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.routing import BaseRoute
 
     from clipsearch.serving.searcher import WarmSearcher
+    from clipsearch.serving.web.served import Served
 
 _WAITING = 256  # connections that wait to be taken
 _MOST_CONNECTIONS = 1024
@@ -31,6 +33,8 @@ class WebDoor:
     port: int  # 0: any that is free
     token: str | None = None
     thumbnails_bytes: int = DEFAULT_BYTES  # that may be kept beside the library
+    # More routes behind the same door, of what is served there.
+    more: Callable[[Served], Sequence[BaseRoute]] = lambda served: ()
 
 
 @contextmanager
@@ -48,7 +52,7 @@ def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> I
     kept = KeptThumbnails(searcher.folder, door.thumbnails_bytes)
     with closing(PictureMaker(kept)) as pictures:
         served = Served(searcher, pictures)
-        with listening(app(served, access), door.host, door.port) as address:
+        with listening(app(served, access, door.more(served)), door.host, door.port) as address:
             yield address
 
 

@@ -23,14 +23,15 @@ class Served:
     searcher: WarmSearcher
     pictures: PictureMaker
     fetch: Callable[[str], bytes] | None = None  # pictures from the web; None: none is fetched
+    door: str = "web"  # in counts and log
 
     async def answer(self, question: Question) -> Hits:
         """Return the hits of a question; raises ClipsearchError as `Library` does."""
-        return await asyncio.wrap_future(self.searcher.submit(question, door="web"))
+        return await asyncio.wrap_future(self.searcher.submit(question, door=self.door))
 
     async def look(self, at: Callable[[Library], T], *, pictures: bool = False) -> T:
         """Return what a function finds in the library as it is now; it may only read.
 
         With `pictures`, it is one that decodes and encodes some.
         """
-        return await asyncio.wrap_future(self.searcher.look(at, pictures=pictures, door="web"))
+        return await asyncio.wrap_future(self.searcher.look(at, pictures=pictures, door=self.door))

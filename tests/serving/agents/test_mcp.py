@@ -450,3 +450,26 @@ def test_the_program_says_where_agents_find_it_and_ends_in_order(library: Path) 
         assert _status(address, {"Authorization": "Bearer a-token-of-more-than-16"}) == 200
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_agents_come_to_the_page_s_server_too(library: Path) -> None:
+    """With the page, its API and its thumbnails, of one warm searcher."""
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*PROGRAM, "serve", "--web", "--mcp", "--port", "0", "--library", library],
+                stderr=subprocess.PIPE,
+                text=True,
+                env=clean_environment(),
+            )
+        )
+        stack.callback(process.kill)
+        assert process.stderr is not None
+        page = next(line for line in process.stderr if line.startswith("the page: "))
+        address = page.removeprefix("the page: ").strip()
+        (told,) = asyncio.run(_asked(f"{address}/mcp", [("search", {"query": "a dog", "k": 1})]))
+        assert told.said["photos"][0]["name"] == "a-dog.jpg"
+        with urllib.request.urlopen(f"{address}/api/search?q=a+dog&k=1", timeout=20) as answer:
+            assert json.loads(answer.read())["hits"][0]["id"] == told.ids[0]
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0

@@ -199,7 +199,7 @@ def test_too_many_at_once_are_asked_to_come_again(
     monkeypatch.setattr(picture_maker, "MOST_WAITING", 0)
     refused = place.get(f"/photos/{place.id('deep.tiff')}")
     assert (refused.status, refused.headers["retry-after"]) == (503, "2")
-    assert refused.json["error"]["kind"] == "TooManyWaiting"
+    assert refused.json["error"]["kind"] == "ServerBusy"
 
 
 # Whole photos
