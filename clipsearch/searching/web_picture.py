@@ -52,7 +52,7 @@ def picture_at(address: str) -> Path | bytes:
     scheme = address.partition(":")[0].lower()
     try:
         if scheme == "data":
-            return _picture_in(address)
+            return _data_in(address)
         if scheme == "file":
             return _file_at(address)
     except UnicodeError as error:
@@ -62,7 +62,7 @@ def picture_at(address: str) -> Path | bytes:
     raise InvalidInput(f"{shown_address(address)}: only http and https addresses can be fetched")
 
 
-def _picture_in(address: str) -> bytes:
+def _data_in(address: str) -> bytes:
     """Return what a `data:` address holds, as base64 or with percent signs."""
     import base64
 
@@ -122,19 +122,26 @@ def fetch_picture(
     started = time.monotonic()
     shown = shown_address(address)
     try:
-        with _opener().open(_request(address), timeout=patience) as response:
-            if response.length is not None and response.length > max_bytes:
-                raise _too_large(shown, max_bytes)
-            data = _read(shown, response, max_bytes, started + deadline)
-            _refuse_text(shown, response, data)
-            return data
+        with _opener().open(request_for(address), timeout=patience) as response:
+            return picture_in(shown, response, max_bytes, started + deadline)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         raise InvalidInput(f"{shown}: the server answered {error.code} {error.msg}") from error
     except urllib.error.URLError as error:
-        raise _unreachable(shown, error.reason) from error
+        raise unreachable(shown, error.reason) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _unreachable(shown, error) from error
+        raise unreachable(shown, error) from error
+
+
+def picture_in(
+    address: str, response: http.client.HTTPResponse, max_bytes: int, until: float
+) -> bytes:
+    """Return the bytes of an answer; raises InvalidInput, for what is too large, too."""
+    if response.length is not None and response.length > max_bytes:
+        raise _too_large(address, max_bytes)
+    data = _read(address, response, max_bytes, until)
+    _refuse_text(address, response, data)
+    return data
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -155,7 +162,7 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _request(address: str) -> urllib.request.Request:
+def request_for(address: str) -> urllib.request.Request:
     """Return the request, with spaces and letters beyond ASCII in the address encoded.
 
     A name and password in the address go to its own server only, not on with a redirect.
@@ -213,7 +220,8 @@ def _too_large(address: str, max_bytes: int) -> InvalidInput:
     return InvalidInput(f"{address} is larger than {max_bytes / 1e6:g} MB")
 
 
-def _unreachable(address: str, reason: object) -> InvalidInput:
+def unreachable(address: str, reason: object) -> InvalidInput:
+    """Return what says why nothing came from an address."""
     words = reason.strerror or reason if isinstance(reason, OSError) else reason
     if isinstance(reason, TimeoutError):
         words = "the server did not answer in time"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clipsearch.serving.counts import SECONDS, Counts, Histogram
+
 KIND = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # where durations are counted
 # What requests are told apart by: few names, whatever clients ask for.
 _ROUTES = (
     *("/api/search", "/api/similar", "/api/facets", "/api/photos", "/api/embed", "/api/batch"),
@@ -22,38 +23,32 @@ _ROUTES = (
 
 
 class Requests:
-    """Counts requests and how long they took."""
+    """Counts requests over HTTP and how long they took."""
 
     def __init__(self) -> None:
-        self._answered: Counter[tuple[str, int]] = Counter()
-        self._within: dict[str, list[int]] = {}
-        self._seconds: Counter[str] = Counter()
+        self._answered: Counter[tuple[str, str]] = Counter()  # by route and status
+        self._seconds: dict[str, Histogram] = {}  # by route
         self.open = 0  # that are being answered
 
     def add(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         route = route_of(path)
-        self._answered[route, status] += 1
-        within = self._within.setdefault(route, [0] * (len(_SECONDS) + 1))
-        within[bisect_left(_SECONDS, seconds)] += 1
-        self._seconds[route] += seconds  # type: ignore[assignment]
+        self._answered[route, str(status)] += 1
+        self._seconds.setdefault(route, Histogram(SECONDS)).add(seconds)
 
     def lines(self) -> Iterator[str]:
         """Yield what was counted as Prometheus reads it."""
-        name = "clipsearch_http_requests_total"
-        yield from _head(name, "counter", "Requests that were answered.")
-        for (route, status), count in sorted(self._answered.items()):
-            yield f'{name}{{route="{route}",status="{status}"}} {count}'
+        yield from _counter(
+            "clipsearch_http_requests_total",
+            "Requests over HTTP that were answered.",
+            ("route", "status"),
+            self._answered,
+        )
         name = "clipsearch_http_request_seconds"
-        yield from _head(name, "histogram", "How long requests took, by route.")
-        for route, within in sorted(self._within.items()):
-            total = 0
-            for bound, count in zip((*_SECONDS, "+Inf"), within, strict=True):
-                total += count
-                yield f'{name}_bucket{{route="{route}",le="{bound}"}} {total}'
-            yield f'{name}_sum{{route="{route}"}} {self._seconds[route]:.6f}'
-            yield f'{name}_count{{route="{route}"}} {total}'
-        yield from one("clipsearch_http_requests_open", "gauge", "Requests now.", self.open)
+        yield from _head(name, "histogram", "How long requests over HTTP took.")
+        for route, counted in sorted(self._seconds.items()):
+            yield from _histogram(name, counted, f'route="{route}"')
+        yield from _one("clipsearch_http_requests_open", "gauge", "Requests now.", self.open)
 
 
 class Measured:
@@ -90,26 +85,60 @@ def route_of(path: str) -> str:
     return next(named, "/" if path == "/" else "other")
 
 
-def text(requests: Requests, counts: Mapping[str, int], photos: int | None) -> str:
-    """Return all that is told, a line each; `counts` are the searcher's, by name."""
-    lines = list(requests.lines())
-    for name, count in sorted(counts.items()):
-        lines += one(f"clipsearch_{name}_total", "counter", f"{name} of the searcher.", count)
+def text(requests: Requests, counts: Counts, photos: int | None) -> str:
+    """Return all that is told, a line each: of the web door, the searcher, and the process."""
+    lines = [*requests.lines(), *_of_searcher(counts)]
     if photos is not None:
-        lines += one("clipsearch_photos", "gauge", "Photos in the library.", photos)
-    lines += one(
-        "process_cpu_seconds_total",
-        "counter",
-        "Processor time of this process.",
-        round(time.process_time(), 3),
-    )
+        lines += _one("clipsearch_photos", "gauge", "Photos in the library.", photos)
+    seconds = round(time.process_time(), 3)
+    name = "process_cpu_seconds_total"
+    lines += _one(name, "counter", "Processor time of this process.", seconds)
     if (resident := _resident_bytes()) is not None:
-        lines += one("process_resident_memory_bytes", "gauge", "Memory.", resident)
+        name = "process_resident_memory_bytes"
+        lines += _one(name, "gauge", "Memory of this process.", resident)
     return "\n".join([*lines, ""])
 
 
-def one(name: str, kind: str, said: str, value: float) -> Iterator[str]:
-    """Yield the lines of a single value."""
+def _of_searcher(counts: Counts) -> Iterator[str]:
+    """Yield what the searcher counted, for all doors."""
+    yield from _counter(
+        "clipsearch_requests_total",
+        "What the searcher was asked, by door and command.",
+        ("door", "command"),
+        counts.requests,
+    )
+    errors = Counter({(kind,): count for kind, count in counts.errors.copy().items()})
+    name = "clipsearch_errors_total"
+    yield from _counter(name, "What it answered with an error.", ("kind",), errors)
+    name = "clipsearch_request_seconds"
+    yield from _head(name, "histogram", "From a question to its answer, the wait included.")
+    yield from _histogram(name, counts.seconds)
+    name = "clipsearch_batch_questions"
+    yield from _head(name, "histogram", "Questions that were answered together.")
+    yield from _histogram(name, counts.batches)
+
+
+def _counter(
+    name: str, said: str, labels: tuple[str, ...], counted: Mapping[Any, int]
+) -> Iterator[str]:
+    yield from _head(name, "counter", said)
+    for values, count in sorted(dict(counted).items()):
+        named = ",".join(f'{one}="{value}"' for one, value in zip(labels, values, strict=True))
+        yield f"{name}{{{named}}} {count}"
+
+
+def _histogram(name: str, counted: Histogram, label: str = "") -> Iterator[str]:
+    total = 0
+    behind = f"{{{label}}}" if label else ""
+    before = f"{label}," if label else ""
+    for bound, count in zip((*counted.bounds, "+Inf"), list(counted.within), strict=True):
+        total += count
+        yield f'{name}_bucket{{{before}le="{bound}"}} {total}'
+    yield f"{name}_sum{behind} {counted.total:.6f}"
+    yield f"{name}_count{behind} {total}"
+
+
+def _one(name: str, kind: str, said: str, value: float) -> Iterator[str]:
     yield from _head(name, kind, said)
     yield f"{name} {value}"
 

@@ -49,9 +49,7 @@ class Questions:
         asked: QuerySum | None = None,
     ) -> Wanted:
         """Return what the query string asks for, words added to what is asked already."""
-        values = from_query(request.query_params.multi_items(), parameters)
-        # A place's name is looked up: others need not wait for that.
-        return await asyncio.to_thread(wanted, values, asked)
+        return await _wanted(from_query(request.query_params.multi_items(), parameters), asked)
 
     @asynccontextmanager
     async def posted(
@@ -70,7 +68,7 @@ class Questions:
             values, asked = await asyncio.to_thread(read) if len(data) > _QUICK else read()
             if asked is not None:
                 (asked,) = await self.looked_up([asked])
-            yield await asyncio.to_thread(wanted, values, asked)
+            yield await _wanted(values, asked)
 
     async def looked_up(self, sums: Sequence[QuerySum]) -> list[QuerySum]:
         """Return questions with the photos and addresses in them in place of what names them."""
@@ -96,7 +94,14 @@ class Questions:
             raise HTTPException(
                 403, "this server fetches nothing: send the picture itself (`serve --fetch` would)"
             )
-        return await asyncio.to_thread(fetch, str(address))
+        return await fetch(str(address))
+
+
+async def _wanted(values: dict[str, Any], asked: QuerySum | None) -> Wanted:
+    """Return what is asked for; a place's name is looked up while others are answered."""
+    if "near" in values or "near:" in values.get("q", "").lower():
+        return await asyncio.to_thread(wanted, values, asked)
+    return wanted(values, asked)
 
 
 def _unchanged(photo: PhotoRecord, named: PhotoId) -> PhotoRecord:

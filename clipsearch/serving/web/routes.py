@@ -29,8 +29,8 @@ def routes(served: Served, requests: metrics.Requests) -> list[BaseRoute]:
             photos = await served.look(lambda library: api.watch.look(library).photos)
         except ClipsearchError:  # it may hold none yet
             photos = None
-        counts: dict[str, int] = {}
-        return PlainTextResponse(metrics.text(requests, counts, photos), media_type=metrics.KIND)
+        told = metrics.text(requests, served.searcher.counts, photos)
+        return PlainTextResponse(told, media_type=metrics.KIND)
 
     return [
         *(

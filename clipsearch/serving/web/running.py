@@ -33,6 +33,7 @@ class WebDoor:
     port: int  # 0: any that is free
     token: str | None = None
     thumbnails_bytes: int = DEFAULT_BYTES  # that may be kept beside the library
+    fetch: bool = False  # pictures from public addresses, for clients
     # More routes behind the same door, of what is served there.
     more: Callable[[Served], Sequence[BaseRoute]] = lambda served: ()
 
@@ -46,12 +47,13 @@ def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> I
     """
     from clipsearch.serving.web.access import Access
     from clipsearch.serving.web.app import app
+    from clipsearch.serving.web.fetching import Fetcher
     from clipsearch.serving.web.served import Served
 
     access = Access(door.token, used)
     kept = KeptThumbnails(searcher.folder, door.thumbnails_bytes)
-    with closing(PictureMaker(kept)) as pictures:
-        served = Served(searcher, pictures)
+    with closing(PictureMaker(kept)) as pictures, closing(Fetcher()) as fetcher:
+        served = Served(searcher, pictures, fetcher if door.fetch else None)
         with listening(app(served, access, door.more(served)), door.host, door.port) as address:
             yield address
 

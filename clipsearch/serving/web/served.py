@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from clipsearch.library import Library
     from clipsearch.results import Hits
     from clipsearch.serving.searcher import Question, WarmSearcher
+    from clipsearch.serving.web.fetching import Fetcher
     from clipsearch.showing.picture_maker import PictureMaker
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ class Served:
 
     searcher: WarmSearcher
     pictures: PictureMaker
-    fetch: Callable[[str], bytes] | None = None  # pictures from the web; None: none is fetched
+    fetch: Fetcher | None = None  # of pictures from the web; None: none is fetched
     door: str = "web"  # in counts and log
 
     async def answer(self, question: Question) -> Hits:
