@@ -19,7 +19,9 @@ from clipsearch.index.selection import Selection, rising
 if TYPE_CHECKING:  # of use to a warm process only
     from clipsearch.index.facets import Facets
     from clipsearch.index.filter_columns import CatalogColumns
+    from clipsearch.index.listing import Order
 
+_ALL = 2**63 - 1  # photos
 _MOST_KEPT = 16  # selections of one state: each takes up to 4 bytes a photo, and 1 for its table
 
 
@@ -31,6 +33,7 @@ class _Known:
         self.below: dict[Path, NDArray[np.int64]] = {}  # ids of photos
         self.selections: dict[object, Selection | None] = {}
         self.columns: CatalogColumns | None = None
+        self.orders: dict[str, NDArray[np.int64]] = {}  # ids of all photos
         self.facets: dict[Selection | None, Facets] = {}  # each selection is a key by itself
 
 
@@ -48,6 +51,7 @@ class Selector:
         self._known = _Known(None)
         self._last_columns: CatalogColumns | None = None  # of whatever state
         self._filtered = 0  # how often filters were asked for
+        self._listed = 0  # how often lists were
 
     def selection(
         self, filters: Filter, without: Sequence[Path], where: str | None = None
@@ -69,6 +73,27 @@ class Selector:
             known.selections = {}
         known.selections[key] = selection
         return selection
+
+    def listed(
+        self, selected: Selection | None, order: Order, offset: int, limit: int
+    ) -> NDArray[np.int64]:
+        """Return the ids (n,) of selected photos (None: all) by "date" or "path", a page of them.
+
+        By SQL, as the one page of a program; whoever asks again gets it from the order of all, kept
+        in memory.
+        """
+        from clipsearch.index.listing import in_order
+
+        self._listed += 1
+        if self._listed == 1:
+            return in_order(self._db, selected, order, offset, limit)
+        known = self._known_now()
+        if order not in known.orders:
+            known.orders[order] = in_order(self._db, None, order, 0, _ALL)
+            known.orders[order].setflags(write=False)  # pages are parts of it
+        ids = known.orders[order]
+        ids = ids if selected is None else ids[selected.holds(ids)]
+        return ids[offset : offset + limit]
 
     def facets(self, selected: Selection | None) -> Facets:
         """Return what the selected photos (None: all) say, counted by columns in memory."""

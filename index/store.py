@@ -230,10 +230,8 @@ class Store:
         self, selected: Selection | None, order: Order, *, offset: int = 0, limit: int
     ) -> NDArray[np.int64]:
         """Return the ids (n,) of selected photos by "date" or "path", a page of them."""
-        from clipsearch.index.listing import in_order
-
         with self._db.reading():
-            return in_order(self._db, selected, order, offset, limit)
+            return self._selector.listed(selected, order, offset, limit)
 
     def search(
         self,
