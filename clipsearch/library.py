@@ -341,6 +341,7 @@ class Library(OpenLibrary, LookMethods, TagMethods):
         raises alone, in no order; every `str` is words. Takes what is in
         `clipsearch.searching.inquiries`; less time than one after the other.
         """
+        self._check_open()
         return self._searcher.answers(inquiries)
 
     def similar(

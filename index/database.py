@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from clipsearch.errors import (
     LibraryClosed,
@@ -67,6 +67,10 @@ _MEANINGS: tuple[tuple[str, type[LibraryError], str], ...] = (
 )
 
 
+State: TypeAlias = tuple[int, int, int]  # which connection, and what of its versions
+_OF_CLOCK = -1  # in place of a connection's number
+
+
 class Connection(sqlite3.Connection):
     """A connection to the catalog; what it tells of the catalog's state can't be another's."""
 
@@ -96,7 +100,12 @@ class Database:
         self.schema = SCHEMA_VERSION  # when it was opened
         self.closed = False
         self._free = [connection]
-        self._mine = threading.local()  # .connection: the one of this thread's transaction
+        # .connection: the one of this thread's transaction; .begun: what the clock said before it
+        self._mine = threading.local()
+        # Tells of all commits, for states as several connections see them: never in a transaction.
+        self._clock: Connection | None = None
+        self._clock_lock = threading.Lock()
+        self._told: dict[int, tuple[State, State]] = {}  # by connection: see `state`
         try:
             _set_up(connection, path)
             self._file = _identity(path)
@@ -176,6 +185,10 @@ class Database:
         if os.getpid() != self._process:
             return
         self.closed = True
+        with self._clock_lock:
+            if self._clock is not None:
+                self._clock.close()
+                self._clock = None
         with suppress(IndexError):
             while True:
                 self._free.pop().close()
@@ -248,19 +261,40 @@ class Database:
             with self._transaction("BEGIN"):
                 yield
 
-    def state(self) -> tuple[int, int, int]:
+    def state(self) -> State:
         """Return a value that differs whenever anything was committed since, here or elsewhere.
 
-        It may also differ outside of one transaction though nothing was.
+        It may also differ though nothing was; but as a rule it is the same for all who read in
+        blocks, also on other connections, which SQLite tells apart.
         """
         with self.connected() as connection:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
-            return connection.number, version, connection.total_changes
+            own = connection.number, version, connection.total_changes
+            begun = getattr(self._mine, "begun", None)
+            if begun is None:
+                return own
+            told = self._told.get(connection.number)
+            if told is None or told[0] != own:
+                if self._time() != begun:  # somebody committed, before or after what is read
+                    return own
+                told = self._told[connection.number] = own, (_OF_CLOCK, begun, 0)
+            return told[1]
+
+    def _time(self) -> int | None:
+        """Return a number that each commit changes; None while one connection is all there is."""
+        if self._clock is None:
+            return None
+        with self._clock_lock:
+            if self._clock is None:  # closed meanwhile
+                return None
+            version: int = self._clock.execute("PRAGMA data_version").fetchone()[0]
+            return version
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
         with self._lent() as connection:
             with self._errors_translated():
+                self._mine.begun = self._time() if begin == "BEGIN" else None
                 connection.execute(begin)
             try:
                 self._mine.connection = connection
@@ -272,7 +306,7 @@ class Database:
                     connection.rollback()
                 raise
             finally:
-                self._mine.connection = None
+                self._mine.connection = self._mine.begun = None
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -301,6 +335,12 @@ class Database:
             return self._free.pop()  # the last that was put back: what it has read is still there
         except IndexError:
             pass
+        with self._clock_lock:
+            if self._clock is None and not self.closed:  # from now on there are several
+                self._clock = self._another_connection()
+        return self._another_connection()
+
+    def _another_connection(self) -> Connection:
         connection = _connect(self.path, self._mode)
         try:
             _set_up(connection, self.path)
@@ -337,8 +377,10 @@ class Database:
         cls._registering = threading.RLock()  # another thread may have held it
         for db in cls._open:
             mine = db._of_transaction()
-            _OF_THE_PARENT.extend([*db._free, *([mine] if mine else [])])
+            clock = db._clock
+            _OF_THE_PARENT.extend([*db._free, *filter(None, (mine, clock))])
             db._free, db._mine = [], threading.local()
+            db._clock, db._clock_lock = None, threading.Lock()
 
     def damaged(self, what: str) -> LibraryDamaged:
         """Return the error for a catalog that can't be right."""

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from clipsearch import backup_library, check_library
+from clipsearch.index.database import Database
 from clipsearch.index.store import Store
 
 ADD = """
@@ -63,3 +67,53 @@ def test_a_second_opening_in_a_process_does_not_blind_the_first(tmp_path: Path) 
                 command = [sys.executable, "-c", ADD, str(tmp_path), f"/{number}"]
                 subprocess.run(command, check=True)
                 assert len(second.places().folders) == len(first.places().folders) == number
+
+
+def states_at_once(db: Database, threads: int = 4) -> list[tuple[int, int, int]]:
+    """Return the states that threads see, each in a block of its own while all are in one."""
+    all_in = threading.Barrier(threads)
+
+    def look(_: int) -> tuple[int, int, int]:
+        with db.reading():
+            state = db.state()
+            all_in.wait(20)
+            assert db.state() == state
+            return state
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(look, range(threads)))
+
+
+def test_all_connections_tell_the_same_state_until_somebody_commits(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    Database.create(path)
+    db, other = Database.open(path, read_only=False), Database.open(path, read_only=False)
+    with closing(db), closing(other):
+        states_at_once(db)  # connections are made
+        seen = set()
+        for writer in (None, other, db, other, None):
+            if writer is not None:
+                writer.write("UPDATE library SET created_at = created_at || '.'")
+            states = set(states_at_once(db))
+            assert len(states) == 1
+            assert (states <= seen) == (writer is None and bool(seen))
+            seen |= states
+        assert len(seen) == 4
+
+
+def test_a_block_that_others_commit_beside_has_a_state_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    Database.create(path)
+    db, other = Database.open(path, read_only=False), Database.open(path, read_only=False)
+    with closing(db), closing(other):
+        (before, *_) = states_at_once(db)
+        with db.reading():
+            db.rows("SELECT * FROM library")  # what it sees is settled
+            other.write("UPDATE library SET created_at = created_at || '.'")
+            inside = db.state()
+        (after, *_) = states_at_once(db)
+        assert after not in (before, inside)
+        with db.writing():
+            first = db.state()
+            db.write("UPDATE library SET created_at = created_at || '.'")
+            assert db.state() != first
