@@ -51,7 +51,8 @@ function facts(hit, ask) {
   add("Lens", hit.lens, () => ask("lens", hit.lens));
   if (hit.latitude !== null && hit.latitude !== undefined) {
     const at = `${hit.latitude.toFixed(5)},${hit.longitude.toFixed(5)}`;
-    add("Place", hit.place ?? at.replace(",", ", "), () => ask("near", `${at},${NEAR}`));
+    add("Place", hit.place);
+    add("Position", at.replace(",", ", "), () => ask("near", `${at},${NEAR}`));
   }
   add("Size", size);
   for (const tag of hit.tags ?? []) add("Tag", tag, () => ask("tag", tag));
@@ -73,7 +74,9 @@ function words(all) {
 }
 
 // What stands above already is not said again.
-const SAID = new Set(["Taken", "Camera", "Lens", "Place", "Size", "Format", "File size"]);
+const SAID = new Set(
+  ["Taken", "Camera", "Lens", "Place", "Position", "Size", "Format", "File size"],
+);
 
 function exif(all) {
   const left = (all.exif ?? []).filter((one) => !SAID.has(one.name));

@@ -82,9 +82,14 @@ function tokenMessage() {
   const field = make("input", {
     name: "token", type: "password", required: true, autocomplete: "off", id: "token",
   });
+  // What was asked is asked again then.
+  const kept = [...new URLSearchParams(location.search)].map(([name, value]) =>
+    make("input", { type: "hidden", name, value }),
+  );
   const form = make(
     "form",
     { class: "token", action: "/", method: "get" },
+    ...kept,
     make("label", { for: "token", text: "Token" }),
     field,
     make("button", { class: "button", text: "Open" }),

@@ -6,7 +6,8 @@ import { isQuestion } from "./state.js";
 import { month } from "./wording.js";
 
 const FIRST = 60; // photos: what a screen shows, so that the first answer comes soon
-const PAGE = 200;
+const LEAST = 200; // of a further page: each is as long as all before it together,
+const MOST = 1000; // so that who goes far down waits seldom
 
 export class Results {
   constructor(of) {
@@ -29,7 +30,7 @@ export class Results {
   #known;
 
   /** Load the next page; returns how many photos came. Raises Refused. */
-  next(signal, k = this.#offset ? PAGE : FIRST) {
+  next(signal, k = this.#offset ? Math.min(MOST, Math.max(LEAST, this.#offset)) : FIRST) {
     this.loading ??= this.#load(k, signal).finally(() => {
       this.loading = null;
     });
