@@ -9,12 +9,15 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import http_part
+
 import clipsearch
 
 PAGE = Path(__file__).with_name("api.md")
-_HEAD = """# The Python API
+_HEAD = """# The Python API, and the same over HTTP
 
-Everything that `import clipsearch` offers, made from the docstrings by `python docs/make_api.py`.
+Everything that `import clipsearch` offers, made from the docstrings by `python docs/make_api.py`; \
+and at the end [the HTTP API](#the-http-api), made from its OpenAPI description.
 """
 
 
@@ -36,6 +39,7 @@ def page() -> str:
     for name in errors:
         base = values[name].__mro__[1].__name__
         parts.append(f"- `{name}({base})`: {_text(values[name]).splitlines()[0]}")
+    parts.append(f"\n{http_part.part()}")
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The page of the Python API is what the docstrings say."""
+"""The page of the API is what the docstrings say, and the description of what is served."""
 
 import pytest
 from places import ROOT

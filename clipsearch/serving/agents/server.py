@@ -89,7 +89,7 @@ def opened(served: Served, scope: Scope, host: str, port: int, token: str | None
     from starlette.applications import Starlette
 
     from clipsearch.serving.web.access import Access, guarded
-    from clipsearch.serving.web.api import ERRORS
+    from clipsearch.serving.web.errors import ERRORS
     from clipsearch.serving.web.running import listening
 
     app = Starlette(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -12,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch import __version__
-from clipsearch.errors import ClipsearchError, InvalidInput, MissingPackages, UnreadableImage
+from clipsearch.errors import InvalidInput
 from clipsearch.library import Library
 from clipsearch.results import Hits
 from clipsearch.searching.combining import term
@@ -21,7 +20,6 @@ from clipsearch.serving.state import StateWatch
 from clipsearch.serving.web import answers
 from clipsearch.serving.web.asked import Wanted, filters_of
 from clipsearch.serving.web.bodies import Bodies, id_in, list_in
-from clipsearch.serving.web.errors import error_response
 from clipsearch.serving.web.parameters import (
     COUNTED,
     DETAILED,
@@ -35,23 +33,6 @@ from clipsearch.serving.web.served import Served
 
 T = TypeVar("T")
 MOST_IDS = 10_000  # photos that are named in one request
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        kind = HTTPStatus(error.status_code).phrase.replace(" ", "")
-        status, message = error.status_code, str(error.detail)
-    else:
-        status, kind, message = 503, type(error).__name__, str(error)
-        if isinstance(error, InvalidInput | MissingPackages):
-            status = 422 if isinstance(error, UnreadableImage) else 400
-    response = error_response(status, kind, message)
-    if status == 503:
-        response.headers["retry-after"] = "1"
-    return response
-
-
-ERRORS: Mapping[Any, Callable[..., Any]] = {HTTPException: _refused, ClipsearchError: _refused}
 
 
 @dataclass(frozen=True)

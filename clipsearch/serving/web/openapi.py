@@ -283,15 +283,33 @@ def _schemas() -> Json:
         "Facets": _facets(),
         "Photo": _photo(),
         "Records": _object({"photos": _list(_object(_record()))}),
-        "Library": _object(
-            {"photos": _WHOLE, "version": _TEXT, "state": _named("State"), "failures": _WHOLE}
-        ),
+        "Library": _library(),
         "State": _object(
             {"photos": _WHOLE, "revision": _TEXT, "indexing": {"oneOf": [{"type": "null"}, run]}}
         ),
         "Health": _object({"status": _TEXT}),
         "Error": _object({"error": _object({"kind": _TEXT, "message": _TEXT})}),
     }
+
+
+def _library() -> Json:
+    parts: dict[str, Json] = {
+        "library": _TEXT,
+        "photos": _WHOLE,
+        "incomplete": _WHOLE,
+        "folders": _list({"type": "object"}),
+        "away": _list(_named("LeftOut")),
+        "failures": _WHOLE,
+        "model": {"type": ["object", "null"]},
+        "models": _list({"type": "object"}),
+        "index": {"type": ["object", "null"]},
+        "disk_bytes": {"type": "object"},
+        "left_out": {"type": "object"},
+        "version": _TEXT,
+        "state": _named("State"),
+    }
+    detailed = {"failed_files": _list({"type": "object"}), "exclusions": _list(_list(_TEXT))}
+    return _object({**parts, **detailed}, optional=tuple(detailed))
 
 
 def _of_away() -> dict[str, Any]:

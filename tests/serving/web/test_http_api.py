@@ -374,3 +374,43 @@ def test_parameters_are_the_options_of_the_command_line() -> None:
         if flag.field in names:
             one = next(one for one in OPTIONS if one.field == flag.field)
             assert tuple(one.choices) == tuple(flag.choices), one.name
+
+
+# what nobody expects
+
+
+def test_a_fault_is_told_in_a_line_and_logged(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret\nof ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Library, "details", fail)
+        answer = door.get("/api/photos/1")
+    assert (answer.status, answer.json["error"]["kind"]) == (500, "Fault")
+    assert b"secret" not in answer.body
+    assert "content-security-policy" in answer.headers
+    assert "not answered, by a fault: RuntimeError: a secret" in caplog.messages
+    assert door.get("/api/photos/1").status == 200
+
+
+def test_a_client_that_goes_in_the_middle_harms_nobody(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = urlsplit(door.address)
+    for sent in (b"{", b""):
+        with socket.create_connection((host.hostname, host.port), timeout=30) as connection:
+            head = (
+                f"POST /api/search HTTP/1.1\r\nHost: {host.netloc}\r\nContent-Length: 100\r\n\r\n"
+            )
+            connection.sendall(head.encode() + sent)
+    assert door.get("/api/health").status == 200
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+def test_ids_of_any_size_are_no_photo(door: Door) -> None:
+    for number in (0, 2**63 - 1, 2**63, 10**40):
+        assert door.get(f"/api/photos/{number}").status == 404
+        assert door.get(f"/api/similar/{number}").status == 404
+    assert door.get("/api/photos/-1").status == 404
