@@ -132,10 +132,11 @@ class IndexOptions:
     # too, until a run takes the pattern back.
     exclude: Sequence[str] = ()
     no_exclude: Sequence[str] = ()  # patterns to take back
+    thumbnails: bool = False  # make small pictures ahead, as far as there is room for them
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what can't be meant."""
-        for name in ("retry_failed", "include_hidden", "prune"):
+        for name in ("retry_failed", "include_hidden", "prune", "thumbnails"):
             _set(self, **{name: yes_or_no(getattr(self, name), name)})
         if self.max_megapixels is not None:
             _set(self, max_megapixels=above_zero(self.max_megapixels, "max_megapixels"))
@@ -150,7 +151,8 @@ class IndexOptions:
 class IndexProgress:
     """How far an index run is."""
 
-    # "waiting", "scanning", "loading model", "fetching model", "encoding", "saving", "completing"
+    # "waiting", "scanning", "loading model", "fetching model", "encoding", "saving", "completing",
+    # "making thumbnails"
     phase: str
     done: int  # files
     total: int  # files; 0 while unknown

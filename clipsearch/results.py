@@ -356,6 +356,7 @@ class IndexReport:
     interrupted: bool = False
     completed: int = 0  # of an earlier version, of which more is known now; not embedded again
     sidecars: int = 0  # photos of which sidecars were new, changed or gone, and read
+    thumbnails: int = 0  # small pictures that were made ahead
 
     def __repr__(self) -> str:
         counts = {
@@ -390,6 +391,7 @@ class IndexReport:
             "known_failures": self.known_failures,
             "completed": self.completed,
             "sidecars": self.sidecars,
+            "thumbnails": self.thumbnails,
             "seconds": round(self.seconds, 3),
             "photos_per_second": round(self.photos_per_second, 2),
             "model": self.model,

@@ -116,6 +116,14 @@ NoExcludeOption = Annotated[
         help="Take back an --exclude; `clipsearch info` lists them. May be given several times.",
     ),
 ]
+ThumbnailsOption = Annotated[
+    bool,
+    typer.Option(
+        "--thumbnails",
+        show_default=False,
+        help="Make the small pictures ahead that `serve --web` shows; 2 GB of them at most.",
+    ),
+]
 StrictOption = Annotated[
     bool,
     typer.Option(
@@ -137,6 +145,7 @@ def index(
     exclude: ExcludeOption = None,
     no_exclude: NoExcludeOption = None,
     prune: PruneOption = False,
+    thumbnails: ThumbnailsOption = False,
     wait: WaitOption = False,
     strict: StrictOption = False,
     json: JsonOption = False,
@@ -158,6 +167,7 @@ def index(
         max_megapixels=max_megapixels,
         exclude=exclude or (),
         no_exclude=no_exclude or (),
+        thumbnails=thumbnails,
     )
     report = _run(library, paths, model, device, options, wait=wait, json=json)
     if strict and report.unread:
@@ -284,6 +294,8 @@ def what_happened(report: "IndexReport") -> str:
     happened = [f"{count:,} {what}" for what, count in counts.items() if count]
     if report.sidecars:
         happened.append(f"sidecars of {shown_count(report.sidecars, 'photo')} read")
+    if report.thumbnails:
+        happened.append(f"{shown_count(report.thumbnails, 'thumbnail')} made")
     return ", ".join(happened)
 
 

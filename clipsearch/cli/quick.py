@@ -26,6 +26,7 @@ INDEX_FLAGS = {
     "--retry-failed": "retry_failed",
     "--include-hidden": "include_hidden",
     "--prune": "prune",
+    "--thumbnails": "thumbnails",
     "--wait": "wait",
     "--strict": "strict",
     "--json": "json",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.errors import InvalidInput, ModelError
 from clipsearch.index.changes import (
@@ -34,6 +35,9 @@ from clipsearch.photos.scanning import finds, is_picture
 from clipsearch.photos.sidecars import photos_in_place_of_sidecars
 from clipsearch.progress.published import published
 from clipsearch.results import IndexReport
+
+if TYPE_CHECKING:
+    from clipsearch.indexing.thumbnails_ahead import ThumbnailsAhead
 
 Progress = Callable[[IndexProgress], None]
 Note = Callable[[str], None]  # takes a line for the user
@@ -171,6 +175,7 @@ class Indexer:
                 options=options,
                 progress=progress,
                 stop=stop,
+                thumbnails=self._thumbnails(options),
             )
             run.run()
             if not run.interrupted:
@@ -185,6 +190,12 @@ class Indexer:
                 self._refresh_tags(note)
                 self._keep_competing_words(choice.id)
         return run.report(choice.name, notes, time.perf_counter() - started)
+
+    def _thumbnails(self, options: IndexOptions) -> ThumbnailsAhead | None:
+        from clipsearch.indexing.thumbnails_ahead import ThumbnailsAhead
+        from clipsearch.showing.kept_thumbnails import KeptThumbnails
+
+        return ThumbnailsAhead(KeptThumbnails(self._folder)) if options.thumbnails else None
 
     def _forget_thumbnails(self) -> None:
         """Leave no picture of a photo that is not in the library any more."""

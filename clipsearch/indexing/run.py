@@ -32,8 +32,10 @@ from clipsearch.index.records import FileState
 from clipsearch.indexing.model_choice import ModelChoice, loading
 from clipsearch.indexing.more_facts import Completion
 from clipsearch.indexing.plan import Plan
+from clipsearch.indexing.thumbnails_ahead import WANTED, ThumbnailsAhead
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.decoder_pool import PreparedPhoto
+from clipsearch.photos.decoder_process import Wanted
 from clipsearch.photos.decoders import Decoders
 from clipsearch.photos.file_reading import read_whole
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, largest_file
@@ -87,6 +89,7 @@ class IndexRun:
         options: IndexOptions,
         progress: Callable[[IndexProgress], None],
         stop: Callable[[], bool],
+        thumbnails: ThumbnailsAhead | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.failures: list[FailedFile] = []
@@ -98,6 +101,7 @@ class IndexRun:
         self._options = options
         self._progress = progress
         self._stop = stop
+        self._thumbnails = thumbnails
         self._max_megapixels = options.max_megapixels or DEFAULT_MAX_MEGAPIXELS
         self._changes: list[Change] = []  # waiting for the next commit
         self._ready: list[tuple[ReadFile, Placement, PreparedPhoto]] = []  # waiting for a batch
@@ -120,6 +124,8 @@ class IndexRun:
         if not self.interrupted:
             self._remove_gone()
             self._read_more()
+        if not self.interrupted:
+            self._make_thumbnails()
 
     @property
     def let_go(self) -> bool:
@@ -148,6 +154,7 @@ class IndexRun:
             interrupted=self.interrupted,
             completed=counts["completed"],
             sidecars=counts["sidecars"],
+            thumbnails=self._thumbnails.made if self._thumbnails else 0,
         )
 
     def _check_stop(self) -> None:
@@ -195,7 +202,8 @@ class IndexRun:
                 if isinstance(read, Failed):
                     self._fail([read.file], read.reason)
                 elif (placement := self._placement(read)) is not None:
-                    in_flight.append((read, placement, self._decode(read.data)))
+                    wanted = Wanted(picture=WANTED) if self._thumbnails else None
+                    in_flight.append((read, placement, self._decode(read.data, wanted)))
                     size += len(read.data)
                 while in_flight and (
                     len(in_flight) > 2 * self._batch_size() or size > BYTES_IN_FLIGHT
@@ -211,10 +219,21 @@ class IndexRun:
             for *_, prepared in in_flight:
                 prepared.cancel()
 
-    def _decode(self, data: bytes) -> Future[PreparedPhoto]:
+    def _make_thumbnails(self) -> None:
+        """Make the pictures of photos that were there before, if pictures are wanted."""
+        if self._thumbnails is None:
+            return
+        try:
+            self._thumbnails.make_missing(
+                self._store, self._decode, self._progress, self._check_stop
+            )
+        except (_Stopped, KeyboardInterrupt):
+            self.interrupted = True
+
+    def _decode(self, data: bytes, wanted: Wanted | None = None) -> Future[PreparedPhoto]:
         if (preprocessing := self._model.preprocessing) is None:
             preprocessing = self._encoder().preprocessing
-        return self._decoders.submit(data, preprocessing, self._max_megapixels)
+        return self._decoders.submit(data, preprocessing, self._max_megapixels, wanted)
 
     def _read_ahead(
         self, pool: ThreadPoolExecutor, to_open: Iterable[ToOpen]
@@ -272,7 +291,10 @@ class IndexRun:
             same = self._same_content.pop(read.content_hash)
             self._fail([read.file, *(other.file for other in same)], str(error))
         else:  # without the content, which would fill the memory until the batch is full
-            self._ready.append((replace(read, data=b""), placement, prepared.result()))
+            photo = prepared.result()
+            if self._thumbnails is not None:
+                self._thumbnails.keep(read.content_hash, photo)
+            self._ready.append((replace(read, data=b""), placement, replace(photo, picture=None)))
         if len(self._ready) >= self._batch_size():
             self._encode_and_commit()
 

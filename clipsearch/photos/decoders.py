@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from clipsearch.photos.decoder_pool import DecoderPool, PreparedPhoto
-    from clipsearch.photos.rendering import Rendering
+    from clipsearch.photos.decoder_process import Wanted
 
 CLOSED = "the library was closed; open it again"
 
@@ -30,14 +30,13 @@ class Decoders:
         data: bytes,
         preprocessing: Preprocessing,
         max_megapixels: float,
-        picture: Rendering | None = None,
+        wanted: Wanted | None = None,
     ) -> Future[PreparedPhoto]:
         """Decode a file's bytes as `DecoderPool.submit` does; LibraryClosed after `close`.
 
-        A `picture` for people may be wanted beside the pixels.
+        Without what is `wanted`, it is the pixels.
         """
-        from clipsearch.photos.decoder_pool import DecoderPool
-        from clipsearch.photos.decoder_process import Wanted
+        from clipsearch.photos.decoder_pool import PIXELS, DecoderPool
 
         made_for = preprocessing, max_megapixels
         with self._lock:
@@ -45,7 +44,7 @@ class Decoders:
                 raise LibraryClosed(CLOSED)
             if made_for not in self._pools:
                 self._pools[made_for] = DecoderPool(preprocessing, max_megapixels=max_megapixels)
-            return self._pools[made_for].submit(data, Wanted(picture=picture))
+            return self._pools[made_for].submit(data, wanted or PIXELS)
 
     def close(self) -> None:
         """End the processes; what they have not answered is cancelled."""

@@ -9,7 +9,7 @@ from clipsearch.options import IndexProgress
 from clipsearch.progress.pace import Pace
 
 SECONDS_BETWEEN_LINES = 10.0
-_OF_FILES = ("encoding", "completing")  # phases in which files are opened
+_OF_FILES = ("encoding", "completing", "making thumbnails")  # phases in which files are opened
 
 
 class ProgressLines:

@@ -65,6 +65,11 @@ class KeptThumbnails:
             return None
         return data
 
+    def has(self, content_hash: str, side: int) -> bool:
+        """Tell whether a picture is kept; it is not looked at."""
+        path = self._path(content_hash, side)
+        return path is not None and path.is_file()
+
     def put(self, content_hash: str, side: int, data: bytes) -> bool:
         """Keep a picture, at the cost of others if need be; return whether it is kept."""
         path = self._path(content_hash, side)
