@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from clipsearch.arguments import as_list, file_path
+from clipsearch.arguments import as_list, file_path, shown
 from clipsearch.errors import InvalidInput
 
+# A path has one slash where an address has two.
+_AT_AN_ADDRESS = re.compile(r"https?://?[^/]", re.IGNORECASE)
 LIBRARY_VARIABLE = "CLIPSEARCH_LIBRARY"
 _left_behind = False  # whether `leave_a_deleted_folder` had to
 
@@ -28,6 +31,11 @@ def library_folder(folder: str | Path | None) -> Path:
                 "library lies"
             )
         return folder / "library"
+    if _AT_AN_ADDRESS.match(os.fspath(chosen) if isinstance(chosen, os.PathLike | str) else ""):
+        raise InvalidInput(
+            f"{shown(str(chosen))} is no folder: `Library.open` in Python opens a library at an "
+            "address"
+        )
     return absolute(chosen)
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +64,14 @@ def serve(
             "--mcp",
             show_default=False,
             help="Let agents look into the library at /mcp, as `clipsearch mcp` does.",
+        ),
+    ] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch",
+            show_default=False,
+            help="Fetch pictures for who asks with their addresses, from the public web alone.",
         ),
     ] = False,
     thumbnails: Annotated[
@@ -129,8 +138,10 @@ def serve(
     folder = library_folder(library)
     if sum((status, stop, background)) > 1:
         raise InvalidInput("--stop, --status and --background can't be used together")
-    if not web and (host is not None or port is not None or open_page or agents):
-        raise InvalidInput("--host, --port, --open and --mcp are for the page: give --web, too")
+    if not web and (host is not None or port is not None or open_page or agents or fetch):
+        raise InvalidInput(
+            "--host, --port, --open, --mcp and --fetch are for the page: give --web, too"
+        )
     if stop:
         _stop(folder)
         return
@@ -140,7 +151,7 @@ def serve(
     door = None
     if web:
         door = _door(host or "127.0.0.1", 8000 if port is None else port, 1_000_000 * thumbnails)
-        door = _for_agents(door, wanted=agents)
+        door = replace(_for_agents(door, wanted=agents), fetch=fetch)
     minutes = min((0.0 if web else _USUAL_IDLE) if idle is None else idle, _LONGEST)
     _begin_log(log, log_file, verbose=verbose)
 
@@ -175,8 +186,6 @@ def _for_agents(door: "WebDoor", *, wanted: bool) -> "WebDoor":
     """Return the same door, with what agents ask at if they are wanted."""
     if not wanted:
         return door
-    from dataclasses import replace
-
     from clipsearch.serving.agents.scope import Scope
     from clipsearch.serving.agents.server import check_installed, route
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_process import clipsearch
 from test_http_search import found, ids
 from web_door import Door, open_door
 
@@ -42,3 +43,9 @@ def test_a_picture_of_the_web_is_asked_with(
     )
     expected = own.query(term(photo.path.read_bytes()) + 0.5 * term("night"), k=9)
     assert ids(answer) == found(expected)
+
+
+def test_the_program_fetches_where_it_is_told_so_and_has_a_page() -> None:
+    ended = clipsearch("serve", "--fetch")
+    assert (ended.code, ended.out) == (2, b"")
+    assert "--fetch are for the page: give --web, too" in ended.err

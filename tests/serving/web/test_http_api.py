@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from test_http_search import found, ids
 from web_door import Answer, Door
 
-from clipsearch import Library, term
+from clipsearch import Library, ServerBusy, term
 from clipsearch.cli.filter_flags import FILTER_FLAGS
 from clipsearch.cli.search_flags import SEARCH_FLAGS
 from clipsearch.serving.web.openapi import description
@@ -300,6 +300,12 @@ def test_the_description_is_what_the_server_gives(described: dict) -> None:
         Draft202012Validator.check_schema(schema)
 
 
+def test_the_description_is_openapi(described: dict) -> None:
+    """By a validator that was made for it: references, parameters and examples, too."""
+    validator = pytest.importorskip("openapi_spec_validator")
+    validator.OpenAPIV31SpecValidator(described).validate()
+
+
 def documented(described: dict) -> Iterator[tuple[str, str, Any, str]]:
     """Yield each example: its method, address, body and the schema of its answer."""
     for path, operations in described["paths"].items():
@@ -377,6 +383,22 @@ def test_parameters_are_the_options_of_the_command_line() -> None:
 
 
 # what nobody expects
+
+
+def test_who_comes_when_too_many_wait_is_told_to_come_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise ServerBusy("512 looks wait already: try again later")
+
+    with monkeypatch.context() as patch, Library.open(door.address) as remote:
+        patch.setattr(Library, "photos", busy)
+        answer = door.get("/api/photos", ids="1")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json["error"]["kind"] == "ServerBusy"
+        asked = remote._searcher.photos
+        with pytest.raises(ServerBusy, match="512 looks"):
+            asked([1])
 
 
 def test_a_fault_is_told_in_a_line_and_logged(

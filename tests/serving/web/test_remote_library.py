@@ -419,3 +419,13 @@ def test_opening_one_loads_nothing_heavy(door: Door) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_an_address_is_never_taken_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for address in ("http://127.0.0.1:8000", Path("http://127.0.0.1:8000"), "HTTPS://host"):
+        with pytest.raises(InvalidInput, match=r"is no folder: `Library\.open` in Python"):
+            Library(address)
+    assert list(tmp_path.iterdir()) == []
