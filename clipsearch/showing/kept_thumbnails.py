@@ -22,6 +22,7 @@ DEFAULT_BYTES = 2_000_000_000  # of all that is kept for a library
 
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAME = re.compile(r"([0-9a-f]{64})-[0-9]{1,5}\.webp", re.ASCII)
+_OWN = re.compile(rf"(?:{_NAME.pattern}|\.{_NAME.pattern}\.[0-9a-f]+)\Z", re.ASCII)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _KEPT_AT_LEAST = 0.9  # of the budget, once something had to go
 _LOOKED_AT_BETWEEN = 0.05  # of the budget that may be written before the disk is looked at anew
@@ -32,7 +33,6 @@ _ASKED_AT_ONCE = 500
 
 class _File(NamedTuple):
     path: str
-    content_hash: str | None  # None: begun, and perhaps left behind
     bytes: int
     seen: float  # when it was last looked at, seconds since 1970
 
@@ -106,11 +106,11 @@ class KeptThumbnails:
         have gone.
         """
         hashes: dict[str, list[str]] = {}
-        for file in self._files():
-            if file.content_hash is not None:
-                hashes.setdefault(file.content_hash, []).append(file.path)
-            elif time.time() - file.seen > _LEFT_BEHIND_AFTER:
-                _remove(file.path)
+        for entry in self._own():
+            if named := _NAME.fullmatch(entry.name):
+                hashes.setdefault(named.group(1), []).append(entry.path)
+            else:
+                _remove_left_behind(entry)
         left = list(hashes)
         for start in range(0, len(left), _ASKED_AT_ONCE):
             some = left[start : start + _ASKED_AT_ONCE]
@@ -146,19 +146,16 @@ class KeptThumbnails:
             total -= file.bytes
 
     def _files(self) -> Iterator[_File]:
+        for entry in self._own():
+            with suppress(OSError):
+                state = entry.stat(follow_symlinks=False)
+                yield _File(entry.path, state.st_size, state.st_mtime)
+
+    def _own(self) -> Iterator[os.DirEntry[str]]:
         """Yield all pictures, and what was begun; no other file that lies there is touched."""
         for shard in _entries(self._folder):
-            if len(shard.name) != 2:
-                continue
-            for entry in _entries(shard.path):
-                named = _NAME.fullmatch(entry.name)
-                begun = entry.name.startswith(".") and _NAME.match(entry.name[1:])
-                if not named and not begun:
-                    continue
-                with suppress(OSError):
-                    state = entry.stat(follow_symlinks=False)
-                    content_hash = named.group(1) if named else None
-                    yield _File(entry.path, content_hash, state.st_size, state.st_mtime)
+            if len(shard.name) == 2:
+                yield from (one for one in _entries(shard.path) if _OWN.match(one.name))
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -167,6 +164,13 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError:
         return []
+
+
+def _remove_left_behind(begun: os.DirEntry[str]) -> None:
+    """Remove a file that was begun long ago: by a process that was killed."""
+    with suppress(OSError):
+        if time.time() - begun.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND_AFTER:
+            _remove(begun.path)
 
 
 def _remove(path: str) -> None:
