@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from clipsearch import machine
@@ -127,10 +127,13 @@ class PictureMaker:
     def _decoded(self, data: bytes, rendering: Rendering) -> bytes:
         from clipsearch.photos.decoder_process import Wanted
 
-        picture = self._processes().submit(data, Wanted(pixels=False, picture=rendering)).result()
-        if picture.picture is None:
-            raise UnreadableImage("no picture came out")
-        return picture.picture
+        wanted = Wanted(pixels=False, picture=rendering)
+        try:
+            made = self._processes().submit(data, wanted).result().picture
+        except CancelledError:
+            raise LibraryClosed("the server ends") from None
+        assert made is not None  # for it was wanted
+        return made
 
     def _processes(self) -> DecoderPool:
         from clipsearch.photos.decoder_pool import DecoderPool

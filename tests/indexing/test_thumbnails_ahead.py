@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from clipsearch import Library
 from clipsearch.indexing import thumbnails_ahead
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.showing.kept_thumbnails import KeptThumbnails
+from clipsearch.upkeep import backup_library, check_library
 
 AHEAD = IndexOptions(thumbnails=True)
 
@@ -101,3 +103,17 @@ def test_what_is_kept_is_part_of_the_library_s_size(tmp_path: Path, photos: Path
         library.index(options=AHEAD)
         size = sum(path.stat().st_size for path in kept(library.folder).values())
         assert library.info().disk_bytes["thumbnails"] == size > 0
+
+
+def test_backups_go_without_them_and_a_check_has_nothing_to_say(
+    tmp_path: Path, photos: Path
+) -> None:
+    with Library(tmp_path / "library", device="cpu") as library:
+        library.index(photos, model="builtin", options=AHEAD)
+    before = kept(tmp_path / "library")
+    report = check_library(tmp_path / "library", repair=True)
+    assert report.ok and "thumbnail" not in str(report.to_dict())
+    assert kept(tmp_path / "library") == before
+    backup_library(tmp_path / "library", tmp_path / "library.tar")
+    with tarfile.open(tmp_path / "library.tar") as tar:
+        assert not [name for name in tar.getnames() if "thumbnail" in name or "webp" in name]

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
+import pillow_heif
 import pytest
 from example_photos import example_files
 from made_raws import dng
@@ -65,6 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         exif[0x0112], exif[0x010F] = 6, "a camera maker"
         image.save(place.file("turned.jpg"), exif=exif)
         image.save(place.file("deep.tiff"))
+        pillow_heif.from_pillow(image).save(place.file("phone.heic"))
         image.resize((300, 200)).save(place.file(SCRIPT))
         image.resize((240, 320)).save(place.file("short.webp"))
         small = np.asarray(image.resize((600, 400)))
@@ -133,7 +135,7 @@ def test_thumbnails_are_upright_and_kept_for_ever_by_their_address(place: Place)
 
 
 def test_all_kinds_have_thumbnails_and_one_that_is_gone_keeps_its(place: Place) -> None:
-    for name in ("deep.tiff", "raw.dng", SCRIPT, "short.webp", STRANGE):
+    for name in ("deep.tiff", "phone.heic", "raw.dng", SCRIPT, "short.webp", STRANGE):
         assert shown(place.get(f"/thumbs/{place.id(name)}")).format == "WEBP"
     file, aside = place.file("deep.tiff"), place.folder / "deep aside"
     photo = place.id("deep.tiff")
@@ -235,7 +237,7 @@ def test_a_photo_comes_as_it_is_and_in_parts(place: Place) -> None:
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(size))
 
 
-@pytest.mark.parametrize("name", ["deep.tiff", "raw.dng"])
+@pytest.mark.parametrize("name", ["deep.tiff", "phone.heic", "raw.dng"])
 def test_what_browsers_do_not_show_comes_as_jpeg_and_is_saved_as_it_is(
     place: Place, name: str
 ) -> None:
