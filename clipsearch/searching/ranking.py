@@ -96,7 +96,7 @@ class Ranking:
         if self.question.options.only == "words":
             return 0
         n = n if self._names is None else max(n, JUDGED)
-        return n + len(self.question.without)
+        return n + _spare(self.question)
 
     def search_key(self, n: int) -> Hashable:
         """Return what calls for n have in common if one search does for all (`find_together`)."""
@@ -151,7 +151,7 @@ class Ranking:
     def _by_sight(self, n: int) -> tuple[Ids, Floats]:
         """Return the n nearest photos that may be an answer, with their cosines."""
         question, without = self.question, self.question.without
-        count = n + len(without)
+        count = n + _spare(question)
         if self._found is not None and self._found[0] == count:
             _, scores, ids = self._found
         else:
@@ -237,6 +237,14 @@ def nearest(
         left = left[~has_enough]
         asked *= 2
     return found, photo_ids
+
+
+def _spare(question: Question) -> int:
+    """Return for how many more is searched, which may be no answer.
+
+    One at least: so questions with a photo of the library and without one go together.
+    """
+    return max(1, len(question.without))
 
 
 def find_together(rankings: Sequence[Ranking], n: int) -> None:

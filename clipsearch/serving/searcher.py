@@ -26,7 +26,7 @@ from clipsearch.serving.current import CurrentLibrary
 
 T = TypeVar("T")
 
-WORDS_AT_ONCE = 16  # questions without new pictures: of more, the first would wait too long
+WORDS_AT_ONCE = 32  # questions without new pictures: of more, the first would wait too long
 PICTURES_AT_ONCE = 4  # questions with: each of their pictures is encoded by itself
 MOST_WAITING = 512  # questions of each of both kinds
 MOST_BYTES = 256 << 20  # of pictures that wait
@@ -141,6 +141,17 @@ class WarmSearcher:
             raise LibraryClosed(f"{self.folder}: the server ends") from error
         future.add_done_callback(lambda _: self._room.release())
         return future
+
+    def prepare_for_browsing(self) -> None:
+        """Begin to read what lists and facets are made of, so that the first are quick."""
+
+        def read(library: Library) -> None:
+            with suppress(LibraryNotFound):
+                library.facets()
+                for _ in range(2):  # whoever asks again gets lists from memory
+                    library.list(k=1)
+
+        self.look(read, command="prepare")
 
     def close(self) -> None:
         """Finish what is asked and let go of everything; what comes later gets LibraryClosed."""

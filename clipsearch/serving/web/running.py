@@ -50,6 +50,7 @@ def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> I
     from clipsearch.serving.web.fetching import Fetcher
     from clipsearch.serving.web.served import Served
 
+    searcher.prepare_for_browsing()
     access = Access(door.token, used)
     kept = KeptThumbnails(searcher.folder, door.thumbnails_bytes)
     with closing(PictureMaker(kept)) as pictures, closing(Fetcher()) as fetcher:
