@@ -18,6 +18,8 @@ const LISTS = [
   ["Shape", "orientations", "orientation"],
 ];
 
+const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 export class Panel {
   /** `on` has asked(state) and state(). */
   constructor(on) {
@@ -144,7 +146,7 @@ export class Panel {
       const on = chosen.includes(value);
       const act = () =>
         this.on.asked(on ? withoutFilter(of, filter, value) : withFilter(of, filter, value));
-      const text = one.name || value;
+      const text = one.name || (name === "orientations" ? upper(value) : value);
       const key = `${filter}:${value}`;
       list.append(make("li", {}, this.#choice({ key, text, count: one.count, on, act, title: value })));
     }

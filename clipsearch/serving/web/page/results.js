@@ -76,6 +76,8 @@ export class Results {
     }
     if (this.state.sort === "path") return "";
     const label = (one) => month(one.moment) || "No date";
+    // Those without a date are the last: where the first has none, nothing is told apart.
+    if (!before && !hit.moment) return "";
     return before && label(before) === label(hit) ? "" : label(hit);
   }
 
