@@ -42,6 +42,7 @@ class Said:
     lens: str = "Test 35mm F2"
     taken_at: str = "2023:07:14 18:22:05"
     place: tuple[tuple[str, int], tuple[str, int]] | None = (("N", 59), ("E", 18))  # whole degrees
+    aperture: tuple[int, int] | None = None
 
 
 @dataclass
@@ -186,7 +187,9 @@ def _preview_tags(file: _Written, preview: bytes) -> dict[int, tuple[int, Value]
 
 
 def _said_tags(file: _Written, said: Said) -> dict[int, tuple[int, Value]]:
-    exif = {36867: (_TEXT, said.taken_at), 42036: (_TEXT, said.lens)}
+    exif: dict[int, tuple[int, Value]] = {36867: (_TEXT, said.taken_at), 42036: (_TEXT, said.lens)}
+    if said.aperture is not None:
+        exif[33437] = (_RATIONAL, (said.aperture,))
     tags: dict[int, tuple[int, Value]] = {
         271: (_TEXT, said.make),
         272: (_TEXT, said.model),

@@ -106,7 +106,13 @@ class DecoderHandle:
 
     def decode(
         self, data: bytes, wanted: Wanted, shape: tuple[int, int, int]
-    ) -> tuple[PhotoMetadata, NDArray[np.uint8], tuple[Word, ...], bytes | None]:
+    ) -> tuple[
+        PhotoMetadata,
+        NDArray[np.uint8],
+        tuple[Word, ...],
+        bytes | None,
+        tuple[tuple[str, str], ...],
+    ]:
         """Make what is wanted of a photo: pixels of this shape, a picture, or both.
 
         Raises UnreadableImage or DecoderDied.
@@ -122,7 +128,9 @@ class DecoderHandle:
                 metadata = PhotoMetadata(**answer["metadata"])
                 words = tuple(Word(*word) for word in answer["words"])
                 pixels = self._receive_into(shape if wanted.pixels else (0, 0, 3))
-                return metadata, pixels, words, self._receive(_LARGEST_PICTURE) or None
+                picture = self._receive(_LARGEST_PICTURE) or None
+                said = tuple((str(name), str(value)) for name, value in answer["exposure"])
+                return metadata, pixels, words, picture, said
         except (OSError, EOFError):
             raise self._death() from None
         except (ValueError, TypeError, KeyError):  # its memory may be in any state

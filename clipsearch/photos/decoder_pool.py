@@ -52,6 +52,7 @@ class PreparedPhoto:
     pixels: NDArray[np.uint8]  # (height, width, 3); (0, 0, 3) where none were wanted
     words: tuple[Word, ...] = ()
     picture: bytes | None = None  # a file for people to look at, where one was wanted and came out
+    exposure: tuple[tuple[str, str], ...] = ()  # how it was taken, by name, where that was wanted
 
 
 class DecoderPool:

@@ -23,7 +23,13 @@ from typing import Any, BinaryIO, Protocol
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.photos import opening
-from clipsearch.photos.preparing import Prepared, Unreadable, prepare, prepare_to_show
+from clipsearch.photos.preparing import (
+    Prepared,
+    Unreadable,
+    prepare,
+    prepare_to_show,
+    prepare_to_tell,
+)
 from clipsearch.photos.preprocessing import Preprocessing
 from clipsearch.photos.rendering import Rendering
 
@@ -70,6 +76,7 @@ class Wanted:
 
     pixels: bool = True  # of the model's size
     picture: Rendering | None = None  # a file for people to look at
+    exposure: bool = False  # only how it was taken
 
     def to_bytes(self) -> bytes:
         """Return the message that `from_bytes` reads."""
@@ -79,7 +86,8 @@ class Wanted:
     def from_bytes(cls, message: bytes) -> Wanted:
         """Read what `to_bytes` wrote."""
         read = json.loads(message)
-        return cls(read["pixels"], read["picture"] and Rendering(**read["picture"]))
+        picture = read["picture"] and Rendering(**read["picture"])
+        return cls(read["pixels"], picture, read["exposure"])
 
 
 class Sink(Protocol):
@@ -156,13 +164,19 @@ def _answer(
         return out_of_memory, []
     if isinstance(photo, Unreadable):
         return out_of_memory if _is_about_memory(photo.error) else {"reason": photo.reason}, []
-    answer = {"metadata": asdict(photo.metadata), "words": photo.words}
+    answer = {
+        "metadata": asdict(photo.metadata),
+        "words": photo.words,
+        "exposure": photo.exposure,
+    }
     return answer, [photo.pixels, photo.picture or b""]
 
 
 def _made(
     data: bytes, wanted: Wanted, preprocessing: Preprocessing, max_megapixels: float
 ) -> Prepared | Unreadable:
+    if wanted.exposure:
+        return prepare_to_tell(data, max_megapixels=max_megapixels)
     if wanted.pixels or wanted.picture is None:
         return prepare(data, preprocessing, max_megapixels=max_megapixels, also=wanted.picture)
     return prepare_to_show(data, wanted.picture, max_megapixels=max_megapixels)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MAKE, _MODEL, _ORIENTATION, _DATE_TIME = 0x010F, 0x0110, 0x0112, 0x0132
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+DETAILS_DIRECTORY, PLACE_DIRECTORY = 0x8769, 0x8825
 _LENS_MODEL = 0xA434
 _GPS_LATITUDE_REF, _GPS_LATITUDE, _GPS_LONGITUDE_REF, _GPS_LONGITUDE = 1, 2, 3, 4
 _GPS_TIME, _GPS_DATE = 7, 0x1D
@@ -68,14 +68,16 @@ def read_exif(image: Image.Image) -> ExifFacts:
     said = facts_in(exif)
     if said.taken_at is not None:
         return said
-    return replace(said, taken_at=_said_elsewhere(image, _tolerant(exif.get_ifd, _GPS_IFD) or {}))
+    return replace(
+        said, taken_at=_said_elsewhere(image, _tolerant(exif.get_ifd, PLACE_DIRECTORY) or {})
+    )
 
 
 def facts_in(exif: Image.Exif) -> ExifFacts:
     """Read EXIF that is in hand; damaged EXIF says nothing and never raises."""
     main = {tag: _tolerant(exif.get, tag) for tag in _MAIN_TAGS}
-    details = _tolerant(exif.get_ifd, _EXIF_IFD) or {}
-    return facts_of(main, details, _tolerant(exif.get_ifd, _GPS_IFD) or {})
+    details = _tolerant(exif.get_ifd, DETAILS_DIRECTORY) or {}
+    return facts_of(main, details, _tolerant(exif.get_ifd, PLACE_DIRECTORY) or {})
 
 
 def facts_of(

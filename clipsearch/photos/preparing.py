@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.index.records import PhotoMetadata, Word
+from clipsearch.photos.exposure import exposure_in
 from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, OpenedImage, open_image
 from clipsearch.photos.perceptual_hash import perceptual_hash
 from clipsearch.photos.preprocessing import Preprocessing
@@ -25,6 +26,7 @@ class Prepared(NamedTuple):
     pixels: bytes  # uint8 (height, width, 3), of the size that the preprocessing gives
     words: tuple[Word, ...] = ()
     picture: bytes | None = None  # for people to look at, where one was wanted and came out
+    exposure: tuple[tuple[str, str], ...] = ()  # how it was taken, by name, where that was wanted
 
 
 class Unreadable(NamedTuple):
@@ -68,6 +70,17 @@ def prepare_to_show(
     except UnreadableImage as error:
         return Unreadable(str(error), error)
     return Prepared(opened.metadata, b"", opened.words, picture)
+
+
+def prepare_to_tell(
+    data: bytes, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Prepared | Unreadable:
+    """Read how a photo was taken; nothing else is read, and of most files no pixel is decoded."""
+    try:
+        said = exposure_in(data, max_megapixels)
+    except UnreadableImage as error:
+        return Unreadable(str(error), error)
+    return Prepared(PhotoMetadata(0, 0, ""), b"", exposure=said)
 
 
 def _beside(opened: OpenedImage, rendering: Rendering) -> bytes | None:

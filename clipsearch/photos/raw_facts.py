@@ -7,9 +7,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from clipsearch.photos.exif import DAMAGED, ExifFacts, facts_in, facts_of
+from clipsearch.photos.exif import (
+    DAMAGED,
+    DETAILS_DIRECTORY,
+    PLACE_DIRECTORY,
+    ExifFacts,
+    facts_in,
+    facts_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from PIL import Image
 
 # The other beginnings of what is laid out as a TIFF, and how a TIFF begins.
@@ -24,8 +33,20 @@ _CR3_PARTS = (b"CMT1", b"CMT2", b"CMT4")  # main, details, place: a TIFF each
 def facts_in_header(data: bytes) -> ExifFacts:
     """Read the EXIF that a raw file begins with; what is damaged or not there says nothing."""
     if data[4:12] == b"ftypcrx ":
-        return facts_of(*(_in_cr3(data, name) for name in _CR3_PARTS))
+        return facts_of(*directories(data))
     return facts_in(header_exif(data))
+
+
+def directories(data: bytes) -> tuple[Mapping[int, Any], Mapping[int, Any], Mapping[int, Any]]:
+    """Return the values by tag that a raw file begins with: main, details and place."""
+    if data[4:12] == b"ftypcrx ":
+        main, details, place = (_in_cr3(data, name) for name in _CR3_PARTS)
+        return main, details, place
+    exif = header_exif(data)
+    try:
+        return exif, exif.get_ifd(DETAILS_DIRECTORY), exif.get_ifd(PLACE_DIRECTORY)
+    except DAMAGED:
+        return exif, {}, {}
 
 
 def header_exif(data: bytes) -> Image.Exif:

@@ -28,7 +28,7 @@ MOST_WAITING = 512  # pictures that are being made or wait for it
 
 _SECONDS = 30.0  # for one photo
 _MOST_PROCESSES = 4
-_MOST_FAILURES = 2000  # that are remembered
+_MOST_REMEMBERED = 2000  # failures, and photos of which it is known how they were taken
 _ANY = Preprocessing(224, 224)  # no model's pixels are asked for
 
 
@@ -53,6 +53,7 @@ class PictureMaker:
         self._pool: DecoderPool | None = None
         self._begun: dict[tuple[str, Rendering], Future[bytes]] = {}
         self._failed: OrderedDict[tuple[str, Rendering], str] = OrderedDict()
+        self._exposures: OrderedDict[str, tuple[tuple[str, str], ...]] = OrderedDict()
         self._closed = False
 
     def kept(self, photo: PhotoRecord, side: int) -> bytes | None:
@@ -73,6 +74,13 @@ class PictureMaker:
     def whole(self, photo: PhotoRecord) -> Future[bytes]:
         """Return a photo at full size as a JPEG, which is not kept. Raises as `thumbnail` does."""
         return self._asked(photo, Rendering("JPEG"), _yes)
+
+    def exposure(self, photo: PhotoRecord) -> Future[tuple[tuple[str, str], ...]]:
+        """Return how a photo was taken, by name and in words. Raises as `thumbnail` does."""
+        with self._lock:
+            if self._closed:
+                raise LibraryClosed("the server ends")
+            return self._threads.submit(self._told, photo)
 
     def close(self) -> None:
         """End the processes; who waits for a picture is told."""
@@ -114,7 +122,7 @@ class PictureMaker:
         except UnreadableImage as error:  # of these bytes, whatever file holds them
             with self._lock:
                 self._failed[photo.content_hash, rendering] = str(error)
-                if len(self._failed) > _MOST_FAILURES:
+                if len(self._failed) > _MOST_REMEMBERED:
                     self._failed.popitem(last=False)
             raise
         kept = rendering.side is not None and self._kept.put(
@@ -123,6 +131,21 @@ class PictureMaker:
         if kept and not is_there():  # asked after it is kept: a later removal finds the file
             self._kept.forget(photo.content_hash)
         return picture
+
+    def _told(self, photo: PhotoRecord) -> tuple[tuple[str, str], ...]:
+        from clipsearch.photos.decoder_process import Wanted
+
+        with self._lock:
+            known = self._exposures.get(photo.content_hash)
+        if known is not None:
+            return known
+        wanted = Wanted(pixels=False, exposure=True)
+        said = self._processes().submit(read_as_indexed(photo), wanted).result().exposure
+        with self._lock:
+            self._exposures[photo.content_hash] = said
+            if len(self._exposures) > _MOST_REMEMBERED:
+                self._exposures.popitem(last=False)
+        return said
 
     def _decoded(self, data: bytes, rendering: Rendering) -> bytes:
         from clipsearch.photos.decoder_process import Wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.index.paths import escape, to_text
@@ -48,7 +49,7 @@ def record(photo: PhotoRecord) -> dict[str, Any]:
     }
 
 
-def details(found: PhotoDetails) -> dict[str, Any]:
+def details(found: PhotoDetails, exposure: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """Return all that is known of a photo, with the addresses of its pictures."""
     one = found.hit
     said = {
@@ -66,7 +67,7 @@ def details(found: PhotoDetails) -> dict[str, Any]:
         "folder": to_text(photo.file.path.parent),
         "tags": list(one.tags),
         "words": [{"kind": word.field, "text": word.text} for word in found.words],
-        "exif": [{"name": name, "value": value} for name, value in _said(one)],
+        "exif": [{"name": name, "value": value} for name, value in (*_said(one), *exposure)],
         "thumb": thumb(one.id, one.content_hash),
         "preview": thumb(one.id, one.content_hash, "large"),
         "original": f"/photos/{one.id}",

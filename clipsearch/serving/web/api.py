@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch import __version__
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.index.records import PhotoRecord
 from clipsearch.library import Library
 from clipsearch.results import Hits
 from clipsearch.searching.combining import term
@@ -32,6 +34,7 @@ from clipsearch.serving.web.questions import Questions
 from clipsearch.serving.web.served import Served
 
 T = TypeVar("T")
+_PATIENCE = 2.0  # seconds that a photo's EXIF is waited for
 MOST_IDS = 10_000  # photos that are named in one request
 
 
@@ -81,7 +84,7 @@ class Api:
         """Say all that is known of a photo."""
         photo_id = request.path_params["photo_id"]
         found = await self._look_at(photo_id, lambda library: library.details(photo_id))
-        return JSONResponse(answers.details(found))
+        return JSONResponse(answers.details(found, await self._exposure(found.photo)))
 
     async def photos(self, request: Request) -> Response:
         """Say what the catalog says of photos, in the order of their ids."""
@@ -111,6 +114,14 @@ class Api:
     async def health(self, request: Request) -> Response:
         """Say that the server answers."""
         return JSONResponse({"status": "ok"})
+
+    async def _exposure(self, photo: PhotoRecord) -> Sequence[tuple[str, str]]:
+        """Return how a photo was taken; nothing where its file is away, or much else is made."""
+        try:
+            told = asyncio.wrap_future(self.served.pictures.exposure(photo))
+            return await asyncio.wait_for(told, _PATIENCE)
+        except (TimeoutError, ClipsearchError):
+            return ()
 
     def _state(self, library: Library) -> dict[str, Any]:
         return self.watch.look(library).to_dict()

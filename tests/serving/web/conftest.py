@@ -24,6 +24,7 @@ def _with_exif(photo: bytes, number: int) -> bytes:
     exif = Image.Exif()
     exif[0x0110] = "Pixel 7" if number % 3 == 1 else "Canon EOS R6"
     exif.get_ifd(0x8769)[0x9003] = f"{2019 + number % 4}:{1 + number % 12:02}:05 12:00:00"
+    exif.get_ifd(0x8769)[0x829D] = 2.8
     file = io.BytesIO()
     with Image.open(io.BytesIO(photo)) as picture:
         picture.save(file, "JPEG", quality=80, exif=exif)

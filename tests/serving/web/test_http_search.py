@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from web_door import Door
 
@@ -140,6 +143,7 @@ def test_all_that_is_known_of_a_photo(door: Door, own: Library) -> None:
     assert known["path"] == str(hit.path)
     assert known["folder"] == str(hit.path.parent)
     assert {"name": "Camera", "value": "Pixel 7"} in known["exif"]
+    assert {"name": "Aperture", "value": "f/2.8"} in known["exif"]
     assert (known["thumb"], known["original"]) == (
         f"/thumbs/{hit.id}?v={hit.content_hash[:12]}",
         f"/photos/{hit.id}",
@@ -148,6 +152,19 @@ def test_all_that_is_known_of_a_photo(door: Door, own: Library) -> None:
     assert door.get("/api/photos/999999").status == 404
     assert door.get("/api/similar/999999").status == 404
     assert "no photo 999999" in door.get("/api/similar/999999").error
+
+
+def test_a_photo_whose_file_is_away_is_told_of_without_it(
+    door: Door, own: Library, tmp_path: Path
+) -> None:
+    hit = own.list(k=2, camera="canon")[1]
+    shutil.move(hit.path, tmp_path / "aside")
+    try:
+        known = door.get(f"/api/photos/{hit.id}").json
+    finally:
+        shutil.move(tmp_path / "aside", hit.path)
+    assert {"name": "Camera", "value": "Canon EOS R6"} in known["exif"]
+    assert "Aperture" not in [one["name"] for one in known["exif"]]
 
 
 def test_what_the_library_holds_and_whether_it_changed(door: Door, own: Library) -> None:
@@ -200,8 +217,14 @@ def test_what_cannot_be_meant_is_said_in_one_line(door: Door, given: dict, said:
     assert said in answer.error
 
 
-def test_the_server_looks_up_no_folder_that_a_client_names(door: Door, monkeypatch) -> None:
-    """`in` is a name or a path of photos: what else lies where the server runs is not told."""
+def test_the_server_looks_up_no_folder_that_a_client_names(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`in` is a name or a path of photos: what else lies where the server runs changes nothing."""
+    expected = door.get("/api/search", in_="animals").json["total"]
+    (tmp_path / "animals").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert door.get("/api/search", in_="animals").json["total"] == expected > 0
     assert door.get("/api/search", in_="clipsearch").json["total"] == 0
     assert door.get("/api/search", in_="/etc").json["total"] == 0
 
