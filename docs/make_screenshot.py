@@ -2,9 +2,11 @@
 
 python docs/make_screenshot.py
 
-Needs Chromium and Playwright (the development extras).
+Needs Chromium and Playwright (the development extras). The file's comment says which photos it
+shows; a test compares them with what is found.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -67,8 +69,16 @@ def take(address: str) -> None:
             "() => [...document.querySelectorAll('.tile')].every("
             "one => one.classList.contains('is-loaded'))"
         )
-        page.screenshot(path=PICTURE, type="jpeg", quality=88)
+        shown = page.eval_on_selector_all("a.photo", "found => found.map(one => one.title)")
+        picture = page.screenshot(type="jpeg", quality=88)
         browser.close()
+    PICTURE.write_bytes(commented(picture, json.dumps({SEARCH: shown})))
+
+
+def commented(jpeg: bytes, comment: str) -> bytes:
+    """Return a JPEG with a comment, its first segment."""
+    text = comment.encode()
+    return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -128,14 +127,9 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_picture_shows_what_is_found(demo_library):
-    with Image.open(ROOT / "docs" / "results.jpg") as picture:
-        shown = json.loads(picture.info["comment"])
+    with Image.open(ROOT / "docs" / "gallery.jpg") as picture:
+        ((asked, shown),) = json.loads(picture.info["comment"]).items()
         assert picture.width > 700
-    assert len(shown) == 3
-    for search, names in shown.items():
-        command, asked = shlex.split(search)
-        if command == "similar":
-            asked = str(ROOT / "examples" / "photos" / "animals" / asked)
-        top = ("--top", str(len(names)), "--paths")
-        found = clipsearch("--library", demo_library, command, asked, *top)
-        assert [Path(line).name for line in found.lines] == names
+    assert len(shown) >= 3
+    found = clipsearch("--library", demo_library, "query", asked, "--top", "50", "--paths")
+    assert [Path(line).name for line in found.lines] == shown
