@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from clipsearch.errors import MissingPackages
-from clipsearch.index.paths import escape, to_path, to_text
+from clipsearch.index.paths import escape, to_path, to_text, unescape
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -159,21 +159,20 @@ class Hit:
 
         `taken_at` is text there: what the photo says, `taken_text`.
         """
-        found = {"rank": self.rank, "score": round(self.score, 6), "path": self.source}
-        fields: dict[str, Any] = found | {
-            "taken_at" if name == "taken_text" else name: (
-                list(value) if isinstance(value, tuple) else value
-            )
-            for name, value in vars(self).items()
-            if name not in (*found, "source")
-        }
+        fields: dict[str, Any] = {"rank": self.rank, "score": round(self.score, 6)}
+        fields["path"] = self.source
+        for name, value in vars(self).items():
+            if name not in _FIRST:
+                fields[_IN_JSON.get(name, name)] = list(value) if type(value) is tuple else value
         fields["strength"] = self.strength
-        if self.source != str(self.path):
-            fields["path_bytes"] = base64.b64encode(os.fsencode(self.path)).decode()
+        name = unescape(self.source)
+        if self.source != name:
+            fields["path_bytes"] = base64.b64encode(os.fsencode(name)).decode()
         return fields
 
 
 _FIELDS = frozenset(Hit.__dataclass_fields__)
+_FIRST = frozenset(("rank", "score", "source"))
 _IN_JSON = {"source": "path", "taken_text": "taken_at"}
 _COLUMNS = [*(_IN_JSON.get(name, name) for name in Hit.__dataclass_fields__), "strength"]
 
