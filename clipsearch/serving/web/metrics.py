@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipsearch.serving.counts import SECONDS, Counts, Histogram
+from clipsearch.serving.web.served import ROUTE
 
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 # What requests are told apart by: few names, whatever clients ask for.
@@ -72,6 +73,7 @@ class Measured:
             await send(message)
 
         self._requests.open += 1
+        ROUTE.set(route_of(scope["path"]))
         try:
             await self._app(scope, receive, counted)
         finally:

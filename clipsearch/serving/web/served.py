@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from clipsearch.showing.picture_maker import PictureMaker
 
 T = TypeVar("T")
+
+ROUTE = ContextVar("ROUTE", default="look")  # of the request that is being answered, for the log
 
 
 @dataclass(frozen=True)
@@ -35,4 +38,5 @@ class Served:
 
         With `pictures`, it is one that decodes and encodes some.
         """
-        return await asyncio.wrap_future(self.searcher.look(at, pictures=pictures, door=self.door))
+        looking = self.searcher.look(at, pictures=pictures, door=self.door, command=ROUTE.get())
+        return await asyncio.wrap_future(looking)

@@ -272,6 +272,7 @@ def test_measures_are_told_to_prometheus(door: Door, own: Library) -> None:
     assert buckets == sorted(buckets)
     assert buckets[-1] == int(values['clipsearch_http_request_seconds_count{route="/api/search"}'])
     assert int(values['clipsearch_requests_total{door="web",command="query"}']) >= 1
+    assert 'clipsearch_requests_total{door="web",command="/metrics"}' in values  # by its route
     assert int(values['clipsearch_errors_total{kind="InvalidInput"}']) >= 1
     assert int(values['clipsearch_batch_questions_bucket{le="+Inf"}']) >= 1
     assert int(values["process_resident_memory_bytes"]) > 1 << 20
