@@ -7,7 +7,6 @@ ClipsearchError
 │   ├── UnknownModel        no such name, tag or folder
 │   └── WeightsUnavailable  the weights are not on this machine and can't be fetched
 ├── MissingPackages         a light install has not what this needs
-├── ServerBusy              too many questions wait at a server
 ├── UnfitMachine            torch or ONNX Runtime can't work here, whatever the model
 └── LibraryError            a library that can't be used
     ├── LibraryNotFound     nothing there yet, or nothing in it
@@ -15,7 +14,8 @@ ClipsearchError
     ├── LibraryDamaged      the catalog can't be read
     ├── LibraryLocked       another process or thread is writing
     ├── LibraryClosed       it was closed, or opened by the process that this one was forked from
-    └── LibraryReadOnly     writing was asked for where it is not possible
+    ├── LibraryReadOnly     writing was asked for where it is not possible
+    └── ServerBusy          too many questions wait at its server
 
 `exit_code` is what the command line ends with.
 """
@@ -57,12 +57,6 @@ class UnfitMachine(ClipsearchError):
     exit_code = 70
 
 
-class ServerBusy(ClipsearchError):
-    """Too many questions wait at a server already; after a while there is room again."""
-
-    exit_code = 75
-
-
 class LibraryError(ClipsearchError):
     """A library can't be used."""
 
@@ -91,6 +85,10 @@ class LibraryClosed(LibraryError):
 
 class LibraryReadOnly(LibraryError):
     """The library can't be written to."""
+
+
+class ServerBusy(LibraryError):
+    """Too many questions wait at a library's server; after a while there is room again."""
 
 
 def one_line(error: BaseException) -> str:
