@@ -396,13 +396,16 @@ def test_it_goes_on_after_the_server_was_started_anew(
     place = tmp_path / "library"
     shutil.copytree(example_library, place)
     with open_door(place) as opened:
-        library = Library.open(opened.address)
+        asks_meanwhile, library = (Library.open(opened.address) for _ in range(2))
         expected = library.query("a dog")
+        assert asks_meanwhile.query("a dog") == expected
     with pytest.raises(LibraryError, match="can't reach"):
-        library.query("a dog")
+        asks_meanwhile.query("a dog")
     with open_door(place, port=int(opened.address.rpartition(":")[2])):
         assert library.query("a dog") == expected
+        assert asks_meanwhile.query("a dog") == expected
     library.close()
+    asks_meanwhile.close()
 
 
 def test_opening_one_loads_nothing_heavy(door: Door) -> None:
