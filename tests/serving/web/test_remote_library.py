@@ -221,7 +221,7 @@ def test_a_hit_of_another_time_is_known_by_its_content(remote: Library, own: Lib
 
 
 def test_many_threads_share_it(remote: Library, own: Library) -> None:
-    words = [f"{number} birds" for number in range(24)]
+    words = [f"{number} birds" for number in range(10)]
     expected = {one: own.query(one) for one in words}
     found: dict[str, Hits] = {}
     threads = [
