@@ -59,4 +59,4 @@ def _raws_among(store: SearchableStore, ids: NDArray[np.int64]) -> list[PhotoRec
     if len(ids) > _FEW:
         raw = store.select(OneOf("format", (RAW,)), [])
         ids = ids if raw is None else ids[raw.holds(ids)]
-    return [one for one in store.photos(ids.tolist()).values() if one.metadata.format == RAW]
+    return store.raw_photos(ids.tolist())
