@@ -45,7 +45,11 @@ def contents(folder: Path) -> set[str]:
 
 def test_they_come_with_the_photos_and_change_nothing_else(tmp_path: Path, photos: Path) -> None:
     with Library(tmp_path / "with", device="cpu") as one:
-        report = one.index(photos, model="builtin", options=AHEAD)
+        seen: list[str] = []
+        report = one.index(
+            photos, model="builtin", options=AHEAD, progress=lambda one: seen.append(one.phase)
+        )
+        assert thumbnails_ahead.PHASE not in seen  # none had to be decoded again
         with Library(tmp_path / "without", device="cpu") as other:
             assert other.index(photos, model="builtin").thumbnails == 0
             ids = [hit.id for hit in one.list()]

@@ -83,8 +83,8 @@ def _check_tells_no_place(filters: Filter) -> None:
 
 def _parts(tree: Filter) -> Iterator[Filter]:
     yield tree
-    inner = (
-        tree.parts if isinstance(tree, And | Or) else (tree.part,) if isinstance(tree, Not) else ()
-    )
-    for part in inner:
-        yield from _parts(part)
+    if isinstance(tree, And | Or):
+        for part in tree.parts:
+            yield from _parts(part)
+    elif isinstance(tree, Not):
+        yield from _parts(tree.part)

@@ -276,6 +276,20 @@ def test_a_name_can_not_leave_its_place() -> None:
 # Nothing else
 
 
+def padded_photo(size: int) -> bytes:
+    """Return a picture of so many bytes: a JPEG with comments in it."""
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(stream, "JPEG")
+    data = stream.getvalue()
+    while (left := size - len(data)) > 0:
+        comment = bytes(min(left, 60_000 if left > 60_004 else left) - 4)
+        data = data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+    assert len(data) == size
+    return data
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -317,6 +331,7 @@ def test_what_took_the_place_of_a_photo_is_not_given_out(
     state = (place.folder / "aside").stat()
     os.utime(secret, ns=(state.st_atime_ns, state.st_mtime_ns))
     ways = {
+        "another photo of this size": lambda: file.write_bytes(padded_photo(same_size)),
         "a link to another file of this size and time": lambda: file.symlink_to(secret),
         "a hard link": lambda: file.hardlink_to(secret),
         "a link to nothing": lambda: file.symlink_to(place.folder / "nothing"),
