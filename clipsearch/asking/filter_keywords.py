@@ -58,15 +58,17 @@ def all_of(given: Mapping[str, Any], now: datetime) -> Filter:
     return And(tuple(parts))
 
 
-def folder_called(value: object) -> Meant:
+def folder_called(value: object, *, from_here: bool = True) -> Meant:
     """Return the photos in any folder of a name, or, where a path is written, below that.
 
-    Raises InvalidInput.
+    Of whoever is not `from_here`, the path must be whole. Raises InvalidInput.
     """
     if isinstance(value, str) and value.strip() and not _is_path(value):
         return Meant(Compare("folder", "=", value.strip()), f"in any folder {value.strip()}")
     if not isinstance(value, str | Path):
         raise InvalidInput(f"a folder must be a path or a name, not {shown(value)}")
+    if not from_here and not str(value).startswith(os.sep):
+        raise InvalidInput(f"in takes the name of a folder, or its whole path, not {shown(value)}")
     path = absolute(value)
     return Meant(Below(to_text(path)), f"in {path}")
 

@@ -59,12 +59,12 @@ class _Parts(NamedTuple):
     understood: list[str]
 
 
-def parse(text: str, now: datetime | None = None) -> Asked:
+def parse(text: str, now: datetime | None = None, *, from_here: bool = True) -> Asked:
     """Return a question apart from the filters in it; text without any comes back as it is.
 
-    `now` is the clock that "last summer" is reckoned from, by default that of this machine. Raises
-    InvalidInput for a filter that can't be meant, and MissingPackages for a place's name without a
-    gazetteer.
+    `now` is the clock that "last summer" is reckoned from, by default that of this machine. Of
+    whoever is not `from_here`, the path of a folder must be whole. Raises InvalidInput for a filter
+    that can't be meant, and MissingPackages for a place's name without a gazetteer.
 
     >>> parse("dog in:holidays -people").minus
     ('people',)
@@ -74,7 +74,7 @@ def parse(text: str, now: datetime | None = None) -> Asked:
     now = now or datetime.now()
     parts = _Parts([], [], [], [])
     for found in _PART.finditer(text):
-        _take(found, parts, now)
+        _take(found, parts, now, from_here=from_here)
     if not (parts.filters or parts.minus):
         return Asked(text)
     words = " ".join(parts.words)
@@ -93,10 +93,10 @@ def joined(arguments: Sequence[str]) -> str:
     return " ".join(_FILTER_WITH_BLANKS.sub(r'\1"\2"', one) for one in arguments)
 
 
-def _take(found: re.Match[str], parts: _Parts, now: datetime) -> None:
+def _take(found: re.Match[str], parts: _Parts, now: datetime, *, from_here: bool) -> None:
     if found["key"]:
         value = found["value"] or found[5] or ""
-        read = _filter(KEYS[found["key"].lower()], value, now)
+        read = _filter(KEYS[found["key"].lower()], value, now, from_here=from_here)
         parts.filters.append(Not(read.filter) if found["no"] else read.filter)
         parts.understood.append(_negated(read.said) if found["no"] else read.said)
     elif minus := (found["minus"] or found[7] or "").strip():
@@ -113,6 +113,8 @@ def _negated(said: str) -> str:
     return f"naming a {said.removeprefix(no)}" if said.startswith(no) else f"not {said}"
 
 
-def _filter(keyword: str, value: str, now: datetime) -> Meant:
+def _filter(keyword: str, value: str, now: datetime, *, from_here: bool) -> Meant:
     # A folder of this name anywhere: where the person stands says nothing here.
-    return folder_called(value) if keyword == "in_" else meant(keyword, value, now)
+    if keyword == "in_":
+        return folder_called(value, from_here=from_here)
+    return meant(keyword, value, now)

@@ -10,6 +10,7 @@ from clipsearch.arguments import shown
 from clipsearch.errors import InvalidInput
 from clipsearch.index.filters import Compare, Filter, Within
 
+_LONGEST = 200  # characters: no place is called so, and patterns take long for nonsense
 USUAL_KM = 10.0  # around a place for which nobody says how far
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
@@ -43,6 +44,8 @@ def near(given: str | Sequence[float]) -> Near:
     """
     if not isinstance(given, str):
         return _around(*_numbers(given))
+    if len(given) > _LONGEST:
+        raise InvalidInput(f"near must be {_WRITTEN}, not {shown(given)}")
     position = _POSITION.fullmatch(given.strip())
     if position is not None:
         latitude, longitude = _degrees(position, 1), _degrees(position, 2)

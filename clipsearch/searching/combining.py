@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_TERMS = 100
+_USUAL = (1e-6, 1e6)  # between these, weights are as they were given
 _LEAST_LEFT = 1e-3  # of the length of the largest part, where parts cancel each other out
 # A number and a colon before a term; `12:30` is a time.
 _WEIGHTED = re.compile(r"(\d{1,4}(?:\.\d{1,4})?):(?!\d)(.+)", re.DOTALL)
@@ -66,7 +67,9 @@ class QuerySum:
 
     def __mul__(self, factor: object) -> QuerySum:
         by = finite(factor, "a weight")
-        return QuerySum(tuple(Term(by * weight, query) for weight, query in self.terms))
+        return QuerySum(
+            tuple(Term(finite(by * weight, "a weight"), query) for weight, query in self.terms)
+        )
 
     __rmul__ = __mul__
     # Of an array on the left, which would else take the sum for one more number.
@@ -130,13 +133,24 @@ def added(queries: Sequence[Any], vectors: NDArray[np.float32]) -> NDArray[np.fl
             rows.append(vectors[start])
             start += 1
             continue
-        weights = np.array([one.weight for one in query.terms], np.float32)
+        weights = _in_range(np.array([one.weight for one in query.terms], np.float64))
         total = weights @ vectors[start : start + len(weights)]
         if not np.linalg.norm(total) > _LEAST_LEFT * np.abs(weights).max():
             raise InvalidInput("the parts of the question cancel each other out: nothing is left")
         rows.append(unit_length(total))
         start += len(weights)
     return np.stack(rows)
+
+
+def _in_range(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return weights (n,) as float32, all of them divided where they are no usual numbers.
+
+    What counts is how large each is beside the others.
+    """
+    largest = abs(weights).max()
+    if largest > 0 and not _USUAL[0] < largest < _USUAL[1]:
+        weights = weights / largest
+    return weights.astype("float32")
 
 
 def weighted(given: str) -> tuple[float, str]:

@@ -189,3 +189,12 @@ def test_any_text_is_taken_apart_or_refused(text):
 def test_no_other_text_is_no_question():
     with pytest.raises(InvalidInput, match="str"):
         parse(5)  # type: ignore[arg-type]
+
+
+def test_of_whoever_is_elsewhere_the_path_of_a_folder_is_whole() -> None:
+    assert parse("dog in:/a/b", from_here=False) == parse("dog in:/a/b")
+    assert parse("dog in:trip", from_here=False) == parse("dog in:trip")
+    for path in ("./x", "../x", "..", "a/b", "~/x", "~root/x"):
+        parse(f"dog in:{path}")
+        with pytest.raises(InvalidInput, match="or its whole path"):
+            parse(f"dog in:{path}", from_here=False)

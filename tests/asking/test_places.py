@@ -145,3 +145,9 @@ def test_a_country_is_asked_for_by_the_towns_in_it():
 )
 def test_real_positions_have_the_names_that_people_use(finder, latitude, longitude, called):
     assert finder(latitude, longitude) == called
+
+
+def test_a_text_that_is_too_long_for_a_place_is_refused_before_it_is_read() -> None:
+    for text in ("1" * 201, "Prague" * 40, " " * 300):
+        with pytest.raises(InvalidInput, match="near must be"):
+            near(text)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clipsearch import InvalidInput, Library, QuerySum, term
-from clipsearch.searching.combining import Term, weighted, without
+from clipsearch.searching.combining import Term, added, weighted, without
 from clipsearch.serving.client import _terms
 from clipsearch.serving.server import checked_question
 
@@ -86,6 +86,21 @@ def test_a_sum_reaches_the_server_as_it_was(small_library: Path) -> None:
             checked_question({**message, "terms": wrong}, b"")
     with pytest.raises(InvalidInput, match="no picture"):
         checked_question({**message, "terms": [[1, "a dog"]]}, b"left over")
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-20, 1e20, 1e300])
+def test_weights_count_beside_each_other_whatever_their_size(factor: float) -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    plain = term("a") + 0.5 * term("b") - 0.25 * term("c")
+    (expected,), (found,) = added([plain], vectors), added([factor * plain], vectors)
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_weights_that_are_no_numbers_any_more_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="a weight must be a finite number"):
+        1e200 * term("a", 1e200)
+    with pytest.raises(InvalidInput, match="cancel each other out"):
+        added([term("a", 0.0)], np.eye(1, dtype=np.float32))
 
 
 def test_a_weight_stands_before_a_term() -> None:

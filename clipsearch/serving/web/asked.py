@@ -69,13 +69,15 @@ def options_of(values: Mapping[str, Any]) -> SearchOptions:
 
 def _filter(keyword: str, value: Any, now: datetime) -> Filter:
     """Return a filter; where the server stands says nothing of folders that a client names."""
-    found = folder_called(value) if keyword == "in_" else meant(keyword, value, now)
+    found = (
+        folder_called(value, from_here=False) if keyword == "in_" else meant(keyword, value, now)
+    )
     return found.filter
 
 
 def filters_of(values: Mapping[str, Any]) -> SearchOptions:
     """Return the options of filters alone, of those in `q`, too; its words change nothing."""
-    found = parse(values.get("q", ""))
+    found = parse(values.get("q", ""), from_here=False)
     return _filtered(options_of(values), found.filters)
 
 
@@ -91,7 +93,7 @@ def _of_words(values: Mapping[str, Any], options: SearchOptions, asked: QuerySum
     if values.get("text") and given.strip():
         words = term(given)
         return Wanted(_bounded(options), words if asked is None else asked + words, given)
-    found = parse(given)
+    found = parse(given, from_here=False)
     options = _filtered(options, found.filters)
     meant = Wanted(
         options,
