@@ -72,6 +72,7 @@ class Store:
         self._followers: dict[int, VectorFollower] = {}  # by model
         self._following = threading.Lock()  # held while vectors are brought up to date
         self._mine = threading.local()  # .vectors: those of this thread's `reading`, by model
+        self._read = 0  # how often vectors were, that lie in memory
         self._selector = Selector(db, self.catalog)
         self._words = WordFinder(db)
 
@@ -380,6 +381,14 @@ class Store:
 
     def vectors(self, model_id: int, photo_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the embeddings (n, width) of photos, as stored; LibraryError if one has none."""
+        searched = (self._vectors_of_block() or {}).get(model_id)
+        if searched is not None:
+            self._read += 1
+            # The first time by SQL, as in a program that asks once: places have to be sorted else.
+            if self._read > 1:
+                found = searched.of_photos(np.array(photo_ids, np.int64))
+                if found is not None:
+                    return found
         stored = embeddings_of(self._db, model_id, self._width(model_id), photo_ids)
         return stored.astype(np.float32)
 

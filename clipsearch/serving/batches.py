@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from typing import Generic, TypeVar
 from clipsearch.errors import LibraryClosed, ServerBusy
 
 T = TypeVar("T")
+_NICE = 10
 
 
 class Batches(Generic[T]):
@@ -27,8 +30,12 @@ class Batches(Generic[T]):
         at_once: int,
         most_waiting: int,
         most_bytes: int,
+        others_first: bool = False,
     ) -> None:
-        """Take what works on up to `at_once`; no more may wait, and with so many bytes in all."""
+        """Take what works on up to `at_once`; no more may wait, and with so many bytes in all.
+
+        With `others_first` other threads go first where there is more to do than processors.
+        """
         self._work = work
         self._at_once = at_once
         self._most_waiting, self._most_bytes = most_waiting, most_bytes
@@ -36,6 +43,7 @@ class Batches(Generic[T]):
         self._bytes = 0  # of what waits
         self._changed = threading.Condition()
         self._closed = False
+        self._others_first = others_first
         self._thread = threading.Thread(target=self._run, name=f"clipsearch-{name}", daemon=True)
         self._thread.start()
 
@@ -62,6 +70,8 @@ class Batches(Generic[T]):
         self._thread.join()
 
     def _run(self) -> None:
+        if self._others_first:
+            let_others_go_first()
         while some := self._next():
             self._work(some)
 
@@ -72,3 +82,9 @@ class Batches(Generic[T]):
             some = [self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))]
             self._bytes -= sum(size for _, size in some)
             return [one for one, _ in some]
+
+
+def let_others_go_first() -> None:
+    """Give this thread a tenth of the weight of others, where the system has such for threads."""
+    if sys.platform == "linux":  # elsewhere it would be the process
+        os.nice(_NICE)

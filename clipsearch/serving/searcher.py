@@ -20,7 +20,7 @@ from clipsearch.results import Hits
 from clipsearch.searching.combining import QuerySum, alone
 from clipsearch.searching.inquiries import Inquiry
 from clipsearch.searching.query import needs_decoding
-from clipsearch.serving.batches import Batches
+from clipsearch.serving.batches import Batches, let_others_go_first
 from clipsearch.serving.counts import LOG, Counts, Done
 from clipsearch.serving.current import CurrentLibrary
 
@@ -89,11 +89,15 @@ class WarmSearcher:
         except BaseException:
             self._library.close()
             raise
-        limits = {"most_waiting": MOST_WAITING, "most_bytes": MOST_BYTES}
-        self._words = Batches("words", self._answer_batch, at_once=WORDS_AT_ONCE, **limits)
-        self._pictures = Batches("pictures", self._answer_batch, at_once=PICTURES_AT_ONCE, **limits)
+        batches = partial(Batches, most_waiting=MOST_WAITING, most_bytes=MOST_BYTES)
+        self._words = batches("words", self._answer_batch, at_once=WORDS_AT_ONCE)
+        self._pictures = batches(
+            "pictures", self._answer_batch, at_once=PICTURES_AT_ONCE, others_first=True
+        )
         self._looking = ThreadPoolExecutor(_LOOKING, "clipsearch-look")
-        self._looking_at_pictures = ThreadPoolExecutor(1, "clipsearch-look-at-pictures")
+        self._looking_at_pictures = ThreadPoolExecutor(
+            1, "clipsearch-look-at-pictures", let_others_go_first
+        )
         self._room = BoundedSemaphore(MOST_LOOKS)
 
     def answer(self, question: Question, *, door: str = "python") -> Hits:

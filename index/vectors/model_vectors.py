@@ -36,6 +36,19 @@ class ModelVectors:
         scores = np.concatenate([scores for scores, _ in found], axis=1)
         return best(scores, np.concatenate([ids for _, ids in found], axis=1), k)
 
+    def of_photos(self, photo_ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Return the vectors (n, width) of photos, as stored; None where that can't be told."""
+        if not self.parts:
+            return None
+        vectors = np.empty((len(photo_ids), self.parts[0].width), np.float32)
+        known = np.zeros(len(photo_ids), np.bool_)
+        for part in self.parts:
+            found = part.of_photos(photo_ids)
+            if found is None or known[found[0]].any():
+                return None
+            vectors[found[0]], known[found[0]] = found[1], True
+        return vectors if known.all() else None
+
 
 @dataclass(frozen=True)
 class _Part:

@@ -138,6 +138,24 @@ class VectorIndex:
         vectors: NDArray[np.float32] = self._index.reconstruct_n(start, count)
         return vectors.astype(np.float16)
 
+    def of_photos(self, photo_ids: NDArray[np.int64]) -> tuple[Any, NDArray[np.float32]] | None:
+        """Return the places (m,) of photos (n,) that are here, and their vectors (m, width).
+
+        None where a photo was embedded twice, so that one of the two is of the past.
+        """
+        sorted_ids, order = self._photos_sorted()
+        first = sorted_ids.searchsorted(photo_ids)
+        counts = sorted_ids.searchsorted(photo_ids, "right") - first
+        if (counts > 1).any():
+            return None
+        places = np.flatnonzero(counts)
+        rows = order[first[places]]
+        here = ~self._removed[rows]
+        places, rows = places[here], rows[here]
+        if isinstance(self._index, SmallIndex):
+            return places, self._index.reconstruct_n(0, len(self))[rows]
+        return places, self._vectors_at(rows)
+
     def kept(self) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Return the vectors (n, width) that are not removed, and their ids (n, 2)."""
         keep = ~self._removed
@@ -223,15 +241,18 @@ class VectorIndex:
 
     def _rows_of(self, photo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows (n,) of some photos: none of a photo, one, or several if it changed."""
-        if self._by_photo is None:
-            order = np.argsort(self._ids[:, 1], kind="stable")
-            self._by_photo = self._ids[order, 1], order
-        sorted_ids, order = self._by_photo
+        sorted_ids, order = self._photos_sorted()
         first, end = (sorted_ids.searchsorted(photo_ids, side) for side in ("left", "right"))
         counts = end - first
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         rows: NDArray[np.int64] = order[np.repeat(first, counts) + within]
         return rows
+
+    def _photos_sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self._by_photo is None:
+            order = np.argsort(self._ids[:, 1], kind="stable")
+            self._by_photo = self._ids[order, 1], order
+        return self._by_photo
 
     def _is_gathered(self, left: _Left) -> bool:
         """Tell whether so few are selected that each is read by itself."""

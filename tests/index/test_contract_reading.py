@@ -390,3 +390,36 @@ def test_a_store_says_itself_which_parts_it_offers(opened: Opened) -> None:
     assert isinstance(opened.reader(), SearchableStore)
     offers_writing = isinstance(opened.reader(), WritableStore)
     assert offers_writing == (opened.kind.name == "sqlite")  # which refuses it when it is asked
+
+
+def test_vectors_are_those_of_the_state_also_where_they_lie_in_memory(opened: Opened) -> None:
+    """They are read from the catalog outside of a block, and in one that has not searched yet."""
+    vectors = unit_vectors(60)
+    opened.fill([photo(f"{n}.jpg", vectors[n]) for n in range(30)])
+    reader = opened.reader()
+    chance = np.random.default_rng(1)
+    for step in range(6):
+        with reader.reading():
+            reader.search(1, vectors[:1], 5)
+            at = names(reader)
+            asked = chance.permutation(list(at.values()))[:20].tolist()
+            asked += asked[:2]
+            for _ in range(3):
+                found = reader.vectors(1, asked)
+                assert found.dtype == np.float32
+                stored = opened.store.vectors(1, asked)
+                np.testing.assert_array_equal(found, stored)
+            assert reader.vectors(1, []).shape == (0, WIDTH)
+            gone = asked[0]
+            opened.fill([Gone(gone)])
+            assert len(reader.vectors(1, [gone])) == 1  # the block shows what it showed
+        with reader.reading(), pytest.raises(LibraryError):
+            reader.search(1, vectors[:1], 5)
+            reader.vectors(1, [gone])
+        opened.fill(
+            [
+                photo(f"{step + 1}.jpg", vectors[30 + step], f"changed {step}"),
+                photo(f"new {step}.jpg", vectors[40 + step]),
+            ]
+        )
+    reader.close()
