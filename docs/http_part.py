@@ -15,6 +15,12 @@ _HEAD = """## The HTTP API
 the server gives at `/api/openapi.json`; a test asks every example. Thumbnails are at \
 `/thumbs/{id}`, photos at `/photos/{id}`, measures for Prometheus at `/metrics`.
 
+```sh
+curl 'http://127.0.0.1:8000/api/search?q=a+dog+in:holidays&after=2021&k=5'
+curl 'http://127.0.0.1:8000/api/search?k=5' -H 'Content-Type: image/jpeg' --data-binary @beach.jpg
+curl http://127.0.0.1:8000/api/search -d '{"terms": [{"photo": 12}, {"text": "snow", "weight": 2}]}'
+```
+
 - Answers are JSON, errors too: `{"error": {"kind": "InvalidInput", "message": "one line"}}`, the \
 kind by its name in [Errors](#errors). A parameter that there is not, or twice where it can be \
 given once, is an error.

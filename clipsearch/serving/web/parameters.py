@@ -45,7 +45,7 @@ FILTERS = (
     Parameter(
         "in",
         "text",
-        "Only photos in any folder of this name; or in the folder of this path, or below it.",
+        "Only photos in any folder of this name; or in the folder of this whole path, or below it.",
         "holidays",
         "in_",
     ),
