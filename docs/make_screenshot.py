@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / "examples" / "photos"
 PICTURE = ROOT / "docs" / "gallery.jpg"
 SEARCH = "musicians on a stage"
-WINDOW = {"width": 1280, "height": 720}
+WINDOW = {"width": 1280, "height": 660}
 
 
 def main() -> None:

@@ -153,6 +153,20 @@ def test_filters_that_are_typed_become_chips_that_can_be_removed(here):
     expect(page.locator("#count")).to_have_text("60 photos")
 
 
+def test_words_that_are_being_typed_are_not_lost_when_something_is_clicked(here):
+    here.go("/?q=in:animals")
+    here.page.evaluate(
+        """() => {
+          const box = document.querySelector("input[type=search]");
+          box.value = "a dog in:animals";
+          box.dispatchEvent(new Event("input", {bubbles: true}));
+          document.querySelector("#chips .chip").click();
+        }"""
+    )
+    here.page.wait_for_url(re.compile(r"\?q=a\+dog$"))
+    assert here.page.get_by_role("searchbox").input_value() == "a dog"
+
+
 def test_filters_of_the_panel_say_how_many_photos_they_leave(here):
     page = here.page
     page.get_by_role("button", name="Filters", exact=True).click()

@@ -67,26 +67,55 @@ def test_a_question_is_paged_to_its_last_answer(visit, large_address):
         page.wait_for_timeout(40)
         if page.evaluate("() => document.querySelector('#photos').ariaRowCount !== '-1'"):
             break
-    expect(page.locator("#count")).to_have_text("10,000 photos, the best first")
+    expect(page.locator("#count")).to_have_text("10,000 photos")
     assert page.evaluate(_ROWS) < 60
 
 
 def test_the_first_photo_on_the_screen_stays_when_the_window_changes(visit, large_address):
     opened = visit(large_address)
     page = opened.go("/")
+    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function("() => document.body.scrollHeight > 8000")  # the next page is there
     page.evaluate("() => scrollTo(0, 4200)")
-    page.wait_for_timeout(300)
+    page.wait_for_function(_ROWS_STAND, arg=1280)
     before = _first_seen(page)
     assert before > 40
     page.set_viewport_size({"width": 700, "height": 800})
-    page.wait_for_timeout(300)
+    page.wait_for_function(_ROWS_STAND, arg=700)
     assert abs(_first_seen(page) - before) < 6
-    # Back from a photo, and after a reload, it is there, too.
+    page.wait_for_function(
+        "index => Math.abs(history.state?.at?.index - index) < 6", arg=_first_seen(page)
+    )
     at = _first_seen(page)
     page.reload()
     opened.settled()
-    page.wait_for_timeout(300)
+    page.wait_for_function(_ROWS_STAND, arg=700)
     assert abs(_first_seen(page) - at) < 6
+
+
+# Rows stand where the top of the screen is, and fill so many pixels.
+_ROWS_STAND = """width => {
+  const tiles = [...document.querySelectorAll("#photos .tile")];
+  const boxes = tiles.map(one => one.getBoundingClientRect());
+  const right = Math.max(...boxes.map(one => one.right));
+  return right <= width && right > 0.9 * width
+    && boxes.some(one => one.top < 130 && one.bottom > 120);
+}"""
+
+
+def test_who_is_at_the_end_stays_there_while_more_photos_come(visit, large_address):
+    opened = visit(large_address)
+    held = []
+    opened.page.route(re.compile("offset=60"), lambda route: held.append(route))
+    page = opened.go("/")
+    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_timeout(200)
+    at, height = page.evaluate("() => [scrollY, document.body.scrollHeight]")
+    assert held
+    held[0].continue_()
+    page.wait_for_function("height => document.body.scrollHeight > height + 2000", arg=height)
+    page.wait_for_timeout(200)
+    assert page.evaluate("() => scrollY") == at
 
 
 def _first_seen(page):

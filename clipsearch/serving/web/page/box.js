@@ -47,7 +47,13 @@ export class Box {
   #askWords(typed) {
     const of = this.on.state();
     if (this.words.value.trim() === of.q.trim() && typed) return;
-    this.on.asked({ ...of, q: this.words.value.trim(), photo: null }, { typed });
+    this.on.asked({ ...of, q: this.typed(), photo: null }, { typed });
+  }
+
+  /** Return the words as they stand in the box; whoever asks with them asks at once. */
+  typed() {
+    this.ask.cancel();
+    return this.words.value.trim();
   }
 
   #key(event) {
@@ -132,9 +138,8 @@ export class Box {
     try {
       const keys = [];
       for (const file of pictures) keys.push(await addPicture(file));
-      let of = { ...this.on.state(), q: this.words.value.trim() };
+      let of = { ...this.on.state(), q: this.typed() };
       for (const picture of keys) of = withTerm(of, { picture, weight: 1 });
-      this.ask.cancel();
       this.on.asked(of, { typed: false });
     } catch (error) {
       this.on.said(`That picture can't be searched by: ${error.message}`, { error: true });
@@ -145,12 +150,12 @@ export class Box {
 
   /** Add a picture to the question, or give it another weight. */
   add(term) {
-    this.on.asked(withTerm(this.on.state(), term), { typed: false });
+    this.on.asked(withTerm({ ...this.on.state(), q: this.typed() }, term), { typed: false });
   }
 
   /** Take a picture out of the question. */
   remove(term) {
-    const of = this.on.state();
+    const of = { ...this.on.state(), q: this.typed() };
     const terms = of.terms.filter((one) => !samePicture(one, term));
     this.on.asked({ ...of, terms, photo: null }, { typed: false });
     this.words.focus();

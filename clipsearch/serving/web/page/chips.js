@@ -29,27 +29,44 @@ function rangeText(value) {
   return to ? `${name(from)} – ${name(to)}` : `from ${name(from)} on`;
 }
 
-/** Show a chip for each filter of a state; `understood` is what the server made of the typed ones. */
-export function showChips(of, understood, ask) {
+/**
+ * Show a chip for each filter of a state; `understood` is what the server made of the typed ones.
+ * `change` is called with what makes another state of the one that is shown by then.
+ */
+export function showChips(of, understood, change) {
   const list = byId("chips");
   const typed = filterParts(of.q);
   const said = understood.length === typed.length ? understood : typed.map((part) => part.text);
   const chips = typed.map((part, at) =>
-    chip(said[at], () => ask({ ...of, q: without(of.q, part), photo: null })),
+    chip(said[at], () => change((now) => ({ ...now, q: withoutPart(now.q, part.text), photo: null }))),
   );
   for (const [name, value] of filterPairs(of)) {
-    chips.push(chip(filterText(name, value), () => ask(withoutFilter(of, name, value)), value));
+    const remove = () => change((now) => withoutFilter(now, name, value));
+    chips.push(chip(filterText(name, value), remove, value));
   }
   if (chips.length > 1) {
-    const clear = () => ask({ ...of, q: wordsAlone(of.q, typed), filters: {}, photo: null });
+    const clear = () => change(withoutFilters);
     chips.push(make("li", {}, make("button", { type: "button", class: "text-button", text: "Clear filters", onclick: clear })));
   }
+  // What is there already stays: it may be being clicked.
+  const shown = JSON.stringify([said, of.filters]);
+  if (list.dataset.shown === shown) return;
+  list.dataset.shown = shown;
+  const focused = list.contains(document.activeElement);
   list.replaceChildren(...chips);
   list.hidden = !chips.length;
+  if (focused) (list.querySelector("button") ?? byId("words")).focus();
 }
 
-function wordsAlone(q, parts) {
-  return parts.reduceRight((text, part) => without(text, part), q);
+/** Return a state without any filter, typed ones included. */
+export function withoutFilters(of) {
+  const q = filterParts(of.q).reduceRight((text, part) => without(text, part), of.q);
+  return { ...of, q, filters: {}, photo: null };
+}
+
+function withoutPart(q, text) {
+  const part = filterParts(q).find((one) => one.text === text);
+  return part ? without(q, part) : q;
 }
 
 function chip(text, remove, title) {

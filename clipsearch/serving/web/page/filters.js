@@ -21,13 +21,15 @@ const LISTS = [
 const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export class Panel {
-  /** `on` has asked(state) and state(). */
+  /** `on` has state(), and changed(function), of the state shown to the one to be shown. */
   constructor(on) {
     this.on = on;
     this.element = byId("panel");
     this.longer = new Set(); // lists that are shown whole
     this.shown = null; // the address whose facets these are
-    this.content = make("div", { class: "panel-content" });
+    this.dates = make("section", { "aria-label": "Date", hidden: true });
+    this.lists = make("div");
+    this.content = make("div", { class: "panel-content" }, this.dates, this.lists);
     const head = make(
       "div",
       { class: "panel-head" },
@@ -88,36 +90,43 @@ export class Panel {
     } catch (error) {
       if (error.name === "AbortError") return;
       this.shown = null;
-      this.content.replaceChildren(make("p", { class: "quiet", text: error.message }));
+      this.data = null;
+      this.dates.hidden = true;
+      this.lists.replaceChildren(make("p", { class: "quiet", text: error.message }));
     }
   }
 
   #show(of, found, dates) {
+    const data = JSON.stringify([of.filters, found, dates, [...this.longer]]);
+    if (data === this.data) return; // a list that may be open stays
+    this.data = data;
     const focused = document.activeElement?.dataset?.key;
-    const parts = [this.#dates(of, found, dates)];
+    this.#showDates(of, dates.dates);
+    const parts = [found.undated && dates.dates.length ? this.#undated(of, found.undated) : null];
     for (const [title, name, filter] of LISTS) {
       parts.push(this.#list(of, { title, name, filter }, found));
     }
     const some = parts.filter(Boolean);
-    if (!some.length) some.push(make("p", { class: "quiet", text: "No photos to choose from." }));
-    this.content.replaceChildren(...some);
+    if (!some.length && this.dates.hidden) {
+      some.push(make("p", { class: "quiet", text: "No photos to choose from." }));
+    }
+    this.lists.replaceChildren(...some);
     this.done.textContent = `Show ${counted(found.total)}`;
     if (focused) this.content.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  #dates(of, found, dates) {
-    if (!dates.dates.length) return null;
-    const chosen = chosenMonths(of.filters.after);
-    const choose = (range) =>
-      this.on.asked(withFilter(of, "after", range && `${range.from}..${range.to}`));
-    const section = make(
-      "section",
-      { "aria-label": "Date" },
-      make("h3", { text: "Date" }),
-      histogram(dates.dates, chosen, choose),
-    );
-    if (found.undated) section.append(this.#undated(of, found.undated));
-    return section;
+  // The histogram stays while its bars do: a list of it may be open, or a brush under way.
+  #showDates(of, dates) {
+    this.dates.hidden = !dates.length;
+    if (!dates.length) return;
+    const key = JSON.stringify(dates);
+    if (key !== this.bars?.key) {
+      const choose = (range) =>
+        this.on.changed((now) => withFilter(now, "after", range && `${range.from}..${range.to}`));
+      this.bars = { key, ...histogram(dates, choose) };
+      this.dates.replaceChildren(make("h3", { text: "Date" }), this.bars.element);
+    }
+    this.bars.mark(chosenMonths(of.filters.after));
   }
 
   #undated(of, count) {
@@ -127,8 +136,7 @@ export class Panel {
       text: "No date",
       count,
       on,
-      act: () =>
-        this.on.asked(on ? withoutFilter(of, "missing", "date") : withFilter(of, "missing", "date")),
+      act: () => this.#toggleFilter("missing", "date"),
     });
   }
 
@@ -144,8 +152,7 @@ export class Panel {
     for (const one of whole ? values : values.slice(0, SHOWN)) {
       const value = one.path ?? one.value;
       const on = chosen.includes(value);
-      const act = () =>
-        this.on.asked(on ? withoutFilter(of, filter, value) : withFilter(of, filter, value));
+      const act = () => this.#toggleFilter(filter, value);
       const text = one.name || (name === "orientations" ? upper(value) : value);
       const key = `${filter}:${value}`;
       list.append(make("li", {}, this.#choice({ key, text, count: one.count, on, act, title: value })));
@@ -155,6 +162,13 @@ export class Panel {
     const others = whole ? found.others?.[name] : 0;
     if (others) section.append(make("p", { class: "quiet", text: `and ${number(others)} more` }));
     return section;
+  }
+
+  #toggleFilter(name, value) {
+    this.on.changed((now) => {
+      const on = [now.filters[name] ?? []].flat().includes(value);
+      return on ? withoutFilter(now, name, value) : withFilter(now, name, value);
+    });
   }
 
   #longer(name, whole, count) {

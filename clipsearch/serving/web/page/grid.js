@@ -1,7 +1,7 @@
 // The grid: of all rows, those near the screen are in the document. The page itself scrolls.
 
 import { make } from "./dom.js";
-import { LABEL_HEIGHT, Layout } from "./layout.js";
+import { Layout } from "./layout.js";
 import { Tile } from "./tile.js";
 
 const AHEAD = 1; // screens above and below that are kept in the document
@@ -42,6 +42,12 @@ export class Grid {
     this.#layOutAnew(finished);
     if (anchor) this.goTo(anchor);
     this.render();
+    this.#forgetTiles();
+  }
+
+  // Of what was shown before.
+  #forgetTiles() {
+    for (const [id, tile] of this.tiles) if (!tile.element.isConnected) this.tiles.delete(id);
   }
 
   /** Show the items that were added at the end. */
@@ -91,6 +97,7 @@ export class Grid {
     this.#layOutAnew();
     if (anchor.index > 0) this.goTo({ ...anchor, within: Math.min(anchor.within, 100) });
     this.render();
+    this.#forgetTiles();
     if (focused) this.focus(this.active);
   }
 
@@ -163,7 +170,10 @@ export class Grid {
 
   #tileOf(item) {
     const known = this.tiles.get(item.hit.id);
-    if (known?.item === item) return known;
+    if (known?.shows(item)) {
+      known.item = item;
+      return known;
+    }
     const tile = new Tile(item, this.on);
     tile.element.dataset.id = item.hit.id;
     this.tiles.set(item.hit.id, tile);
@@ -268,5 +278,3 @@ export class Grid {
     return before + (index - first) * this.layout.gap + widths[index - first] / 2;
   }
 }
-
-export { LABEL_HEIGHT };

@@ -40,10 +40,11 @@ export function chosenMonths(after) {
 }
 
 /**
- * Return the histogram of some dates. `chosen` is a time, {from, to} in months, or null; `choose` is
- * called with another. The bars are for a pointer; two lists beside them do the same for all.
+ * Return the histogram of some dates: its element, and what marks a time in it, {from, to} in months
+ * or null. `choose` is called with another. The bars are for a pointer; two lists beside them do the
+ * same for all.
  */
-export function histogram(dates, chosen, choose) {
+export function histogram(dates, choose) {
   const all = bars(dates);
   const most = Math.max(1, ...all.map((bar) => bar.count));
   const plot = make("div", { class: "bars", "aria-hidden": "true" });
@@ -52,9 +53,7 @@ export function histogram(dates, chosen, choose) {
     // The root, so that a month with few photos is still seen beside one with many.
     inner.style.height = bar.count ? `${Math.max(6, 100 * Math.sqrt(bar.count / most))}%` : "0";
     const name = bar.from === bar.to ? month(bar.from) : bar.from.slice(0, 4);
-    const one = make("span", { class: "bar", title: `${name}: ${counted(bar.count)}` }, inner);
-    one.classList.toggle("is-in", !chosen || (bar.to >= chosen.from && bar.from <= chosen.to));
-    return one;
+    return make("span", { class: "bar", title: `${name}: ${counted(bar.count)}` }, inner);
   });
   plot.append(...drawn);
   brush(plot, all, drawn, choose);
@@ -63,7 +62,15 @@ export function histogram(dates, chosen, choose) {
     make("span", { text: all[0].from.slice(0, 4) }),
     make("span", { text: all.at(-1).to.slice(0, 4) }),
   );
-  return make("div", { class: "histogram" }, plot, ends, lists(dates, all, chosen, choose));
+  const chosen = lists(dates, all, choose);
+  const mark = (time) => {
+    all.forEach((bar, at) => {
+      const isIn = !time || (bar.to >= time.from && bar.from <= time.to);
+      drawn[at].classList.toggle("is-in", isIn);
+    });
+    chosen.mark(time);
+  };
+  return { element: make("div", { class: "histogram" }, plot, ends, chosen.element), mark };
 }
 
 function brush(plot, all, drawn, choose) {
@@ -95,22 +102,18 @@ function brush(plot, all, drawn, choose) {
   });
 }
 
-function lists(dates, all, chosen, choose) {
+function lists(dates, all, choose) {
   const byYear = all.some((bar) => bar.from !== bar.to);
   const known = byYear ? all.filter((bar) => bar.count) : dates.map((one) => ({ from: one.month, to: one.month }));
   const name = (bar) => (byYear ? bar.from.slice(0, 4) : month(bar.from, true));
-  const list = (label, end, value, empty) => {
-    const select = make("select", { "aria-label": label });
+  const list = (label, end, empty) => {
+    const select = make("select", { "aria-label": label, "data-key": `dates:${end}` });
     select.append(make("option", { value: "", text: empty }));
-    for (const bar of known) {
-      const option = make("option", { value: bar[end], text: name(bar) });
-      option.selected = bar[end] === value;
-      select.append(option);
-    }
+    for (const bar of known) select.append(make("option", { value: bar[end], text: name(bar) }));
     return select;
   };
-  const from = list("From", "from", chosen?.from, "from");
-  const to = list("To", "to", chosen?.to, "to");
+  const from = list("From", "from", "from");
+  const to = list("To", "to", "to");
   const changed = () => {
     if (!from.value && !to.value) return choose(null);
     const [first, last] = [from.value || all[0].from, to.value || all.at(-1).to];
@@ -118,5 +121,12 @@ function lists(dates, all, chosen, choose) {
   };
   from.addEventListener("change", changed);
   to.addEventListener("change", changed);
-  return make("div", { class: "from-to" }, from, make("span", { text: "–", "aria-hidden": "true" }), to);
+  const dash = make("span", { text: "–", "aria-hidden": "true" });
+  const mark = (time) => {
+    for (const [select, value] of [[from, time?.from], [to, time?.to]]) {
+      select.value = value ?? "";
+      if (select.selectedIndex < 0) select.value = ""; // a month without photos
+    }
+  };
+  return { element: make("div", { class: "from-to" }, from, dash, to), mark };
 }

@@ -3,7 +3,7 @@
 
 const NARROWEST = 0.45; // width by height; what is beyond is cut for the grid
 const WIDEST = 3.2;
-export const LABEL_HEIGHT = 44; // pixels above a row in which something begins
+const LABEL_HEIGHT = 44; // pixels above a row in which something begins
 
 /** Return the height that rows should have, and the gap, for a width in pixels. */
 export function measures(width) {

@@ -46,7 +46,7 @@ export class Live {
       this.#soon(EVERY);
     } catch (error) {
       if (error.offline) this.on.reached(false);
-      this.#soon(AFTER_A_FAILURE);
+      if (error.status !== 401) this.#soon(AFTER_A_FAILURE); // which a token alone changes
     }
   }
 

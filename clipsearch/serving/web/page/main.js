@@ -3,15 +3,15 @@
 import { Refused } from "./api.js";
 import { photo as photoById } from "./asking.js";
 import { Box } from "./box.js";
-import { showChips } from "./chips.js";
+import { showChips, withoutFilters } from "./chips.js";
 import { byId, debounced, iconButton, make } from "./dom.js";
 import { Panel } from "./filters.js";
-import { asksForWords, filterParts, without } from "./grammar.js";
+import { asksForWords } from "./grammar.js";
 import { Grid } from "./grid.js";
 import { isTyping, keysPage, singleKeys } from "./keys.js";
 import { Live } from "./live.js";
 import {
-  countText, emptyMessage, errorMessage, showEnd, showMessage, showNotes, showSkeleton,
+  countText, emptyMessage, errorMessage, showCount, showEnd, showMessage, showNotes, showSkeleton,
 } from "./messages.js";
 import { libraryChanged } from "./pictures.js";
 import { Results } from "./results.js";
@@ -41,9 +41,7 @@ const grid = new Grid(byId("photos"), {
 const selection = new Selection({
   changed: () => grid.refresh(),
   asked: (ids, weight) => {
-    let of = { ...now, photo: null };
-    for (const photo of ids) of = withTerm(of, { photo, weight });
-    go(of);
+    change((of) => ids.reduce((sum, photo) => withTerm(sum, { photo, weight }), of));
   },
 });
 const box = new Box({
@@ -52,13 +50,13 @@ const box = new Box({
   leave: () => grid.focus(grid.active),
   said,
 });
-const panel = new Panel({ asked: (of) => go(of), state: () => now });
+const panel = new Panel({ changed: change, state: () => now });
 const viewer = new Viewer({
   moved: (step) => toNeighbour(step),
   closed: () => closeViewer(),
   more: (hit) => likeThis(hit, 1),
   less: (hit) => likeThis(hit, -1),
-  filter: (name, value) => go(withFilter(now, name, value)),
+  filter: (name, value) => change((of) => withFilter(of, name, value)),
   question: () => isQuestion(now),
   said,
 });
@@ -78,6 +76,11 @@ function go(of, { typed = false } = {}) {
     history.pushState(entry, "", target);
   } else if (history.state?.typed) history.replaceState(entry, "", target);
   return show(of, { typed });
+}
+
+/** Show what a function makes of the state, with the words that are being typed. */
+function change(next) {
+  return go(next({ ...now, q: box.typed() }));
 }
 
 addEventListener("popstate", () => show(read(location.search), { back: true }));
@@ -144,13 +147,14 @@ function failed(asked, error) {
   grid.element.replaceChildren();
   grid.show([], { finished: true });
   showAround();
-  byId("count").textContent = "";
-  showMessage(errorMessage(error, { retry: () => show(now, { anew: true }) }));
+  showCount("");
+  const message = errorMessage(error, { retry: () => show(now, { anew: true }) });
+  showMessage(message, { alert: true });
 }
 
 function showAround() {
-  byId("count").textContent = countText(results);
-  showChips(now, results.understood, (of) => go(of));
+  showCount(countText(results));
+  showChips(now, results.understood, change);
   showNotes(results);
   showMessage(emptyMessage(results, { showAll, clearFilters }));
   showEnd(results, { showAll, retry: () => more(true) });
@@ -167,7 +171,7 @@ async function more(again = false) {
   }
   if (of !== results) return;
   grid.append({ finished: !of.more });
-  byId("count").textContent = countText(of);
+  showCount(countText(of));
   showEnd(of, { showAll, retry: () => more(true) });
 }
 
@@ -186,12 +190,11 @@ async function fold(hit) {
 }
 
 function showAll() {
-  go({ ...now, all: true, photo: null });
+  change((of) => ({ ...of, all: true, photo: null }));
 }
 
 function clearFilters() {
-  const q = filterParts(now.q).reduceRight((text, part) => without(text, part), now.q);
-  go({ ...now, q, filters: {}, photo: null });
+  change(withoutFilters);
 }
 
 // ---- one photo -----------------------------------------------------------------------------
@@ -333,13 +336,13 @@ function showOrder() {
     option.selected = value === now.sort;
     sort.append(option);
   }
-  sort.addEventListener("change", () => go({ ...now, sort: sort.value, photo: null }));
+  sort.addEventListener("change", () => change((of) => ({ ...of, sort: sort.value, photo: null })));
   const parts = [sort];
   if (asksForWords(now.q)) {
     const weak = make("input", { type: "checkbox", id: "show-weak" });
     weak.checked = now.all;
-    weak.addEventListener("change", () => go({ ...now, all: weak.checked, photo: null }));
-    parts.unshift(make("label", { class: "setting" }, weak, make("span", { text: "Show weak matches" })));
+    weak.addEventListener("change", () => change((of) => ({ ...of, all: weak.checked, photo: null })));
+    parts.unshift(make("label", { class: "setting" }, weak, make("span", {}, "Show weak", make("span", { class: "wide", text: " matches" }))));
   }
   const focused = byId("order").contains(document.activeElement) ? document.activeElement.id || "sort" : null;
   byId("order").replaceChildren(...parts);
@@ -405,6 +408,10 @@ byId("home").addEventListener("click", (event) => {
 });
 
 byId("tools").append(panel.button, selection.button, iconButton("keys", "Keys (?)", showKeys, { id: "keys-button" }));
+// What sticks below the bar at the top stands where the bar ends, however much is in it.
+new ResizeObserver(() => {
+  document.documentElement.style.setProperty("--top", `${byId("top").offsetHeight}px`);
+}).observe(byId("top"));
 history.scrollRestoration = "manual";
 box.show(now);
 showOrder();

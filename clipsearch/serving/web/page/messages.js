@@ -8,9 +8,15 @@ import { counted, nameOf, number } from "./wording.js";
 export function countText(results) {
   const { state: of, total, more, count } = results;
   if (!isQuestion(of)) return counted(total ?? count);
-  if (!count) return "";
+  if (!count) return more ? "" : "No photos found";
   const found = more ? `${number(count)}+ photos` : counted(count);
-  return leavesOutWeak(of) ? `${found} found` : `${found}, the best first`;
+  return leavesOutWeak(of) ? `${found} found` : found;
+}
+
+/** Say how many photos there are; what is said already is not read out again. */
+export function showCount(text) {
+  const place = byId("count");
+  if (place.textContent !== text) place.textContent = text;
 }
 
 /** Show grey shapes where photos will be. */
@@ -20,9 +26,11 @@ export function showSkeleton(grid) {
   grid.replaceChildren(skeleton);
 }
 
-/** Show a message in place of the photos; nothing to take it away. */
-export function showMessage(content) {
+/** Show a message in place of the photos; nothing to take it away. An alert is read out at once. */
+export function showMessage(content, { alert = false } = {}) {
   const place = byId("message");
+  if (alert) place.setAttribute("role", "alert");
+  else place.removeAttribute("role");
   place.hidden = !content;
   place.replaceChildren(...(content ? [content] : []));
 }

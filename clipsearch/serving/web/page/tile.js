@@ -19,6 +19,18 @@ export function foundBy(hit) {
   return hit.matched === nameOf(hit.path) ? "found by its name" : `found by “${hit.matched}”`;
 }
 
+function looks({ hit, of }) {
+  const { id, content_hash, path, strength, matched, alike } = hit;
+  return JSON.stringify([id, content_hash, path, strength, matched, alike, of]);
+}
+
+/** Return "October 2025" as it fits into some pixels: "Oct 2025", or "Oct". */
+function labelFor(label, room) {
+  const [, month, year] = /^(\p{L}+) (\d{4})$/u.exec(label) ?? [];
+  if (!month || room > 132) return label;
+  return room > 76 ? `${month.slice(0, 3)} ${year}` : month.slice(0, 3);
+}
+
 export class Tile {
   /** Make the tile of an item of the results; `on` has what is to be done: choose, fold. */
   constructor(item, on) {
@@ -74,6 +86,11 @@ export class Tile {
     }
   }
 
+  /** Return whether it looks as an item should: so no picture is fetched and faded in again. */
+  shows(item) {
+    return this.item === item || looks(this.item) === looks(item);
+  }
+
   /** Place it in its row. */
   place({ left, width, height, above, room }) {
     const style = this.element.style;
@@ -81,7 +98,7 @@ export class Tile {
     style.top = `${above}px`;
     style.width = `${width}px`;
     style.height = `${height}px`;
-    this.label.textContent = this.item.label;
+    this.label.textContent = labelFor(this.item.label, room);
     this.label.hidden = !this.item.label;
     this.label.style.maxWidth = `${room}px`;
   }
