@@ -30,6 +30,7 @@ _TEXT, _WHOLE, _NUMBER, _YES = (
     {"type": kind} for kind in ("string", "integer", "number", "boolean")
 )
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
+_SHAPE: Json = {"type": "array", "items": _WHOLE}
 _TYPES: dict[Any, Json] = {str: _TEXT, int: _WHOLE, float: _NUMBER, bool: _YES}
 
 
@@ -245,50 +246,43 @@ def _schemas() -> Json:
         "notes": _list(_TEXT),
     }
     understood = {"words": _TEXT, "minus": _list(_TEXT), "understood": _list(_TEXT)}
-    shape = _list(_WHOLE)
-    terms = {**_list(_named("Term")), "minItems": 1, "maxItems": 100}
+    answer = {"query": _object(understood), "total": {"type": ["integer", "null"]}, "more": _YES}
     run = _object({"phase": _TEXT, "done": _WHOLE, "total": _WHOLE, "process": _WHOLE})
+    embeddings: Json = {"oneOf": [_list(_list(_NUMBER)), _BASE64]}
+    indexing: Json = {"oneOf": [{"type": "null"}, run]}
     return {
-        "Answer": _object(
-            {
-                "query": _object(understood),
-                "total": {"type": ["integer", "null"]},
-                "more": _YES,
-                **hits,
-                "facets": _named("Facets"),
-            },
-            optional=("facets",),
-        ),
+        "Answer": _object({**answer, **hits, "facets": _named("Facets")}, optional=("facets",)),
         "Hit": _object(_hit(), optional=("path_bytes",)),
         "LeftOut": _object({name: _of_hint(kind) for name, kind in _of_away().items()}),
         "Answers": _object({"answers": _list(_object(hits))}),
-        "Term": _term(),
-        "Search": _body(SEARCH, terms=terms),
-        "Batch": _body(OPTIONS, queries={**_list(terms), "maxItems": 256}),
-        "Vectors": _body(VECTORS, vectors=_BASE64, shape=shape),
-        "Found": _object({"scores": _BASE64, "ids": _BASE64, "shape": shape}),
-        "Ids": _body((), ids={**_list(_WHOLE), "minItems": 1, "maxItems": 10_000}),
-        "VectorsOf": _object({"vectors": _BASE64, "shape": shape}),
-        "Embed": {
-            "oneOf": [_body((), texts=_list(_TEXT)), _body((), pictures=_list(_BASE64))],
-        },
+        **_bodies(),
+        "Found": _object({"scores": _BASE64, "ids": _BASE64, "shape": _SHAPE}),
+        "VectorsOf": _object({"vectors": _BASE64, "shape": _SHAPE}),
         "Embeddings": _object(
-            {
-                "embeddings": {"oneOf": [_list(_list(_NUMBER)), _BASE64]},
-                "width": _WHOLE,
-                "shape": shape,
-            },
-            optional=("shape",),
+            {"embeddings": embeddings, "width": _WHOLE, "shape": _SHAPE}, optional=("shape",)
         ),
         "Facets": _facets(),
         "Photo": _photo(),
         "Records": _object({"photos": _list(_object(_record()))}),
         "Library": _library(),
-        "State": _object(
-            {"photos": _WHOLE, "revision": _TEXT, "indexing": {"oneOf": [{"type": "null"}, run]}}
-        ),
+        "State": _object({"photos": _WHOLE, "revision": _TEXT, "indexing": indexing}),
         "Health": _object({"status": _TEXT}),
         "Error": _object({"error": _object({"kind": _TEXT, "message": _TEXT})}),
+    }
+
+
+def _bodies() -> dict[str, Json]:
+    """Return the schemas of what is posted."""
+    terms = {**_list(_named("Term")), "minItems": 1, "maxItems": 100}
+    return {
+        "Term": _term(),
+        "Search": _body(SEARCH, terms=terms),
+        "Batch": _body(OPTIONS, queries={**_list(terms), "maxItems": 256}),
+        "Vectors": _body(VECTORS, vectors=_BASE64, shape=_SHAPE),
+        "Ids": _body((), ids={**_list(_WHOLE), "minItems": 1, "maxItems": 10_000}),
+        "Embed": {
+            "oneOf": [_body((), texts=_list(_TEXT)), _body((), pictures=_list(_BASE64))],
+        },
     }
 
 
