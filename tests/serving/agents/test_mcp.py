@@ -24,10 +24,12 @@ from example_photos import example_files
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from PIL import Image, ImageOps
+from web_door import open_door
 
 from clipsearch import Library
+from clipsearch.errors import LibraryError
 from clipsearch.serving.agents.scope import Scope
-from clipsearch.serving.agents.server import opened, server_of, serving_agents
+from clipsearch.serving.agents.server import opened, route, server_of, serving_agents
 from clipsearch.serving.web.served import Served
 
 SECRET = "a-place-called-home"
@@ -149,26 +151,26 @@ def test_an_agents_program_starts_it_and_talks_on_the_standard_streams(
     assert (tmp_path / "errors").read_text() == ""
 
 
+@pytest.mark.slow
 def test_it_ends_when_its_input_does(library: Path) -> None:
     ended = clipsearch("mcp", "--library", library)
     assert (ended.code, ended.out, ended.err) == (0, b"", "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("--port", "0"), 2, "--host and --port are for HTTP: give --http, too"),
-        (("--in", "/nowhere at all"), 3, "the library has no photo in /nowhere at all"),
-        (("--library", "/no library here"), 3, "/no library here"),
-    ],
-)
-def test_what_is_wrong_is_said_in_a_line(
-    library: Path, arguments: tuple[str, ...], code: int, said: str
-) -> None:
-    where = () if "--library" in arguments else ("--library", str(library))
-    ended = clipsearch("mcp", *where, *arguments)
-    assert (ended.code, ended.out) == (code, b"")
-    assert said in ended.err and ended.err.count("\n") == 1
+def test_what_is_wrong_is_said_before_anything_is_served(library: Path) -> None:
+    ended = clipsearch("mcp", "--library", library, "--port", "0")
+    assert (ended.code, ended.out) == (2, b"")
+    assert "--host and --port are for HTTP: give --http, too" in ended.err
+    nowhere = Scope(Path("/nowhere at all"))
+    for folder, scope, said in (
+        (library, nowhere, "no photo in /nowhere at all"),
+        (library.parent / "missing", Scope(), "missing"),
+    ):
+        with (
+            pytest.raises(LibraryError, match=said),
+            serving_agents(folder, scope, thumbnails_bytes=0),
+        ):
+            pass
 
 
 def test_without_the_sdk_the_extra_is_named(library: Path) -> None:
@@ -432,6 +434,7 @@ def _status(address: str, headers: Mapping[str, str]) -> int:
             return error.code
 
 
+@pytest.mark.slow
 def test_the_program_says_where_agents_find_it_and_ends_in_order(library: Path) -> None:
     with ExitStack() as stack:
         process = stack.enter_context(
@@ -452,7 +455,19 @@ def test_the_program_says_where_agents_find_it_and_ends_in_order(library: Path) 
         assert process.wait(30) == 0
 
 
-def test_agents_come_to_the_page_s_server_too(library: Path) -> None:
+def test_agents_come_to_the_door_of_the_page_too(library: Path) -> None:
+    def more(served: Served) -> list[Any]:
+        return [route(served, Scope(), any_host=False)]
+
+    with open_door(library, more=more) as door:
+        (told,) = asyncio.run(
+            _asked(f"{door.address}/mcp", [("search", {"query": "a dog", "k": 1})])
+        )
+        assert door.get("/api/search", q="a dog", k=1).json["hits"][0]["id"] == told.ids[0]
+
+
+@pytest.mark.slow
+def test_the_page_s_server_answers_agents_if_asked_to(library: Path) -> None:
     """With the page, its API and its thumbnails, of one warm searcher."""
     with ExitStack() as stack:
         process = stack.enter_context(
