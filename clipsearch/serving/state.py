@@ -40,6 +40,11 @@ def revision_of(folder: Path) -> str:
     return "-".join(parts)
 
 
+def state_before(folder: Path) -> LibraryState:
+    """Return the state of a library that is not made yet."""
+    return LibraryState(0, revision_of(folder), run_under_way(folder))
+
+
 class StateWatch:
     """Looks at one library again and again; its photos are counted when they may have changed."""
 

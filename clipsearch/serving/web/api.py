@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch import __version__
-from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.errors import ClipsearchError, InvalidInput, LibraryNotFound
 from clipsearch.index.records import PhotoRecord
 from clipsearch.library import Library
 from clipsearch.results import Hits
 from clipsearch.searching.combining import term
 from clipsearch.serving.searcher import Question
-from clipsearch.serving.state import StateWatch
+from clipsearch.serving.state import StateWatch, state_before
 from clipsearch.serving.web import answers
 from clipsearch.serving.web.asked import Wanted, filters_of
 from clipsearch.serving.web.bodies import Bodies, id_in, list_in
@@ -109,7 +109,10 @@ class Api:
 
     async def state(self, request: Request) -> Response:
         """Say whether anything has changed."""
-        return JSONResponse(await self.served.look(self._state))
+        try:
+            return JSONResponse(await self.served.look(self._state))
+        except LibraryNotFound:
+            return JSONResponse(state_before(self.served.searcher.folder).to_dict())
 
     async def health(self, request: Request) -> Response:
         """Say that the server answers."""

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from web_door import Door
+from web_door import Door, open_door
 
-from clipsearch import Library, SearchOptions
+from clipsearch import Library, LibraryNotFound, SearchOptions
 from clipsearch.searching.combining import term
 
 
@@ -176,6 +176,16 @@ def test_what_the_library_holds_and_whether_it_changed(door: Door, own: Library)
     assert (state["photos"], state["indexing"]) == (own.count(), None)
     assert state["revision"]
     assert door.get("/api/health").json == {"status": "ok"}
+
+
+def test_a_library_that_is_not_made_yet_has_a_state_and_no_photos(tmp_path: Path) -> None:
+    with open_door(tmp_path) as empty:
+        assert empty.get("/api/state").json == {"photos": 0, "revision": "", "indexing": None}
+        answer = empty.get("/api/search", q="a dog")
+        assert (answer.status, answer.json["error"]["kind"]) == (503, "LibraryNotFound")
+        assert "clipsearch index" in answer.error
+        with pytest.raises(LibraryNotFound, match="clipsearch index"):
+            Library.open(empty.address)
 
 
 WRONG = [
