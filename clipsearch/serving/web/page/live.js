@@ -14,6 +14,7 @@ const PHASES = {
   encoding: "Indexing new photos",
   saving: "Saving",
   completing: "Reading more of the photos",
+  "making thumbnails": "Making thumbnails",
 };
 
 export class Live {
