@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PhotoIds = Sequence[int] | NDArray[np.int64]
 
+_ALL = 2**63 - 1  # photos
 _NOTHING = -1  # how a row of ids is filled up
 
 
@@ -53,8 +54,8 @@ def vectors_of(store: SearchableStore, model_id: int, photo_ids: PhotoIds) -> ND
 
 def count_of(store: SearchableStore, selected: Selection | None) -> int:
     """Return how many photos are selected; to be called in one committed state of the store."""
-    if selected is None or selected.all_but:
-        return store.describe(None).photos - (0 if selected is None else len(selected.ids))
+    if selected is None or selected.all_but:  # which the store, asked again, has in memory
+        return len(store.listed(selected, "date", limit=_ALL))
     return len(selected.ids)
 
 

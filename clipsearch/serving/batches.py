@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from clipsearch.errors import LibraryClosed, ServerBusy
@@ -24,17 +25,17 @@ class Batches(Generic[T]):
 
     def __init__(
         self,
-        name: str,
         work: Callable[[list[T]], None],
+        name: str,
         *,
         at_once: int,
         most_waiting: int,
         most_bytes: int,
-        others_first: bool = False,
+        first: Callable[[], object],
     ) -> None:
         """Take what works on up to `at_once`; no more may wait, and with so many bytes in all.
 
-        With `others_first` other threads go first where there is more to do than processors.
+        `first` is called in the thread before; what it raises is raised here.
         """
         self._work = work
         self._at_once = at_once
@@ -43,9 +44,11 @@ class Batches(Generic[T]):
         self._bytes = 0  # of what waits
         self._changed = threading.Condition()
         self._closed = False
-        self._others_first = others_first
+        self._ready: Future[object] = Future()
+        self._first = first
         self._thread = threading.Thread(target=self._run, name=f"clipsearch-{name}", daemon=True)
         self._thread.start()
+        self._ready.result()
 
     def put(self, one: T, size: int = 0) -> None:
         """Let something of so many bytes wait for its turn.
@@ -70,8 +73,11 @@ class Batches(Generic[T]):
         self._thread.join()
 
     def _run(self) -> None:
-        if self._others_first:
-            let_others_go_first()
+        try:
+            self._ready.set_result(self._first())
+        except BaseException as error:  # noqa: BLE001 (which `__init__` raises)
+            self._ready.set_exception(error)
+            return
         while some := self._next():
             self._work(some)
 
@@ -85,6 +91,9 @@ class Batches(Generic[T]):
 
 
 def let_others_go_first() -> None:
-    """Give this thread a tenth of the weight of others, where the system has such for threads."""
+    """Give this thread a tenth of the weight of others, where the system has such for threads.
+
+    So it has the threads and processes that are started from it.
+    """
     if sys.platform == "linux":  # elsewhere it would be the process
         os.nice(_NICE)

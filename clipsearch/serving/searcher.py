@@ -73,8 +73,9 @@ class WarmSearcher:
     """Answers searches of one library, with its models and vectors loaded; for many threads.
 
     All questions of words that wait are answered as one batch, and so are those of pictures, in a
-    thread of their own: who types never waits for pictures. Neither do looks at the library wait
-    for questions. What is asked never waits for who asks: a door that is slow holds up itself.
+    thread of their own: who types never waits for pictures, which let others go first where there
+    is more to do than processors. Neither do looks at the library wait for questions. What is asked
+    never waits for who asks: a door that is slow holds up itself.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,23 +83,40 @@ class WarmSearcher:
         self.folder = folder
         self.counts = Counts()
         self._library = CurrentLibrary(folder)
+        batches = partial(
+            Batches[_Waiting],
+            most_waiting=MOST_WAITING,
+            most_bytes=MOST_BYTES,
+            work=self._answer_batch,
+        )
         try:
-            with suppress(LibraryNotFound), self._library.used() as library:
-                library.query("a photo", k=1)
-                library.prepare_for_pictures()
+            self._words = batches(name="words", at_once=WORDS_AT_ONCE, first=self._load_for_words)
+            try:
+                self._pictures = batches(
+                    name="pictures", at_once=PICTURES_AT_ONCE, first=self._load_for_pictures
+                )
+            except BaseException:
+                self._words.close()
+                raise
         except BaseException:
             self._library.close()
             raise
-        batches = partial(Batches, most_waiting=MOST_WAITING, most_bytes=MOST_BYTES)
-        self._words = batches("words", self._answer_batch, at_once=WORDS_AT_ONCE)
-        self._pictures = batches(
-            "pictures", self._answer_batch, at_once=PICTURES_AT_ONCE, others_first=True
-        )
         self._looking = ThreadPoolExecutor(_LOOKING, "clipsearch-look")
         self._looking_at_pictures = ThreadPoolExecutor(
             1, "clipsearch-look-at-pictures", let_others_go_first
         )
         self._room = BoundedSemaphore(MOST_LOOKS)
+
+    def _load_for_words(self) -> None:
+        """Load what questions of words need, unless the library is empty as yet."""
+        with suppress(LibraryNotFound), self._library.used() as library:
+            library.query("a photo", k=1)
+
+    def _load_for_pictures(self) -> None:
+        """Load what pictures need, all of it in threads and processes that let others go first."""
+        let_others_go_first()
+        with suppress(LibraryNotFound), self._library.used() as library:
+            library.prepare_for_pictures()
 
     def answer(self, question: Question, *, door: str = "python") -> Hits:
         """Search the library as it is now; raises ClipsearchError as `Library` does."""

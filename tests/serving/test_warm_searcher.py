@@ -170,7 +170,9 @@ def test_so_many_bytes_wait_and_no_more() -> None:
         assert go.wait(SECONDS)
         done.extend(some)
 
-    batches: Batches[str] = Batches("test", work, at_once=9, most_waiting=9, most_bytes=10)
+    batches: Batches[str] = Batches(
+        *(work, "test"), at_once=9, most_waiting=9, most_bytes=10, first=lambda: None
+    )
     batches.put("large", 1000)  # what is alone always goes
     assert taken.wait(SECONDS)
     batches.put("a", 6)
