@@ -337,7 +337,7 @@ def test_without_details_no_place_and_no_path_is_told(served: Served, library: P
         {"query": "dog -near:48.85,2.35,1"},
         {"in": "/"},
         {"query": "dog in:/"},
-        {"query": "dog -in:~/Pictures"},
+        {"query": "dog -in:/Pictures"},
     ],
 )
 def test_without_details_nobody_finds_out_where_a_photo_was_taken(
