@@ -41,7 +41,7 @@ class PictureMaker:
     """Makes pictures of photos, and keeps the small ones; for many threads.
 
     Whoever asks for what is being made already waits for that. The processes start with the first
-    picture that is not kept.
+    picture that is not kept, or with `start`.
     """
 
     def __init__(self, kept: KeptThumbnails, *, workers: int | None = None) -> None:
@@ -55,6 +55,10 @@ class PictureMaker:
         self._failed: OrderedDict[tuple[str, Rendering], str] = OrderedDict()
         self._exposures: OrderedDict[str, tuple[tuple[str, str], ...]] = OrderedDict()
         self._closed = False
+
+    def start(self) -> None:
+        """Start the processes now, so that the first picture does not wait; returns at once."""
+        self._processes().start()
 
     def kept(self, photo: PhotoRecord, side: int) -> bytes | None:
         """Return a small picture that is there already; reads a file."""

@@ -127,3 +127,19 @@ def test_who_waits_at_the_end_is_told(
     closing_it.join(60)
     with pytest.raises(LibraryClosed):
         waits.result(60)
+
+
+def test_the_processes_may_be_there_before_the_first_picture(
+    maker: PictureMaker, photo: PhotoRecord
+) -> None:
+    def decoders() -> int:
+        return sum(one.name == "clipsearch-decoder" for one in threading.enumerate())
+
+    before = decoders()
+    maker.start()
+    assert decoders() == before + 1
+    assert maker.thumbnail(photo, SMALL).result(60)
+    assert decoders() == before + 1
+    maker.close()
+    with pytest.raises(LibraryClosed):
+        maker.start()

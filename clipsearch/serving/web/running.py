@@ -56,6 +56,7 @@ def opened(searcher: WarmSearcher, door: WebDoor, used: Callable[[], None]) -> I
     with closing(PictureMaker(kept)) as pictures, closing(Fetcher()) as fetcher:
         served = Served(searcher, pictures, fetcher if door.fetch else None)
         with listening(app(served, access, door.more(served)), door.host, door.port) as address:
+            pictures.start()
             yield address
 
 
