@@ -1,15 +1,17 @@
 """Claim: a server answers 50 clients at once, on two cores that the clients share with it.
 
-    python -m benchmarks.serving [--seconds 60] [--clients 50] [--requests 10000] [--folder FOLDER]
+    python -m benchmarks.serving [--seconds 60] [--clients 50] [--pause 0] [--requests 10000]
+        [--folder FOLDER]
 
 Starts `clipsearch serve --web` as a process over a library of 100,000 made-up photos with the
 built-in model (made in FOLDER, or used again if it lies there). First one client asks, then 50 at
-once: each its next question as soon as the last is answered, without a pause. Of 100 requests 40
-are texts with facets (some of them with filters), 15 pages of the list, 10 for photos like another,
-10 with a new picture of 800 pixels (made of the example photos), 25 polls of the state. No answer
-is asked for twice in a row, nor kept by the server. Prints what each kind takes, the processor time
-of a request (of server and decoders; and of this program, which runs beside them), how often more
-can be done than for one client, and the memory after each 1,000 requests.
+once: each its next question as soon as the last is answered, without a pause; with `--pause 1`
+after about a second, as people do who look at what they see. Of 100 requests 40 are texts with
+facets (some of them with filters), 15 pages of the list, 10 for photos like another, 10 with a new
+picture of 800 pixels (made of the example photos), 25 polls of the state. The server keeps no
+answers. Prints what each kind takes, the processor time of a request (of server and decoders; and
+of this program, which runs beside them), how often more can be done than for one client, and the
+memory after each 1,000 requests.
 
 The bars: no error; 95 of 100 texts within 400 ms and pictures within 1.5 s; three times as many
 requests as for one client, unless that one fills the machine; memory that does not grow.
@@ -66,6 +68,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--pause", type=float, default=0, help="seconds before the next question")
     parser.add_argument("--requests", type=int, default=10_000, help="to watch the memory during")
     parser.add_argument("--folder", type=Path, help="where the library is, or is to be made")
     options = parser.parse_args()
@@ -142,12 +145,14 @@ class Client:
     pictures: list[bytes]
     photos: int
     chance: random.Random
+    pause: float = 0  # seconds, on average, before each request
 
     async def run(self, measured: Measured, goes_on: Iterator[bool]) -> None:
         """Ask for as long as it goes on."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             while next(goes_on):
+                await asyncio.sleep(self.chance.uniform(0, 2 * self.pause))
                 (kind,) = self.chance.choices(list(MIX), list(MIX.values()))
                 request = self.request(kind)
                 started = time.perf_counter()
@@ -216,9 +221,9 @@ async def measure(
     pictures: list[bytes],
 ) -> None:
     async def ask(clients: int, goes_on: Iterator[bool], seed: int) -> Measured:
-        measured = Measured()
+        measured, given = Measured(), (port, pictures, options.photos)
         some = [
-            Client(port, pictures, options.photos, random.Random(f"{seed} {number}"))
+            Client(*given, random.Random(f"{seed} {number}"), options.pause if clients > 1 else 0)
             for number in range(clients)
         ]
         await asyncio.gather(*(one.run(measured, goes_on) for one in some))

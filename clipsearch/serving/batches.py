@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from clipsearch.errors import LibraryClosed, ServerBusy
 
 T = TypeVar("T")
-_NICE = 10
+_NICE = 3
 
 
 class Batches(Generic[T]):
@@ -91,7 +91,7 @@ class Batches(Generic[T]):
 
 
 def let_others_go_first() -> None:
-    """Give this thread a tenth of the weight of others, where the system has such for threads.
+    """Give this thread half of the weight of others, where the system has such for threads.
 
     So it has the threads and processes that are started from it.
     """
