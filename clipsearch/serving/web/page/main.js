@@ -6,6 +6,7 @@ import { Box } from "./box.js";
 import { showChips, withoutFilters } from "./chips.js";
 import { byId, debounced, iconButton, make } from "./dom.js";
 import { Panel } from "./filters.js";
+import { firstCount } from "./first.js";
 import { asksForWords } from "./grammar.js";
 import { Grid } from "./grid.js";
 import { isTyping, keysPage, singleKeys } from "./keys.js";
@@ -103,7 +104,7 @@ function keepPlace() {
 
 // ---- photos --------------------------------------------------------------------------------
 
-async function load({ back = false, first } = {}) {
+async function load({ back = false } = {}) {
   dropped.abort();
   dropped = new AbortController();
   const { signal } = dropped;
@@ -118,13 +119,12 @@ async function load({ back = false, first } = {}) {
     showSkeleton(grid.element);
   }
   try {
-    const k = first ?? (at ? Math.min(MOST_AT_ONCE, Math.max(60, at.index + 60)) : undefined);
-    await asked.next(signal, k);
+    await asked.next(signal, firstCount(at));
   } catch (error) {
-    if (error.name === "AbortError") return undefined;
+    if (error.name === "AbortError" || signal.aborted) return undefined;
     return failed(asked, error);
   }
-  return arrived(asked, at);
+  return signal.aborted ? undefined : arrived(asked, at);
 }
 
 function arrived(found, at) {

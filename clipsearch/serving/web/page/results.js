@@ -1,11 +1,11 @@
 // The photos of a state, loaded page by page: only ever added at the end.
 
 import { MOST_HITS, photos, search } from "./asking.js";
+import { firstCount, takeEarly } from "./first.js";
 import { asksForWords } from "./grammar.js";
 import { isQuestion } from "./state.js";
 import { month } from "./wording.js";
 
-const FIRST = 60; // photos: what a screen shows, so that the first answer comes soon
 const LEAST = 200; // of a further page: each is as long as all before it together,
 const MOST = 1000; // so that who goes far down waits seldom
 
@@ -30,17 +30,22 @@ export class Results {
   #known;
 
   /** Load the next page; returns how many photos came. Raises Refused. */
-  next(signal, k = this.#offset ? Math.min(MOST, Math.max(LEAST, this.#offset)) : FIRST) {
+  next(signal, k = this.#usual()) {
     this.loading ??= this.#load(k, signal).finally(() => {
       this.loading = null;
     });
     return this.loading;
   }
 
+  #usual() {
+    return this.#offset ? Math.min(MOST, Math.max(LEAST, this.#offset)) : firstCount(null);
+  }
+
   async #load(k, signal) {
     if (isQuestion(this.state)) k = Math.min(k, MOST_HITS - this.#offset);
     try {
-      const said = await search(this.state, { k, offset: this.#offset }, signal);
+      const page = { k, offset: this.#offset };
+      const said = await (takeEarly(this.state, page) ?? search(this.state, page, signal));
       this.failed = null;
       return this.#take(said, k);
     } catch (error) {
