@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-expect.set_options(timeout=20_000)  # of a machine that does much else
+expect.set_options(timeout=45_000)  # of a machine that does much else
 
 
 class Visit:
@@ -29,7 +29,7 @@ class Visit:
         self.context = browser.new_context(
             **{"viewport": WIDE, "reduced_motion": "reduce"} | window
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(45_000)
         self.page: Page = self.context.new_page()
         self.wrong: list[str] = []
         self.expected: list[str] = []  # parts of what the browser may complain of
