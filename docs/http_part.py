@@ -12,8 +12,7 @@ _HEAD = """## The HTTP API
 
 `clipsearch serve --web` answers it at the address that it says ([serving.md](serving.md)); \
 `Library.open("http://…")` is its client in Python. Made from the description in OpenAPI 3.1 that \
-the server gives at `/api/openapi.json`; a test asks every example. Thumbnails are at \
-`/thumbs/{id}`, photos at `/photos/{id}`, measures for Prometheus at `/metrics`.
+the server gives at `/api/openapi.json`; a test asks every example.
 
 ```sh
 curl 'http://127.0.0.1:8000/api/search?q=a+dog+in:holidays&after=2021&k=5'
@@ -112,8 +111,10 @@ def _of_operation(
             yield f"JSON: {_names(fields, said)}.\n"
     for example in of_json.get("examples", {}).values():
         yield f"```json\n{json.dumps(_short(example['value']), ensure_ascii=False)}\n```\n"
-    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    yield f"Answer: {_fields(answer, said)}.\n"
+    answered = operation["responses"]["200"]["content"]
+    of_json = answered.get("application/json")
+    kinds = ", ".join(f"`{kind}`" for kind in answered)
+    yield f"Answer: {_fields(of_json['schema'], said) if of_json else kinds}.\n"
 
 
 def _names(names: list[str], said: dict[str, Any], *, whole: bool = False) -> str:

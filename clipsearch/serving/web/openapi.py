@@ -13,7 +13,7 @@ from clipsearch import __version__
 from clipsearch.index.facets import Facets
 from clipsearch.index.records import PhotoMetadata
 from clipsearch.results import AwayFolder, Hit
-from clipsearch.serving.web.operations import OPERATIONS, Operation
+from clipsearch.serving.web.operations import FILES, OPERATIONS, FileOperation, Operation
 from clipsearch.serving.web.parameters import OPTIONS, SEARCH, VECTORS, Parameter
 
 Json = dict[str, Any]
@@ -40,6 +40,7 @@ def description() -> Json:
     paths: dict[str, Json] = {}
     for one in OPERATIONS:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+    paths |= {one.path: {"get": _of_file(one)} for one in FILES}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -84,17 +85,36 @@ def _operation(one: Operation) -> Json:
         "summary": one.summary,
         "responses": {"200": _answered(one.answer), **_errors(one)},
     }
-    ids = [
-        {"name": name, "in": "path", "required": True, "schema": _WHOLE, "example": 1}
-        for name in re.findall(r"{(\w+)}", one.path)
-    ]
-    if parameters := [*ids, *map(_parameter, one.in_address)]:
+    if parameters := [*_ids(one.path), *map(_parameter, one.in_address)]:
         made["parameters"] = parameters
     if one.body:
         made["requestBody"] = {"required": True, "content": _content(one)}
     if one.is_open:
         made["security"] = [{}]
     return made
+
+
+def _of_file(one: FileOperation) -> Json:
+    parameters = [*_ids(one.path), *map(_parameter, one.parameters)]
+    told = {"401", "403", "503"} | ({"400", "404"} if parameters else set())
+    answered = {"description": "the answer", "content": {kind: {} for kind in one.kinds}}
+    return {
+        "operationId": one.name,
+        "summary": one.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": answered,
+            **{status: _answered("Error", ERRORS[status]) for status in sorted(told)},
+        },
+    }
+
+
+def _ids(path: str) -> list[Json]:
+    """Return the parameters within a path."""
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _WHOLE, "example": 1}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
 
 
 def _parameter(one: Parameter) -> Json:

@@ -8,11 +8,14 @@ from clipsearch.serving.web.parameters import (
     BATCH,
     COUNTED,
     DETAILED,
+    DOWNLOAD,
     FORMAT,
     IDS,
     SEARCH,
     SIMILAR,
+    SIZE,
     VECTORS,
+    VERSION,
     Parameter,
 )
 
@@ -47,6 +50,34 @@ class Operation(NamedTuple):
         return tuple(one for one in self.parameters if not one.only_json) if only_address else ()
 
 
+class FileOperation(NamedTuple):
+    """A request by GET that is answered with something else than JSON."""
+
+    path: str
+    name: str
+    summary: str
+    kinds: tuple[str, ...]
+    parameters: tuple[Parameter, ...] = ()
+
+
+FILES = (
+    FileOperation(
+        "/thumbs/{photo_id}",
+        "thumbnail",
+        "A small picture of a photo, upright and in sRGB.",
+        ("image/webp",),
+        (SIZE, VERSION),
+    ),
+    FileOperation(
+        "/photos/{photo_id}",
+        "original",
+        "The photo's file, in ranges if wished; what browsers can't show (HEIC, TIFF, raw files) "
+        "as a JPEG.",
+        ("image/*",),
+        (DOWNLOAD, VERSION),
+    ),
+    FileOperation("/metrics", "metrics", "Measures, in Prometheus' text format.", ("text/plain",)),
+)
 _TERMS = (
     {"terms": [{"text": "a beach"}, {"text": "people", "weight": -1}], "k": 5},
     {"terms": [{"photo": 1}, {"photo": 2, "weight": -0.5}], "fold": False, "relevant": False},

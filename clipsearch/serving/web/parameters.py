@@ -208,6 +208,25 @@ DETAILED = Parameter(
     "detailed",
     usual=False,
 )
+SIZE = Parameter(
+    "size",
+    "choice",
+    "The longer side: 480 pixels or 1,600; never more than the photo has.",
+    "small",
+    "size",
+    ("small", "large"),
+    usual="small",
+)
+VERSION = Parameter(
+    "v",
+    "text",
+    "The first 12 digits of the content's hash: with them the answer may be kept for ever.",
+    "0fff4e3867dd",
+    "v",
+)
+DOWNLOAD = Parameter(
+    "download", "boolean", "The file as it is, with its name.", True, "download", usual=False
+)
 # Those of `query_batch`, which programs ask: all there is, in order of rank.
 BATCH = tuple(
     one._replace(usual=10 if one is OPTIONS[0] else False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from clipsearch.errors import (
 )
 from clipsearch.photos.as_indexed import IndexedFiles
 from clipsearch.serving.web.errors import error_response
+from clipsearch.serving.web.parameters import DOWNLOAD, SIZE, VERSION, Parameter
 from clipsearch.serving.web.sent_files import SentFile, attachment, is_known
 from clipsearch.serving.web.served import Served
 from clipsearch.showing.picture_maker import LARGE, SMALL, side_of
@@ -79,7 +80,7 @@ def routes(served: Served) -> list[BaseRoute]:
 
 
 async def _thumb(served: Served, request: Request) -> Response:
-    _check_parameters(request, {"size", "v"})
+    _check_parameters(request, (SIZE, VERSION))
     size = request.query_params.get("size", "small")
     if size not in _SIDES:
         raise _Refused(400, InvalidInput("size is small or large"))
@@ -99,7 +100,7 @@ async def _thumb(served: Served, request: Request) -> Response:
 
 
 async def _photo(served: Served, files: IndexedFiles, request: Request) -> Response:
-    _check_parameters(request, {"download", "v"})
+    _check_parameters(request, (DOWNLOAD, VERSION))
     photo = await _found(served, request)
     download = request.query_params.get("download", "false").lower() in ("true", "1")
     kind = _TYPES.get(photo.metadata.format)
@@ -149,11 +150,13 @@ class _Asked:
         return now.content_hash == self._photo.content_hash
 
 
-def _check_parameters(request: Request, known: set[str]) -> None:
+def _check_parameters(request: Request, known: Sequence[Parameter]) -> None:
+    names = sorted(one.name for one in known)
     for name in request.query_params:
-        if name not in known:
-            may_be = ", ".join(sorted(known))
-            raise _Refused(400, InvalidInput(f"there is no parameter {name} here, but {may_be}"))
+        if name not in names:
+            raise _Refused(
+                400, InvalidInput(f"there is no parameter {name} here, but {', '.join(names)}")
+            )
 
 
 async def _found(served: Served, request: Request) -> PhotoRecord:
