@@ -51,7 +51,7 @@ def test_a_picture_is_searched_by_and_its_address_can_be_kept(here, how):
         here.bring(NEW_PICTURE, how)
     here.first_is("tabby-cat-face.jpg")
     assert re.fullmatch("like=[0-9a-f]{64}", here.where)
-    page.wait_for_function("() => document.querySelector('#terms img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('#terms img')?.naturalWidth > 0")
     assert sum("/api/embed" in one for one in here.asked) == 1
     page.reload()
     here.settled()

@@ -206,7 +206,7 @@ def test_the_viewer_shows_zooms_and_tells(here):
     viewer = page.get_by_role("dialog")
     name = here.photos.nth(1).get_attribute("title")
     page.wait_for_function(
-        "() => document.querySelector('.frame.is-loaded .large').naturalWidth > 0"
+        "() => document.querySelector('.frame.is-loaded .large')?.naturalWidth > 0"
     )
     assert "photo=" in here.where
     # Within the dialog, and nowhere else.

@@ -71,6 +71,11 @@ export function iconButton(name, label, onclick, { shown = false, ...more } = {}
   return make("button", attributes, icon(name), shown ? make("span", { text: label }) : null);
 }
 
+/** Do something once the browser has painted what is there: that comes first. */
+export function afterPaint(what) {
+  requestAnimationFrame(() => setTimeout(what));
+}
+
 /** Return a function that runs once, when it was not called for some milliseconds. */
 export function debounced(run, milliseconds) {
   let timer;

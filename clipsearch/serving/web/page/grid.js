@@ -1,6 +1,6 @@
 // The grid: of all rows, those near the screen are in the document. The page itself scrolls.
 
-import { make } from "./dom.js";
+import { afterPaint, make } from "./dom.js";
 import { Layout } from "./layout.js";
 import { Tile } from "./tile.js";
 
@@ -212,7 +212,7 @@ export class Grid {
     this.lastTime = now;
     clearTimeout(this.settling);
     const load = () => this.tiles.forEach((tile) => tile.element.isConnected && tile.load());
-    if (speed < FAST) load();
+    if (speed < FAST) afterPaint(load);
     else this.settling = setTimeout(load, SETTLED);
   }
 

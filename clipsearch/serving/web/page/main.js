@@ -4,7 +4,7 @@ import { Refused } from "./api.js";
 import { photo as photoById } from "./asking.js";
 import { Box } from "./box.js";
 import { showChips, withoutFilters } from "./chips.js";
-import { byId, debounced, iconButton, make } from "./dom.js";
+import { afterPaint, byId, debounced, iconButton, make } from "./dom.js";
 import { Panel } from "./filters.js";
 import { firstCount } from "./first.js";
 import { asksForWords } from "./grammar.js";
@@ -31,7 +31,7 @@ let dropped = new AbortController();
 const remembered = new Map(); // address of a list -> its Results
 
 const grid = new Grid(byId("photos"), {
-  wanted: () => more(),
+  wanted: () => afterPaint(() => more()),
   choose: (hit) => selection.toggle(hit.id),
   fold: (hit) => fold(hit),
   address: (hit) => address({ ...now, photo: hit.id }),
