@@ -26,7 +26,7 @@ _ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Return a browser; the tests are skipped where there is none."""
     pytest.importorskip("playwright", reason="the tests of the page need playwright")

@@ -529,4 +529,4 @@ def test_one_that_was_opened_for_reading_is_not_written_to(tmp_path: Path) -> No
 @pytest.mark.parametrize("part", [SearchableStore, WritableStore])
 def test_each_part_is_small(part: type) -> None:
     own = [name for name in vars(part) if not name.startswith("_")]
-    assert len(own) <= 18
+    assert len(own) <= 20  # with what the page counts, and what is kept for it

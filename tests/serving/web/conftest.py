@@ -50,7 +50,7 @@ def example_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "library"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def door(example_library: Path) -> Iterator[Door]:
     """Return the open door of the example library."""
     with open_door(example_library) as opened:
