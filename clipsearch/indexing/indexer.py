@@ -22,6 +22,7 @@ from clipsearch.index.changes import (
     Scanned,
 )
 from clipsearch.index.interface import TaggedStore, WritableStore
+from clipsearch.index.layout import Layout
 from clipsearch.index.records import Exclusion, Folder, utc_now
 from clipsearch.indexing.model_choice import ModelChoice, loading
 from clipsearch.indexing.places import name_places
@@ -192,13 +193,17 @@ class Indexer:
         return run.report(choice.name, notes, time.perf_counter() - started)
 
     def _thumbnails(self, options: IndexOptions) -> ThumbnailsAhead | None:
+        if not options.thumbnails:
+            return None
         from clipsearch.indexing.thumbnails_ahead import ThumbnailsAhead
         from clipsearch.showing.kept_thumbnails import KeptThumbnails
 
-        return ThumbnailsAhead(KeptThumbnails(self._folder)) if options.thumbnails else None
+        return ThumbnailsAhead(KeptThumbnails(self._folder))
 
     def _forget_thumbnails(self) -> None:
         """Leave no picture of a photo that is not in the library any more."""
+        if not Layout(self._folder).thumbnails.is_dir():
+            return
         from clipsearch.showing.kept_thumbnails import KeptThumbnails
 
         KeptThumbnails(self._folder).forget_all_but(self._store.known_content)

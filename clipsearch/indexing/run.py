@@ -32,7 +32,6 @@ from clipsearch.index.records import FileState
 from clipsearch.indexing.model_choice import ModelChoice, loading
 from clipsearch.indexing.more_facts import Completion
 from clipsearch.indexing.plan import Plan
-from clipsearch.indexing.thumbnails_ahead import WANTED, ThumbnailsAhead
 from clipsearch.options import IndexOptions, IndexProgress
 from clipsearch.photos.decoder_pool import PreparedPhoto
 from clipsearch.photos.decoder_process import Wanted
@@ -42,6 +41,7 @@ from clipsearch.photos.opening import DEFAULT_MAX_MEGAPIXELS, LARGEST_FILE, larg
 from clipsearch.results import FailedFile, IndexReport
 
 if TYPE_CHECKING:
+    from clipsearch.indexing.thumbnails_ahead import ThumbnailsAhead
     from clipsearch.models.encoder import Encoder
     from clipsearch.models.image.encoder import ImageEncoder
 
@@ -202,7 +202,7 @@ class IndexRun:
                 if isinstance(read, Failed):
                     self._fail([read.file], read.reason)
                 elif (placement := self._placement(read)) is not None:
-                    wanted = Wanted(picture=WANTED) if self._thumbnails else None
+                    wanted = Wanted(picture=self._thumbnails.wanted) if self._thumbnails else None
                     in_flight.append((read, placement, self._decode(read.data, wanted)))
                     size += len(read.data)
                 while in_flight and (

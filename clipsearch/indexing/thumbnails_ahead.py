@@ -36,6 +36,8 @@ class ThumbnailsAhead:
     whoever looks at the photo.
     """
 
+    wanted = WANTED  # beside a photo's pixels
+
     def __init__(self, kept: KeptThumbnails) -> None:
         self._kept = kept
         self.made = 0
