@@ -8,7 +8,7 @@ import typer
 
 from clipsearch.cli import completing
 from clipsearch.cli.ending import log_everything, say
-from clipsearch.cli.given_values import whole_number
+from clipsearch.cli.listening import TOKEN_VARIABLE, HostOption, port_option, token_for
 from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.errors import InvalidInput
 
@@ -43,24 +43,8 @@ def mcp(
             "--http", show_default=False, help="Answer by HTTP, not on the standard streams."
         ),
     ] = False,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            "--host",
-            metavar="ADDRESS",
-            help="Where: any other address than this machine's own asks for a token.  "
-            "[default: 127.0.0.1]",
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port",
-            metavar="N",
-            parser=whole_number("--port", least=0, most=65535),
-            help="At which port; 0 takes one that is free.  [default: 8001]",
-        ),
-    ] = None,
+    host: HostOption = None,
+    port: Annotated[int | None, port_option(8001)] = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Let an agent look into the library: search, see photos, change nothing.
@@ -95,7 +79,6 @@ def _serve_http(served: "Served", scope: "Scope", host: str, port: int) -> None:
     import signal
     import threading
 
-    from clipsearch.cli.serve_command import TOKEN_VARIABLE, token_for
     from clipsearch.serving.agents.server import opened
 
     ended = threading.Event()

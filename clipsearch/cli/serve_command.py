@@ -11,6 +11,7 @@ import typer
 
 from clipsearch.cli.ending import NOTHING_FOUND, log_everything, say
 from clipsearch.cli.given_values import number, one_of_names, whole_number
+from clipsearch.cli.listening import TOKEN_VARIABLE, HostOption, port_option, token_for
 from clipsearch.cli.options import LibraryOption, VerboseOption
 from clipsearch.cli.printable import printable
 from clipsearch.errors import InvalidInput
@@ -18,8 +19,6 @@ from clipsearch.errors import InvalidInput
 _LONGEST = 1e6  # minutes: two years
 _USUAL_IDLE = 60.0  # minutes
 _LOG_LEVELS = ("error", "info", "debug")
-TOKEN_VARIABLE = "CLIPSEARCH_TOKEN"
-_SHORTEST_TOKEN = 16  # characters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,24 +36,8 @@ def serve(
             "--web", show_default=False, help="Show the photos in a browser, and answer by HTTP."
         ),
     ] = False,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            "--host",
-            metavar="ADDRESS",
-            help="Where the page is: any other address than this machine's own asks for a token.  "
-            "[default: 127.0.0.1]",
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port",
-            metavar="N",
-            parser=whole_number("--port", least=0, most=65535),
-            help="At which port; 0 takes one that is free.  [default: 8000]",
-        ),
-    ] = None,
+    host: HostOption = None,
+    port: Annotated[int | None, port_option(8000)] = None,
     open_page: Annotated[
         bool, typer.Option("--open", show_default=False, help="Open the page in the browser.")
     ] = False,
@@ -192,23 +175,6 @@ def _for_agents(door: "WebDoor", *, wanted: bool) -> "WebDoor":
     check_installed()
     any_host = door.token is not None
     return replace(door, more=lambda served: [route(served, Scope(), any_host=any_host)])
-
-
-def token_for(host: str) -> str | None:
-    """Return the token that is asked for at an address: the user's, or one made now, or none."""
-    from clipsearch.serving.addresses import is_this_machine
-
-    token = os.environ.get(TOKEN_VARIABLE)
-    if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
-        raise InvalidInput(
-            f"{TOKEN_VARIABLE} must hold {_SHORTEST_TOKEN} characters of ASCII or more: "
-            '`python3 -c "import secrets; print(secrets.token_urlsafe())"` makes one'
-        )
-    if token is None and not is_this_machine(host):
-        import secrets
-
-        token = secrets.token_urlsafe(24)
-    return token
 
 
 def _serve(

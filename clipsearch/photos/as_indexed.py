@@ -10,14 +10,11 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from clipsearch.errors import UnreadableImage
 from clipsearch.index.records import PhotoRecord
 from clipsearch.photos.file_reading import opened_file, read_whole
-from clipsearch.photos.formats import said_by
-from clipsearch.photos.opening import LARGEST_FILE
+from clipsearch.photos.opening import LARGEST_FILE, in_plain_words
 
 CHANGED = "the file was changed since it was indexed: `clipsearch index` takes it in anew"
 
@@ -29,7 +26,7 @@ _State = tuple[int, int, int, int, int]
 
 def read_as_indexed(photo: PhotoRecord) -> bytes:
     """Return the content of a photo's file; raises UnreadableImage, the reason in one line."""
-    with _in_plain_words():
+    with in_plain_words():
         data, status = read_whole(photo.file.path, LARGEST_FILE)
     if status.st_size != photo.file.size or hashlib.sha256(data).hexdigest() != photo.content_hash:
         raise UnreadableImage(CHANGED)
@@ -51,7 +48,7 @@ class IndexedFiles:
 
         Raises UnreadableImage, the reason in one line, for one that is not as it was indexed.
         """
-        with _in_plain_words():
+        with in_plain_words():
             descriptor, status = opened_file(photo.file.path)
             try:
                 if status.st_size != photo.file.size:
@@ -86,15 +83,3 @@ def _hash_of(descriptor: int) -> str:
         while block := file.read(_BLOCK):
             content.update(block)
     return content.hexdigest()
-
-
-@contextmanager
-def _in_plain_words() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UnreadableImage("the file is not there now") from error
-    except PermissionError as error:
-        raise UnreadableImage("permission denied") from error
-    except (OSError, ValueError) as error:
-        raise UnreadableImage(f"the file can't be read: {said_by(error)}") from error

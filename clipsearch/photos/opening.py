@@ -7,7 +7,8 @@ opened in several threads at once, also inside a program that uses Pillow itself
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,8 +162,15 @@ def _preview(
 
 
 def _read(path: Path, most: int) -> bytes:
-    try:
+    with in_plain_words():
         return read_whole(path, most)[0]
+
+
+@contextmanager
+def in_plain_words() -> Iterator[None]:
+    """Let what keeps the block from reading a photo's file leave it as UnreadableImage."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise UnreadableImage("no such file: it may have been moved or deleted") from error
     except PermissionError as error:

@@ -74,16 +74,6 @@ class Counts:
         with self._lock:
             self.batches.add(size)
 
-    def numbers(self) -> dict[str, int]:
-        """Return the sums by name."""
-        with self._lock:
-            return {
-                "searcher_requests": self.requests.total(),
-                "searcher_errors": self.errors.total(),
-                "searcher_refused": self.errors["ServerBusy"],
-                "searcher_batches": self.batches.count,
-            }
-
 
 def _log(done: Done) -> None:
     if not LOG.isEnabledFor(logging.INFO):

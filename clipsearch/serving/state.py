@@ -56,5 +56,5 @@ class StateWatch:
         revision = revision_of(library.folder)
         counted = self._counted
         if counted is None or counted[0] != revision:
-            counted = self._counted = revision, library.info().photos
+            counted = self._counted = revision, library.count(include_away=True)
         return LibraryState(counted[1], revision, run_under_way(library.folder))

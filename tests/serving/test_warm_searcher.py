@@ -158,7 +158,7 @@ def test_of_too_many_the_last_are_refused_and_the_others_answered(
         held.let_go()
         assert {len(one.result(SECONDS)) for one in (first, *accepted)} == {3}
         assert len(searcher.answer(question("a dog"))) == 3
-        assert searcher.counts.numbers()["searcher_refused"] == 1
+        assert searcher.counts.errors["ServerBusy"] == 1
 
 
 def test_so_many_bytes_wait_and_no_more() -> None:
